@@ -1,0 +1,1 @@
+//! The BYOC library facade and command line.

@@ -1,0 +1,1 @@
+//! Graph IR, operator schemas, shape inference, ONNX in and out, and normalisation.

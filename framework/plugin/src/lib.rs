@@ -1,0 +1,1 @@
+//! What a vendor needs to write a BYOC plugin: the trait, region views, pattern tables and the C ABI.

@@ -1,0 +1,1 @@
+//! Matches pattern tables, chooses composites, merges regions and explains the result.

@@ -1,0 +1,1 @@
+//! Host CPU kernels: a clear reference for every operator and fast ones for the common.
