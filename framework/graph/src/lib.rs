@@ -1,1 +1,22 @@
 //! Graph IR, operator schemas, shape inference, ONNX in and out, and normalisation.
+//!
+//! `onnx` reads a file into a [`Model`]; everything else works on that. Only `onnx` and `text` know
+//! protobuf.
+
+mod attr;
+mod datum;
+mod dim;
+mod dtype;
+mod graph;
+mod model;
+mod tensor;
+mod types;
+
+pub use attr::{Attr, AttrKind, Attributes, SparseTensor};
+pub use datum::{Datum, MapKeys};
+pub use dim::{Atom, AtomOp, Dim, Expr};
+pub use dtype::{DType, Element};
+pub use graph::{Graph, GraphError, Node, NodeId, NodeSpec, Operator, Origin, Slot, Use, Value, ValueId};
+pub use model::{Function, FunctionId, Metadata, Model, Opsets};
+pub use tensor::{External, StaticDims, Tensor, TensorError, element_count};
+pub use types::{Dims, TensorType, Type};
