@@ -9,6 +9,7 @@ mod dim;
 mod dtype;
 mod graph;
 mod model;
+pub mod recognise;
 mod tensor;
 mod types;
 
