@@ -10,6 +10,7 @@ mod dtype;
 mod graph;
 mod model;
 pub mod recognise;
+pub mod schema;
 mod tensor;
 mod types;
 
