@@ -39,21 +39,21 @@ const ELEMENTS: [&str; 28] = [
     "float6e3m2",
 ];
 
-/// Words in the data, and the variants of `schema::AttrKind`.
+/// Words in the data, and the variants of `AttrKind`.
 const KINDS: [(&str, &str); 13] = [
     ("float", "Float"),
     ("int", "Int"),
-    ("string", "String"),
+    ("string", "Str"),
     ("tensor", "Tensor"),
     ("graph", "Graph"),
     ("floats", "Floats"),
     ("ints", "Ints"),
-    ("strings", "Strings"),
+    ("strings", "Strs"),
     ("tensors", "Tensors"),
     ("graphs", "Graphs"),
     ("sparse_tensor", "SparseTensor"),
-    ("type_proto", "TypeProto"),
-    ("type_protos", "TypeProtos"),
+    ("type_proto", "Type"),
+    ("type_protos", "Types"),
 ];
 
 /// Traits in the order of their bits.
@@ -63,7 +63,7 @@ type Parsed<T> = Result<T, String>;
 
 #[derive(Default)]
 struct Op {
-    version: u32,
+    version: i64,
     flags: BTreeSet<String>,
     /// Each formal, attribute and constraint as a Rust literal.
     inputs: Vec<String>,
@@ -77,7 +77,7 @@ struct Op {
 
 #[derive(Default)]
 struct Domain {
-    latest: u32,
+    latest: i64,
     operators: BTreeMap<String, Vec<Op>>,
 }
 

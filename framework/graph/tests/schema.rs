@@ -2,9 +2,10 @@
 
 use std::process::Command;
 
-use byoc_graph::schema::{self, AttrDefault, AttrKind, FormalOption, FunctionBody};
+use byoc_graph::AttrKind;
+use byoc_graph::schema::{self, AttrDefault, FormalOption, FunctionBody};
 
-fn since(domain: &str, operator: &str, opset: u32) -> Option<u32> {
+fn since(domain: &str, operator: &str, opset: i64) -> Option<i64> {
     schema::lookup(domain, operator, opset).map(|s| s.since_version)
 }
 
@@ -96,7 +97,7 @@ fn tables_agree_with_the_onnx_package() {
         let (Some(domain), Some(name), Some(version)) = (fields.next(), fields.next(), fields.next()) else {
             panic!("not a schema: {theirs}");
         };
-        let version: u32 = version.parse().expect("a version");
+        let version: i64 = version.parse().expect("a version");
         if version > schema::latest(domain).unwrap_or(0) {
             continue; // the package is newer than the tables
         }
@@ -121,7 +122,9 @@ fn dump(s: &schema::OpSchema) -> String {
     let attribute = |a: &schema::AttrSchema| {
         let kind = match a.kind {
             AttrKind::SparseTensor => "SPARSE_TENSOR".to_owned(),
-            AttrKind::TypeProto => "TYPE_PROTO".to_owned(),
+            AttrKind::Type => "TYPE_PROTO".to_owned(),
+            AttrKind::Str => "STRING".to_owned(),
+            AttrKind::Strs => "STRINGS".to_owned(),
             kind => format!("{kind:?}").to_uppercase(),
         };
         format!("{} {kind} {} {}", a.name, u8::from(a.required), default(a.default))

@@ -3,15 +3,19 @@
 //! The tables are built at compile time from the text files in `schemas/`. Lookup is a binary
 //! search over static data. The default domain may be written `""` or `ai.onnx`.
 
+mod check;
 mod types;
 
+pub use check::{SchemaError, check};
 pub use types::{
-    AttrDefault, AttrKind, AttrSchema, Formal, FormalOption, FunctionBody, OpSchema, TypeConstraint, TypeSet,
+    AttrDefault, AttrSchema, Formal, FormalOption, FunctionBody, OpSchema, TypeConstraint, TypeSet, onnx_name,
 };
+
+use crate::AttrKind;
 
 struct Domain {
     name: &'static str,
-    latest: u32,
+    latest: i64,
     operators: &'static [Operator],
 }
 
@@ -48,7 +52,7 @@ pub fn versions(domain_name: &str, operator: &str) -> &'static [OpSchema] {
 ///
 /// It may say that the operator is deprecated there.
 #[must_use]
-pub fn lookup(domain: &str, operator: &str, opset: u32) -> Option<&'static OpSchema> {
+pub fn lookup(domain: &str, operator: &str, opset: i64) -> Option<&'static OpSchema> {
     versions(domain, operator).iter().find(|schema| schema.since_version <= opset)
 }
 
@@ -60,7 +64,7 @@ pub fn exists(domain: &str, operator: &str) -> bool {
 
 /// The newest version of a domain that the tables know.
 #[must_use]
-pub fn latest(domain_name: &str) -> Option<u32> {
+pub fn latest(domain_name: &str) -> Option<i64> {
     domain(domain_name).map(|d| d.latest)
 }
 

@@ -1,12 +1,14 @@
 //! The shape of one operator's schema.
 
+use crate::{AttrKind, DType, TensorType, Type};
+
 /// One operator at one version, as the standard defines it.
 #[derive(Debug, PartialEq)]
 pub struct OpSchema {
     /// Empty for the default domain.
     pub domain: &'static str,
     pub name: &'static str,
-    pub since_version: u32,
+    pub since_version: i64,
     pub deprecated: bool,
     pub function_body: FunctionBody,
     pub inputs: &'static [Formal],
@@ -51,24 +53,6 @@ pub struct AttrSchema {
     pub kind: AttrKind,
     pub required: bool,
     pub default: Option<AttrDefault>,
-}
-
-/// The kinds of attribute, in the words of ONNX's `AttributeType`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttrKind {
-    Float,
-    Int,
-    String,
-    Tensor,
-    Graph,
-    Floats,
-    Ints,
-    Strings,
-    Tensors,
-    Graphs,
-    SparseTensor,
-    TypeProto,
-    TypeProtos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -209,6 +193,36 @@ impl Formal {
 }
 
 impl TypeSet {
+    fn of(mask: u64, element: Option<DType>) -> bool {
+        mask != 0 && element.is_none_or(|dtype| mask & (1 << dtype as u8) != 0)
+    }
+
+    /// Whether the set has this type; what is unknown of the type is no hindrance.
+    #[must_use]
+    pub fn allows(&self, ty: &Type) -> bool {
+        let element = |inner: &Type| inner.as_tensor().map(|tensor| tensor.dtype);
+        match ty {
+            Type::Tensor(TensorType { dtype, .. }) => Self::of(self.tensors, *dtype),
+            Type::Sequence(None) => self.sequences != 0,
+            Type::Sequence(Some(inner)) => {
+                element(inner).map_or(self.allows_other(ty), |dtype| Self::of(self.sequences, dtype))
+            }
+            Type::Optional(None) => self.optionals | self.optional_sequences != 0,
+            Type::Optional(Some(inner)) => match &**inner {
+                Type::Sequence(Some(inner)) => {
+                    element(inner).is_some_and(|dtype| Self::of(self.optional_sequences, dtype))
+                }
+                Type::Sequence(None) => self.optional_sequences != 0,
+                inner => element(inner).is_some_and(|dtype| Self::of(self.optionals, dtype)),
+            },
+            Type::SparseTensor(_) | Type::Map(..) | Type::Opaque { .. } => self.allows_other(ty),
+        }
+    }
+
+    fn allows_other(&self, ty: &Type) -> bool {
+        onnx_name(ty).is_none_or(|name| self.others.contains(&name.as_str()))
+    }
+
     /// How many types are in the set.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -220,4 +234,21 @@ impl TypeSet {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The type as ONNX writes it, without its shape; `None` where some of it is unknown.
+#[must_use]
+pub fn onnx_name(ty: &Type) -> Option<String> {
+    Some(match ty {
+        Type::Tensor(tensor) => format!("tensor({})", tensor.dtype?.onnx_name()),
+        Type::SparseTensor(tensor) => format!("sparse_tensor({})", tensor.dtype?.onnx_name()),
+        Type::Sequence(inner) => format!("seq({})", onnx_name(inner.as_ref()?)?),
+        Type::Optional(inner) => format!("optional({})", onnx_name(inner.as_ref()?)?),
+        Type::Map(key, value) => {
+            let value = onnx_name(value.as_ref()?)?;
+            let value = value.strip_prefix("tensor(").and_then(|v| v.strip_suffix(')')).unwrap_or(&value);
+            format!("map({},{value})", key.onnx_name())
+        }
+        Type::Opaque { domain, name } => format!("opaque({domain},{name})"),
+    })
 }
