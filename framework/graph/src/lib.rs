@@ -12,6 +12,7 @@ mod model;
 pub mod recognise;
 pub mod schema;
 mod tensor;
+pub mod text;
 mod types;
 
 pub use attr::{Attr, AttrKind, Attributes, SparseTensor};
