@@ -9,6 +9,7 @@ mod dim;
 mod dtype;
 mod graph;
 mod model;
+pub mod normalise;
 pub mod recognise;
 pub mod schema;
 mod tensor;
