@@ -1,3 +1,13 @@
 //! What a vendor needs to write a BYOC plugin: the trait, region views, pattern tables and the C ABI.
+//!
+//! A plugin is a `cdylib` with a type that implements [`Plugin`], a pattern table, and one line:
+//!
+//! ```ignore
+//! byoc_plugin::export_plugin!(MyNpu, table = include_str!("table.toml"));
+//! ```
 
+pub mod abi;
+pub mod sdk;
 pub mod table;
+
+pub use sdk::*;

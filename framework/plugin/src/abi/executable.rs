@@ -1,0 +1,135 @@
+//! A compiled region. Every function but `execute` and `destroy` may be absent, and has a default then.
+
+use std::ffi::c_void;
+
+use super::head::{Call, CallToken, DType, DeviceId, Head, Notify, Str};
+
+abi_structs! {
+    /// A tensor with DLPack's fields. `head.flags` may hold `TENSOR_PENDING`.
+    head 96 struct Tensor {
+        head: Head,
+        /// Null for an output that `output_alloc` is to allocate.
+        data: *mut c_void,
+        byte_offset: u64,
+        byte_len: u64,
+        device: DeviceId,
+        dtype: DType,
+        rank: u64,
+        shape: *const i64,
+        /// In elements; always there where the rank is not 0.
+        strides: *const i64,
+        /// The region's value.
+        value: u64,
+    }
+
+    head 96 struct ExecuteArgs {
+        head: Head,
+        call: *mut CallToken,
+        executable: *mut c_void,
+        /// Null where the executable has no contexts.
+        context: *mut c_void,
+        inputs: *const *const Tensor,
+        inputs_len: u64,
+        outputs: *const *mut Tensor,
+        outputs_len: u64,
+        workspace: *mut c_void,
+        workspace_len: u64,
+        /// Null: complete on return. Else enqueued on return; inputs and workspace stay valid until the event behind.
+        stream: *mut c_void,
+    }
+
+    /// For `destroy` and for questions without further arguments.
+    head 24 struct ExecutableArgs {
+        head: Head,
+        executable: *mut c_void,
+    }
+
+    head 32 struct ContextArgs {
+        head: Head,
+        executable: *mut c_void,
+        context: *mut c_void,
+    }
+
+    /// What the executable wants of one input or output.
+    head 40 struct IoSpec {
+        head: Head,
+        device: DeviceId,
+        /// In bytes, a power of two.
+        align: u64,
+        /// For an output: the input whose memory it may be given, or `NONE`.
+        alias: u64,
+    }
+
+    /// The arrays live as long as the executable.
+    head 56 struct IoArgs {
+        head: Head,
+        executable: *mut c_void,
+        inputs: *const *const IoSpec,
+        inputs_len: u64,
+        outputs: *const *const IoSpec,
+        outputs_len: u64,
+    }
+
+    /// Scratch memory for one execution with inputs of these shapes.
+    head 56 struct WorkspaceArgs {
+        head: Head,
+        executable: *mut c_void,
+        inputs: *const *const Tensor,
+        inputs_len: u64,
+        size: u64,
+        align: u64,
+    }
+
+    /// Shapes of the outputs from shapes (and perhaps content) of inputs, told through the host's `output_shape`.
+    head 48 struct OutputShapesArgs {
+        head: Head,
+        call: *mut CallToken,
+        executable: *mut c_void,
+        inputs: *const *const Tensor,
+        inputs_len: u64,
+    }
+
+    /// The artefact is in memory from the host's `alloc`; the compatibility string lives as long as the executable.
+    head 56 struct SerialiseArgs {
+        head: Head,
+        executable: *mut c_void,
+        data: *mut c_void,
+        len: u64,
+        compatibility: Str,
+    }
+
+    /// Device time of the last completed execution.
+    head 40 struct DeviceTimeArgs {
+        head: Head,
+        executable: *mut c_void,
+        context: *mut c_void,
+        ns: u64,
+    }
+
+    /// `head.flags` may hold `CONCURRENT`.
+    head 88 struct ExecutableTable {
+        head: Head,
+        execute: Call<ExecuteArgs>,
+        destroy: Notify<ExecutableArgs>,
+        /// Default: dense host memory, 64-byte aligned, no aliasing.
+        io: Call<IoArgs>,
+        /// Default: none.
+        workspace: Call<WorkspaceArgs>,
+        /// Default: the host infers, or outputs are pending.
+        output_shapes: Call<OutputShapesArgs>,
+        /// Default: not serialisable.
+        serialise: Call<SerialiseArgs>,
+        /// Default: unknown.
+        device_time: Call<DeviceTimeArgs>,
+        /// Default: null contexts, one execution at a time unless `CONCURRENT`.
+        context_create: Call<ContextArgs>,
+        context_destroy: Notify<ContextArgs>,
+    }
+}
+
+abi_constants! {
+    /// Flag of a tensor: the output has no memory yet.
+    TENSOR_PENDING: u32 = 1;
+    /// Flag of an executable, and of a plugin: calls may overlap.
+    CONCURRENT: u32 = 1;
+}
