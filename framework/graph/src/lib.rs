@@ -10,6 +10,7 @@ mod dtype;
 mod graph;
 mod model;
 pub mod normalise;
+pub mod onnx;
 pub mod recognise;
 pub mod schema;
 mod tensor;

@@ -1,0 +1,105 @@
+//! Files as memory maps: the model itself, and external data beside it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use bytes::Bytes;
+use memmap2::Mmap;
+use onnx_protobuf::StringStringEntryProto;
+
+use crate::External;
+
+/// Maps a regular file. Nothing is read before it is used, and nothing is copied.
+pub(super) fn map(path: &Path) -> io::Result<Bytes> {
+    // Asked before opening, because opening a pipe waits for somebody to write to it.
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
+    }
+    let file = File::open(path)?;
+    if file.metadata()?.len() == 0 {
+        return Ok(Bytes::new());
+    }
+    // SAFETY: the map is private and never written to. As with every mapped file, it must not be cut
+    // short while it is in use; this crate itself replaces files by renaming, which leaves maps alone.
+    let map = unsafe { Mmap::map(&file)? };
+    Ok(Bytes::from_owner(map))
+}
+
+/// The external data of one model, each file mapped once.
+pub(super) struct Storage {
+    /// The folder of the model; without one, external data is refused.
+    folder: Option<PathBuf>,
+    maps: HashMap<PathBuf, Bytes>,
+}
+
+/// Why external data cannot be had.
+type Refusal = String;
+
+impl Storage {
+    pub fn new(folder: Option<&Path>) -> Storage {
+        Storage { folder: folder.map(Path::to_owned), maps: HashMap::new() }
+    }
+
+    /// The `expected` bytes that `entries` refer to.
+    pub fn read(
+        &mut self,
+        entries: &[StringStringEntryProto],
+        expected: usize,
+    ) -> Result<(Bytes, External), Refusal> {
+        let entry = |key: &str| entries.iter().find(|e| e.key() == key).map(|e| e.value());
+        let number = |key: &str| match entry(key) {
+            Some(text) => match text.trim().parse::<u64>() {
+                Ok(number) => Ok(Some(number)),
+                Err(_) => Err(format!("the {key} of its external data is `{text}`, which is not a size")),
+            },
+            None => Ok(None),
+        };
+        let location = entry("location").ok_or("its external data has no location")?;
+        let offset = number("offset")?.unwrap_or(0);
+        let len = number("length")?.unwrap_or(expected as u64);
+        if len != expected as u64 {
+            return Err(format!("takes {expected} bytes, but its external data has a length of {len}"));
+        }
+        let path = self.resolve(location)?;
+        let bytes = match self.maps.get(&path) {
+            Some(bytes) => bytes.clone(),
+            None => {
+                let bytes = map(&path).map_err(|error| format!("external data `{location}`: {error}"))?;
+                self.maps.insert(path.clone(), bytes.clone());
+                bytes
+            }
+        };
+        let end = offset.checked_add(len).filter(|&end| end <= bytes.len() as u64);
+        let Some(end) = end else {
+            return Err(format!(
+                "needs {len} bytes at offset {offset} of `{location}`, which has only {}",
+                bytes.len()
+            ));
+        };
+        let content = bytes.slice(offset as usize..end as usize);
+        Ok((content, External { path, offset, len }))
+    }
+
+    /// The file of a location, which must lie in the model's folder, links followed.
+    fn resolve(&self, location: &str) -> Result<PathBuf, Refusal> {
+        let Some(folder) = &self.folder else {
+            return Err(format!("external data `{location}` of a model that was not read from a file"));
+        };
+        let relative = Path::new(location);
+        let plain = relative.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+        if !plain || location.is_empty() {
+            return Err(format!("external data `{location}` is outside the model's folder; it is not read"));
+        }
+        let unreadable = |error| format!("external data `{location}`: {error}");
+        let folder = folder.canonicalize().map_err(unreadable)?;
+        let path = folder.join(relative).canonicalize().map_err(unreadable)?;
+        if !path.starts_with(&folder) {
+            return Err(format!(
+                "external data `{location}` is a link out of the model's folder; it is not read"
+            ));
+        }
+        Ok(path)
+    }
+}

@@ -1,0 +1,76 @@
+//! ONNX files in and out: with `text`, the only part that knows protobuf.
+//!
+//! - Weights are mapped, shared and never copied on the way in; equal constants are one tensor.
+//! - Nothing is lost: what import does not understand travels along and is written out again.
+//! - Input is not trusted: sizes, offsets and nesting are checked before anything is done on their word,
+//!   and external data has to lie in the model's folder.
+
+mod attribute;
+mod calls;
+mod error;
+mod export;
+mod file;
+mod import;
+mod leftover;
+mod pool;
+mod save;
+mod tensor;
+mod types;
+mod value_info;
+
+use std::path::Path;
+
+use bytes::Bytes;
+use onnx_protobuf::ModelProto;
+use protobuf::Message;
+
+pub use error::Error;
+pub use save::save;
+
+use crate::{Model, text};
+
+/// Reads a model: in ONNX's textual syntax if the file ends in `.onnxtxt`, else in its binary format.
+pub fn load(path: impl AsRef<Path>) -> Result<Model, Error> {
+    let path = path.as_ref();
+    let bytes = file::map(path).map_err(|error| Error::io(path, error))?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let model = if path.extension().is_some_and(|extension| extension == "onnxtxt") {
+        std::str::from_utf8(&bytes)
+            .map_err(|error| Error::invalid("the file", format!("is not text: {error}")))
+            .and_then(|text| from_text(text, Some(folder)))
+    } else {
+        from_bytes(bytes, Some(folder))
+    };
+    model.map_err(|error| error.within(path))
+}
+
+/// The model in a binary message, which the model's weights go on sharing. External data is looked for in
+/// `folder`.
+pub fn from_bytes(bytes: impl Into<Bytes>, folder: Option<&Path>) -> Result<Model, Error> {
+    from_proto(onnx_protobuf::parse(&bytes.into())?, folder)
+}
+
+/// The model in a text.
+pub fn from_text(text: &str, folder: Option<&Path>) -> Result<Model, Error> {
+    from_proto(text::parse_model(text)?, folder)
+}
+
+/// The model in a parsed message.
+pub fn from_proto(proto: ModelProto, folder: Option<&Path>) -> Result<Model, Error> {
+    import::import(proto, folder)
+}
+
+/// The model as a message that holds all of its weights.
+pub fn to_proto(model: &Model) -> Result<ModelProto, Error> {
+    export::export(model, &mut |_| None)
+}
+
+/// The model as a binary message that holds all of its weights.
+pub fn to_bytes(model: &Model) -> Result<Vec<u8>, Error> {
+    let proto = to_proto(model)?;
+    save::check_size(&proto)?;
+    Ok(proto.write_to_bytes()?)
+}
