@@ -7,6 +7,8 @@
 //! ```
 
 pub mod abi;
+#[doc(hidden)]
+pub mod export;
 pub mod sdk;
 pub mod table;
 

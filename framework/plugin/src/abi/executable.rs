@@ -60,7 +60,7 @@ abi_structs! {
         alias: u64,
     }
 
-    /// The arrays live as long as the executable.
+    /// The arrays live as long as the executable; empty ones stand for the default.
     head 56 struct IoArgs {
         head: Head,
         executable: *mut c_void,
@@ -98,7 +98,7 @@ abi_structs! {
         compatibility: Str,
     }
 
-    /// Device time of the last completed execution.
+    /// Device time of the last completed execution, `NONE` where it is not known.
     head 40 struct DeviceTimeArgs {
         head: Head,
         executable: *mut c_void,

@@ -130,6 +130,14 @@ unsafe impl Send for Head {}
 // SAFETY: as above.
 unsafe impl Sync for Head {}
 
+impl PartialEq for DeviceId {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, self.id) == (other.kind, other.id)
+    }
+}
+
+impl Eq for DeviceId {}
+
 impl Str {
     pub const EMPTY: Str = Str { data: std::ptr::null(), len: 0 };
 

@@ -55,19 +55,23 @@ abi_structs! {
     }
 
     /// May this match be taken? An error of category unsupported says no, its message why. The region is the match.
-    head 40 struct CheckMatchArgs {
+    head 48 struct CheckMatchArgs {
         head: Head,
         call: *mut CallToken,
         state: *mut c_void,
         region: *const Region,
+        /// Those of the region, valid for this call.
+        constants: *mut Constants,
     }
 
     /// What would this region cost? Nodes are refused through the host's `refuse_node`.
-    head 64 struct CheckRegionArgs {
+    head 72 struct CheckRegionArgs {
         head: Head,
         call: *mut CallToken,
         state: *mut c_void,
         region: *const Region,
+        /// Those of the region, valid for this call.
+        constants: *mut Constants,
         device: DeviceId,
         /// In µs; below 0 where it is not known.
         fixed_us: f64,
@@ -86,19 +90,20 @@ abi_structs! {
         /// How many threads compiling may use.
         threads: u32,
         reserved: u32,
-        /// On the monotonic clock, in nanoseconds; 0 for none.
-        deadline_ns: u64,
+        /// Time left, 0 for no limit.
+        timeout_ns: u64,
         /// Out: lives as long as the library.
         table: *const ExecutableTable,
         executable: *mut c_void,
     }
 
     /// Makes an executable of an artefact; constants have the indices that they had in `compile`.
-    head 80 struct LoadArgs {
+    head 88 struct LoadArgs {
         head: Head,
         call: *mut CallToken,
         state: *mut c_void,
         constants: *mut Constants,
+        constants_len: u64,
         device: DeviceId,
         artefact: Str,
         table: *const ExecutableTable,
@@ -179,3 +184,8 @@ abi_constants! {
     ARTEFACT_RECOMPILE: u32 = 2;
     ARTEFACT_FOREIGN: u32 = 3;
 }
+
+// SAFETY: plain data; what it points at is never changed and lives as long as the library.
+unsafe impl Send for PluginTable {}
+// SAFETY: as above.
+unsafe impl Sync for PluginTable {}

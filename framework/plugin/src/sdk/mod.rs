@@ -6,9 +6,9 @@ mod error;
 mod host;
 mod options;
 mod plugin;
-mod read_region;
+pub(crate) mod read_region;
 mod region;
-mod tensor;
+pub(crate) mod tensor;
 
 pub use crate::abi::DeviceId;
 pub use device::{CopyEnd, Device, FreeAnswer, Streams};

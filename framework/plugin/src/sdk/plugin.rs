@@ -1,6 +1,7 @@
 //! What a vendor implements: a plugin, and the executables that it makes.
 
 use std::any::Any;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::device::Device;
@@ -66,7 +67,7 @@ pub struct DeviceDecl {
     pub name: String,
     pub memory_bytes: Option<u64>,
     /// `None`: it computes in host memory.
-    pub device: Option<Box<dyn Device>>,
+    pub device: Option<Arc<dyn Device>>,
 }
 
 /// What a plugin says of a region.
