@@ -1,0 +1,272 @@
+//! The loops around the micro-kernel, after Goto and van de Geijn, "Anatomy of High-Performance Matrix
+//! Multiplication": blocks of one operand stay in the second-level cache while the other streams through.
+//!
+//! A [`Problem`] says where its operands come from: a weight packed at load, a matrix read in place, or
+//! panels made on the spot (a matrix to be packed, the windows of a convolution).
+
+use std::ops::Range;
+
+use super::kernels::Kernels;
+use super::split::{Tiles, part};
+use super::tile::{Arith, Tile};
+use crate::fast::Exec;
+use crate::fast::scratch::with_scratch;
+use crate::pool::SharedSlice;
+
+/// Steps of the inner dimension per block: a panel of them fits the second-level cache with the other operand.
+const K_BLOCK: usize = 512;
+/// Rows of the left operand that stay in the second-level cache while packed weights stream by.
+const M_BLOCK: usize = 192;
+/// Columns packed at a time, which stay in the second-level cache while the left operand streams by.
+const N_BLOCK: usize = 96;
+/// Multiply-adds of one piece of work: some 20 to 40 µs, so that a thread that comes late loses little.
+const PIECE: usize = 2_000_000;
+/// Rows of a piece that packs its own columns: enough to repay the packing.
+const M_PIECE: usize = 64;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Dims {
+    pub batch: usize,
+    pub m: usize,
+    pub n: usize,
+    /// In words.
+    pub k: usize,
+}
+
+/// How far apart rows and products are in the output.
+#[derive(Clone, Copy)]
+pub(crate) struct Layout {
+    pub row: usize,
+    pub batch: usize,
+}
+
+impl Layout {
+    /// Whether products of these dimensions lie inside `len` elements without touching each other: one after
+    /// the other, or side by side in wider rows.
+    fn fits(self, d: Dims, len: usize) -> bool {
+        let span = (d.m - 1).checked_mul(self.row).and_then(|x| x.checked_add(d.n));
+        let Some(span) = span else { return false };
+        let end = (d.batch - 1).checked_mul(self.batch).and_then(|x| x.checked_add(span));
+        let one_after_another = self.batch >= span;
+        let side_by_side =
+            d.n <= self.batch && d.batch.checked_mul(self.batch).is_some_and(|width| width <= self.row);
+        let rows_apart = d.n <= self.row || d.m == 1;
+        rows_apart && (d.batch == 1 || one_after_another || side_by_side) && end.is_some_and(|end| end <= len)
+    }
+}
+
+/// The left operand of one product.
+pub(crate) enum Left<'a, W> {
+    /// Tile after tile of [`Tiles::new`]`(m, rows)`, each `k` columns of as many words as the tile has rows.
+    Packed(&'a [W]),
+    Strided {
+        data: &'a [W],
+        row: usize,
+        col: usize,
+    },
+}
+
+/// The right operand of one product.
+pub(crate) enum Right<'a, W> {
+    /// Panel after panel, each `k` rows of a panel's width, zero beyond the matrix.
+    Packed(&'a [W]),
+    /// [`Problem::pack`] makes it.
+    OnTheSpot,
+}
+
+pub(crate) trait Problem: Sync {
+    type A: Arith;
+
+    fn dims(&self) -> Dims;
+    fn left(&self, batch: usize) -> Left<'_, <Self::A as Arith>::Word>;
+    fn right(&self, batch: usize) -> Right<'_, <Self::A as Arith>::Word>;
+    /// Writes rows `k` and columns `n` (at most a panel) into rows of `panel` words, zero beyond the matrix.
+    fn pack(
+        &self,
+        batch: usize,
+        k: Range<usize>,
+        n: Range<usize>,
+        panel: usize,
+        out: &mut [<Self::A as Arith>::Word],
+    );
+    fn layout(&self) -> Layout;
+    fn finish(&self, batch: usize) -> <Self::A as Arith>::Finish<'_>;
+    /// A last pass over part of a finished row, while it is in the cache.
+    fn after(&self, _row: &mut [<Self::A as Arith>::Out]) {}
+}
+
+/// Computes all products of `problem` into `out`.
+pub(crate) fn run<P: Problem>(exec: Exec<'_>, problem: &P, out: &mut [<P::A as Arith>::Out]) {
+    let d = problem.dims();
+    if d.batch == 0 || d.m == 0 || d.n == 0 {
+        return;
+    }
+    let layout = problem.layout();
+    assert!(layout.fits(d, out.len()), "the products do not fit the output");
+    let covers = |batch| P::A::covers(&problem.finish(batch), d.m, d.n, layout.row);
+    assert!((0..d.batch).all(covers), "bias or addend is too small");
+    let kernels = Kernels::<P::A>::of(exec.isa);
+    let rows = Tiles::new(d.m, kernels.rows);
+    let panels = d.n.div_ceil(kernels.panel);
+    let packed = matches!(problem.right(0), Right::Packed(_));
+    let (m_parts, n_parts) = pieces(d, kernels.panel, packed);
+    let (m_parts, n_parts) = (m_parts.min(rows.count()), n_parts.min(panels));
+    let out = SharedSlice::new(out);
+    let nest = Nest { problem, kernels: &kernels, d, layout, rows, out };
+    exec.pool.parallel_for(d.batch * n_parts * m_parts, &|piece| {
+        let (rest, m_part) = (piece / m_parts, piece % m_parts);
+        let (batch, n_part) = (rest / n_parts, rest % n_parts);
+        nest.piece(batch, part(rows.count(), m_parts, m_part), part(panels, n_parts, n_part));
+    });
+}
+
+/// Into how many parts the rows and the columns of a product are cut.
+fn pieces(d: Dims, panel: usize, packed: bool) -> (usize, usize) {
+    let volume = |x: usize| x.saturating_mul(d.k.max(1));
+    if packed {
+        let m_parts = d.m.div_ceil(M_BLOCK);
+        let columns = (PIECE / volume(d.m.div_ceil(m_parts))).max(panel);
+        (m_parts, d.n.div_ceil(columns))
+    } else {
+        let n_parts = d.n.div_ceil(N_BLOCK.next_multiple_of(panel));
+        let rows = (PIECE / volume(d.n.div_ceil(n_parts))).max(M_PIECE);
+        (d.m.div_ceil(rows), n_parts)
+    }
+}
+
+struct Nest<'a, P: Problem> {
+    problem: &'a P,
+    kernels: &'a Kernels<P::A>,
+    d: Dims,
+    layout: Layout,
+    rows: Tiles,
+    out: SharedSlice<'a, <P::A as Arith>::Out>,
+}
+
+/// One block of the inner dimension within one piece of the output.
+struct Block<'a, 'f, P: Problem> {
+    batch: usize,
+    k: Range<usize>,
+    /// The right operand: where the first panel begins, and how far apart panels are.
+    b: &'a [<P::A as Arith>::Word],
+    b_panel: usize,
+    tiles: Range<usize>,
+    panels: Range<usize>,
+    finish: Option<<P::A as Arith>::Finish<'f>>,
+}
+
+impl<P: Problem> Nest<'_, P> {
+    fn piece(&self, batch: usize, tiles: Range<usize>, panels: Range<usize>) {
+        let (k, width) = (self.d.k, self.kernels.panel);
+        let blocks = k.div_ceil(K_BLOCK).max(1);
+        for i in 0..blocks {
+            let range = part(k, blocks, i);
+            let finish = (i + 1 == blocks).then(|| self.problem.finish(batch));
+            let (tiles, panels, k_block) = (tiles.clone(), panels.clone(), range.clone());
+            match self.problem.right(batch) {
+                Right::Packed(b) => {
+                    let b = &b[panels.start * k * width + range.start * width..];
+                    self.stream_panels(&Block {
+                        batch,
+                        k: k_block,
+                        b,
+                        b_panel: k * width,
+                        tiles,
+                        panels,
+                        finish,
+                    });
+                }
+                Right::OnTheSpot => with_scratch(panels.len() * range.len() * width, |b| {
+                    let b_panel = range.len() * width;
+                    for (i, panel) in panels.clone().enumerate() {
+                        let out = &mut b[i * b_panel..][..b_panel];
+                        self.problem.pack(batch, range.clone(), self.columns(panel), width, out);
+                    }
+                    self.stream_tiles(&Block { batch, k: k_block, b, b_panel, tiles, panels, finish });
+                }),
+            }
+        }
+        self.after(batch, tiles, panels);
+    }
+
+    fn columns(&self, panel: usize) -> Range<usize> {
+        let start = panel * self.kernels.panel;
+        start..self.d.n.min(start + self.kernels.panel)
+    }
+
+    /// Every panel against all tiles: the left operand stays in the cache.
+    fn stream_panels(&self, block: &Block<'_, '_, P>) {
+        let bytes = block.k.len() * self.kernels.panel * size_of::<<P::A as Arith>::Word>();
+        let share = bytes / block.tiles.len();
+        for panel in block.panels.clone() {
+            let next = (panel + 1 - block.panels.start) * block.b_panel;
+            let next = block.b.as_ptr().wrapping_add(next).cast::<u8>();
+            for (i, tile) in block.tiles.clone().enumerate() {
+                self.tile(block, tile, panel, next.wrapping_add(i * share), share);
+            }
+        }
+    }
+
+    /// Every tile against all panels: the right operand stays in the cache.
+    fn stream_tiles(&self, block: &Block<'_, '_, P>) {
+        for tile in block.tiles.clone() {
+            for panel in block.panels.clone() {
+                self.tile(block, tile, panel, block.b.as_ptr().cast(), 0);
+            }
+        }
+    }
+
+    fn tile(
+        &self,
+        block: &Block<'_, '_, P>,
+        tile: usize,
+        panel: usize,
+        ahead: *const u8,
+        ahead_bytes: usize,
+    ) {
+        let rows = self.rows.get(tile);
+        let cols = self.columns(panel);
+        let k = block.k.clone();
+        let (a, at, a_row, a_col) = match self.problem.left(block.batch) {
+            Left::Packed(a) => (a, rows.start * self.d.k + k.start * rows.len(), 1, rows.len()),
+            Left::Strided { data, row, col } => (data, rows.start * row + k.start * col, row, col),
+        };
+        let a = a.get(at..).unwrap_or_default();
+        let b = block.b.get((panel - block.panels.start) * block.b_panel..).unwrap_or_default();
+        if !k.is_empty() {
+            // What the micro-kernel will read.
+            assert!((rows.len() - 1) * a_row + (k.len() - 1) * a_col < a.len(), "left operand is too small");
+            assert!(k.len() * self.kernels.panel <= b.len(), "right operand is too small");
+        }
+        let at = block.batch * self.layout.batch + rows.start * self.layout.row + cols.start;
+        let tile = Tile {
+            k: k.len(),
+            a: a.as_ptr(),
+            a_row,
+            a_col,
+            b: b.as_ptr(),
+            b_row: self.kernels.panel,
+            c: self.out.as_mut_ptr().wrapping_add(at),
+            c_row: self.layout.row,
+            n: cols.len(),
+            resume: k.start > 0,
+            finish: block.finish.as_ref(),
+            row: rows.start,
+            col: cols.start,
+            ahead,
+            ahead_step: ahead_bytes * 4 / k.len().max(4),
+        };
+        // SAFETY: the operands reach far enough (checked above); `run` has checked that every product lies
+        // inside the output and is covered by `finish`; no two threads share a tile of the output.
+        unsafe { self.kernels.run(rows.len(), &tile) }
+    }
+
+    fn after(&self, batch: usize, tiles: Range<usize>, panels: Range<usize>) {
+        let cols = self.columns(panels.start).start..self.columns(panels.end - 1).end;
+        for row in self.rows.span(&tiles) {
+            let at = batch * self.layout.batch + row * self.layout.row;
+            // SAFETY: only this piece has these rows and columns.
+            self.problem.after(unsafe { self.out.range(at + cols.start..at + cols.end) });
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Matrix products of `f32`s: packed or plain right operands, batches, and an epilogue on the way out.
+
+pub(crate) mod drive;
+pub(crate) mod kernels;
+mod pack;
+pub(crate) mod split;
+pub(crate) mod tile;
+
+use std::ops::Range;
+
+use drive::{Dims, Layout, Left, Problem, Right};
+pub use pack::PackedB;
+use tile::{FinishFloat, Float};
+
+use super::Exec;
+use super::activation::Activation;
+
+/// A matrix somewhere in a slice: element (i, j) is at `i · row_stride + j · col_stride`.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// A matrix with any strides.
+    ///
+    /// # Panics
+    /// If an element lies outside of `data`.
+    pub fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize, col_stride: usize) -> Self {
+        if rows > 0 && cols > 0 {
+            let last = (rows - 1)
+                .checked_mul(row_stride)
+                .zip((cols - 1).checked_mul(col_stride))
+                .and_then(|(i, j)| i.checked_add(j));
+            assert!(last.is_some_and(|last| last < data.len()), "the matrix lies outside of its data");
+        }
+        Self { data, rows, cols, row_stride, col_stride }
+    }
+
+    /// A matrix stored row by row without gaps.
+    pub fn row_major(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::strided(data, rows, cols, cols, 1)
+    }
+
+    /// The same elements with rows and columns exchanged; nothing moves.
+    pub fn transposed(self) -> Self {
+        Self {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    #[inline]
+    fn at(&self, row: usize, col: usize) -> f32 {
+        self.data[row * self.row_stride + col * self.col_stride]
+    }
+
+    /// The matrix of the same form `start` elements further on.
+    fn moved(self, start: usize) -> Self {
+        let data = self.data.get(start..).expect("a batch begins outside of its data");
+        Self::strided(data, self.rows, self.cols, self.row_stride, self.col_stride)
+    }
+}
+
+/// What is done to each product element `x` before it is stored:
+/// `activation(alpha · x + row_bias[i] + column_bias[j] + beta · addend[i][j])`.
+#[derive(Clone, Copy)]
+pub struct Epilogue<'a> {
+    pub alpha: f32,
+    pub row_bias: Option<&'a [f32]>,
+    pub column_bias: Option<&'a [f32]>,
+    /// Laid out like the output; for a batch, all of it.
+    pub addend: Option<&'a [f32]>,
+    pub beta: f32,
+    pub activation: Activation,
+}
+
+impl Default for Epilogue<'_> {
+    fn default() -> Self {
+        Self {
+            alpha: 1.0,
+            row_bias: None,
+            column_bias: None,
+            addend: None,
+            beta: 1.0,
+            activation: Activation::None,
+        }
+    }
+}
+
+impl<'a> Epilogue<'a> {
+    /// For the product whose output begins at `start`.
+    pub(crate) fn finish(&self, start: usize) -> FinishFloat<'a> {
+        let (low, high) = self.activation.range().unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+        FinishFloat {
+            alpha: self.alpha,
+            row_bias: self.row_bias,
+            column_bias: self.column_bias,
+            addend: self.addend.map(|x| x.get(start..).unwrap_or_default()),
+            beta: self.beta,
+            low,
+            high,
+        }
+    }
+}
+
+/// The right operand of a product.
+#[derive(Clone, Copy)]
+pub enum Rhs<'a> {
+    Packed(&'a PackedB),
+    Plain(Matrix<'a>),
+}
+
+/// `c = epilogue(a · b)`; the rows of `c` are `c_row` apart.
+///
+/// # Panics
+/// If the sizes do not fit together.
+pub fn gemm(exec: Exec<'_>, a: Matrix<'_>, b: Rhs<'_>, c: &mut [f32], c_row: usize, epilogue: &Epilogue<'_>) {
+    let batch = Batch { a: &[0], b: &[0], c_row, c_batch: 0 };
+    gemm_batched(exec, a, b, c, &batch, epilogue);
+}
+
+/// Where the matrices of a batch begin, and how the output is laid out.
+pub struct Batch<'a> {
+    /// For each product, how far into its data the left matrix begins.
+    pub a: &'a [usize],
+    /// The same for the right matrix; zeros for a packed one.
+    pub b: &'a [usize],
+    pub c_row: usize,
+    /// Distance of one product from the next in the output.
+    pub c_batch: usize,
+}
+
+/// Many products of one shape: `a` and `b` are the matrices at offset zero.
+///
+/// # Panics
+/// If the sizes do not fit together.
+pub fn gemm_batched(
+    exec: Exec<'_>,
+    a: Matrix<'_>,
+    b: Rhs<'_>,
+    c: &mut [f32],
+    batch: &Batch<'_>,
+    epilogue: &Epilogue<'_>,
+) {
+    let (k, n, isa) = match b {
+        Rhs::Packed(b) => {
+            assert!(batch.b.iter().all(|&start| start == 0), "a packed operand is one matrix");
+            (b.k, b.n, b.isa)
+        }
+        Rhs::Plain(b) => (b.rows, b.cols, exec.isa),
+    };
+    assert_eq!(a.cols, k, "inner dimensions differ");
+    assert_eq!(batch.a.len(), batch.b.len(), "batches differ");
+    let dims = Dims { batch: batch.a.len(), m: a.rows, n, k };
+    drive::run(Exec { isa, ..exec }, &Gemm { dims, a, b, batch, epilogue, isa }, c);
+}
+
+struct Gemm<'a> {
+    dims: Dims,
+    a: Matrix<'a>,
+    b: Rhs<'a>,
+    batch: &'a Batch<'a>,
+    epilogue: &'a Epilogue<'a>,
+    isa: super::Isa,
+}
+
+impl Problem for Gemm<'_> {
+    type A = Float;
+
+    fn dims(&self) -> Dims {
+        self.dims
+    }
+
+    fn layout(&self) -> Layout {
+        Layout { row: self.batch.c_row, batch: self.batch.c_batch }
+    }
+
+    fn left(&self, batch: usize) -> Left<'_, f32> {
+        let data = self.a.data.get(self.batch.a[batch]..).unwrap_or_default();
+        Left::Strided { data, row: self.a.row_stride, col: self.a.col_stride }
+    }
+
+    fn right(&self, _: usize) -> Right<'_, f32> {
+        match self.b {
+            Rhs::Packed(b) => Right::Packed(&b.panels),
+            Rhs::Plain(_) => Right::OnTheSpot,
+        }
+    }
+
+    fn pack(&self, batch: usize, k: Range<usize>, n: Range<usize>, panel: usize, out: &mut [f32]) {
+        if let Rhs::Plain(b) = self.b {
+            pack::pack_panel(b.moved(self.batch.b[batch]), k, n, panel, out);
+        }
+    }
+
+    fn finish(&self, batch: usize) -> FinishFloat<'_> {
+        self.epilogue.finish(batch * self.batch.c_batch)
+    }
+
+    fn after(&self, row: &mut [f32]) {
+        if self.epilogue.activation.range().is_none() {
+            self.epilogue.activation.apply(self.isa, row);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Operands rearranged for the micro-kernel: [`PackedB`] for the right one, and packing on the spot.
+
+use std::ops::Range;
+
+use super::Matrix;
+use super::kernels::Kernels;
+use super::split::Tiles;
+use super::tile::Float;
+use crate::fast::Isa;
+
+/// A right operand packed once for one instruction set, to be multiplied many times.
+///
+/// The columns lie in panels as wide as the micro-kernel's tile, the last one filled up with zeros.
+pub struct PackedB {
+    pub(super) isa: Isa,
+    pub(super) k: usize,
+    pub(super) n: usize,
+    pub(super) panels: Vec<f32>,
+}
+
+impl PackedB {
+    /// Packs `b` (`k` rows, `n` columns).
+    pub fn pack(isa: Isa, b: Matrix<'_>) -> Self {
+        let width = Kernels::<Float>::of(isa).panel;
+        let (k, n) = (b.rows, b.cols);
+        let len = n.div_ceil(width).checked_mul(width).and_then(|n| n.checked_mul(k));
+        let mut panels = vec![0.0; len.expect("packed size overflows")];
+        if k > 0 {
+            for (i, panel) in panels.chunks_exact_mut(width * k).enumerate() {
+                pack_panel(b, 0..k, i * width..n.min((i + 1) * width), width, panel);
+            }
+        }
+        Self { isa, k, n, panels }
+    }
+
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+}
+
+/// A left operand in the order of the micro-kernel: each tile of rows column by column.
+pub(crate) fn pack_left(isa: Isa, a: Matrix<'_>) -> Vec<f32> {
+    let tiles = Tiles::new(a.rows, Kernels::<Float>::of(isa).rows);
+    let mut packed = Vec::with_capacity(a.rows * a.cols);
+    for tile in (0..tiles.count()).map(|i| tiles.get(i)) {
+        for col in 0..a.cols {
+            packed.extend(tile.clone().map(|row| a.at(row, col)));
+        }
+    }
+    packed
+}
+
+/// Writes rows `k` and columns `n` of `b` as rows of `width`, zero beyond `n`.
+pub(super) fn pack_panel(b: Matrix<'_>, k: Range<usize>, n: Range<usize>, width: usize, out: &mut [f32]) {
+    if b.col_stride == 1 {
+        for (row, out) in k.zip(out.chunks_exact_mut(width)) {
+            let (values, rest) = out.split_at_mut(n.len());
+            values.copy_from_slice(&b.data[row * b.row_stride + n.start..][..n.len()]);
+            rest.fill(0.0);
+        }
+        return;
+    }
+    // Rows a few at a time: a whole column at once would spread its writes over too many cache lines.
+    for (block, out) in out.chunks_mut(16 * width).enumerate() {
+        let row = k.start + block * 16;
+        let rows = out.len() / width;
+        for col in 0..width {
+            if col < n.len() {
+                for (i, out) in out.iter_mut().skip(col).step_by(width).enumerate() {
+                    *out = b.at(row + i, n.start + col);
+                }
+            } else {
+                (0..rows).for_each(|i| out[i * width + col] = 0.0);
+            }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The micro-kernel: a tile of the product held in registers while the inner dimension runs by.
+//!
+//! It is written once, for both arithmetics ([`Arith`]) and all instruction sets, and instantiated for each
+//! number of rows and of vectors in [`super::kernels`]. Every element is one chain of multiply-adds in the
+//! order of `k`, whatever the tile, so results do not depend on how the product was cut into tiles.
+
+use bytemuck::Pod;
+
+use crate::fast::simd::Simd;
+
+/// What is multiplied and added: `f32`s, or pairs of 16-bit integers. Operands are packed in `Word`s.
+pub(crate) trait Arith: Copy + Send + Sync + 'static {
+    type Word: Pod + Send + Sync;
+    type Out: Pod + Send + Sync;
+    /// What happens to a finished sum before it is stored.
+    type Finish<'a>: Copy + Send + Sync;
+    type V<S: Simd>: Copy;
+
+    fn zero<S: Simd>(s: S) -> Self::V<S>;
+    /// # Safety
+    /// `p` is readable for one word.
+    unsafe fn broadcast<S: Simd>(s: S, p: *const Self::Word) -> Self::V<S>;
+    /// # Safety
+    /// `p` is readable for `LANES` words.
+    unsafe fn load<S: Simd>(s: S, p: *const Self::Word) -> Self::V<S>;
+    fn multiply_add<S: Simd>(s: S, acc: Self::V<S>, a: Self::V<S>, b: Self::V<S>) -> Self::V<S>;
+    /// # Safety
+    /// `p` is readable for `n` elements, at most `LANES`.
+    unsafe fn load_out<S: Simd>(s: S, p: *const Self::Out, n: usize) -> Self::V<S>;
+    /// # Safety
+    /// `p` is writable for `n` elements, at most `LANES`.
+    unsafe fn store_out<S: Simd>(s: S, p: *mut Self::Out, n: usize, v: Self::V<S>);
+    /// Whether `finish` has values for all of an `m` × `n` output whose rows are `row` apart.
+    fn covers(finish: &Self::Finish<'_>, m: usize, n: usize, row: usize) -> bool;
+    /// Finishes the `n` elements of row `row` from column `col`, which lie at `at` in the output.
+    ///
+    /// # Safety
+    /// `finish` has values for these positions.
+    unsafe fn finish<S: Simd>(
+        s: S,
+        finish: &Self::Finish<'_>,
+        v: Self::V<S>,
+        row: usize,
+        col: usize,
+        at: usize,
+        n: usize,
+    ) -> Self::V<S>;
+}
+
+/// One call of the micro-kernel. The pointers reach to the tile's first elements.
+pub(crate) struct Tile<'a, 'f, A: Arith> {
+    /// The number of steps in this block of the inner dimension.
+    pub k: usize,
+    pub a: *const A::Word,
+    pub a_row: usize,
+    pub a_col: usize,
+    /// Rows of `b_row` words, zero beyond the matrix.
+    pub b: *const A::Word,
+    pub b_row: usize,
+    pub c: *mut A::Out,
+    pub c_row: usize,
+    /// Columns that exist: the last vector may stick out.
+    pub n: usize,
+    /// The sums begin with what is in `c` rather than with zero.
+    pub resume: bool,
+    /// Set in the last block.
+    pub finish: Option<&'a A::Finish<'f>>,
+    /// The tile's place in its matrix, for `finish`.
+    pub row: usize,
+    pub col: usize,
+    /// Memory wanted soon: `ahead_step` bytes of it are prefetched every `UNROLL` steps.
+    pub ahead: *const u8,
+    pub ahead_step: usize,
+}
+
+const UNROLL: usize = 4;
+
+/// # Safety
+/// `t`'s pointers are valid for `MR` rows and `NV` vectors (`a`, `b` over `k` steps; `c` for `n` columns,
+/// of which at least one is in the last vector), and nobody else uses that part of `c`.
+#[inline(always)]
+pub(crate) unsafe fn compute<A: Arith, S: Simd, const MR: usize, const NV: usize>(s: S, t: &Tile<'_, '_, A>) {
+    let part = |j: usize| (t.n - j * S::LANES).min(S::LANES);
+    let c = |i: usize, j: usize| i * t.c_row + j * S::LANES;
+    let mut sums = [[A::zero(s); NV]; MR];
+    if t.resume {
+        for (i, row) in sums.iter_mut().enumerate() {
+            for (j, sum) in row.iter_mut().enumerate() {
+                // SAFETY: inside the tile, by the caller's promise.
+                *sum = unsafe { A::load_out(s, t.c.add(c(i, j)), part(j)) };
+            }
+        }
+    }
+    let (mut a, mut b, mut ahead) = (t.a, t.b, t.ahead);
+    for _ in 0..t.k / UNROLL {
+        for _ in 0..UNROLL {
+            // SAFETY: these two run `k` times together, over what the caller promises to be readable.
+            unsafe { step::<A, S, MR, NV>(s, &mut sums, a, t.a_row, b) };
+            // `wrapping_add` because the last advance may leave the operands.
+            (a, b) = (a.wrapping_add(t.a_col), b.wrapping_add(t.b_row));
+        }
+        s.prefetch(ahead);
+        ahead = ahead.wrapping_add(t.ahead_step);
+    }
+    for _ in 0..t.k % UNROLL {
+        // SAFETY: as above.
+        unsafe { step::<A, S, MR, NV>(s, &mut sums, a, t.a_row, b) };
+        (a, b) = (a.wrapping_add(t.a_col), b.wrapping_add(t.b_row));
+    }
+    for (i, row) in sums.iter_mut().enumerate() {
+        for (j, sum) in row.iter_mut().enumerate() {
+            let n = part(j);
+            // SAFETY: inside the tile, by the caller's promise.
+            unsafe {
+                if let Some(finish) = t.finish {
+                    let (row, col) = (t.row + i, t.col + j * S::LANES);
+                    *sum = A::finish(s, finish, *sum, row, col, row * t.c_row + col, n);
+                }
+                A::store_out(s, t.c.add(c(i, j)), n, *sum);
+            }
+        }
+    }
+}
+
+/// Adds the products of a column of `a` and a row of `b`.
+///
+/// # Safety
+/// `a` is readable at `MR` places `a_row` apart, `b` for `NV` vectors.
+// Plain loops without closures: these must end up in registers in every caller.
+#[inline(always)]
+unsafe fn step<A: Arith, S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    sums: &mut [[A::V<S>; NV]; MR],
+    a: *const A::Word,
+    a_row: usize,
+    b: *const A::Word,
+) {
+    let mut row = [A::zero(s); NV];
+    for (j, y) in row.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *y = unsafe { A::load(s, b.add(j * S::LANES)) };
+    }
+    for i in 0..MR {
+        // SAFETY: the caller's promise.
+        let x = unsafe { A::broadcast(s, a.add(i * a_row)) };
+        for j in 0..NV {
+            sums[i][j] = A::multiply_add(s, sums[i][j], x, row[j]);
+        }
+    }
+}
+
+/// Plain `f32` arithmetic.
+#[derive(Clone, Copy)]
+pub(crate) struct Float;
+
+/// `min(max(alpha · sum + bias + beta · addend, low), high)`, which keeps NaN.
+#[derive(Clone, Copy)]
+pub(crate) struct FinishFloat<'a> {
+    pub alpha: f32,
+    pub row_bias: Option<&'a [f32]>,
+    pub column_bias: Option<&'a [f32]>,
+    /// Laid out like the output.
+    pub addend: Option<&'a [f32]>,
+    pub beta: f32,
+    pub low: f32,
+    pub high: f32,
+}
+
+impl Arith for Float {
+    type Word = f32;
+    type Out = f32;
+    type Finish<'a> = FinishFloat<'a>;
+    type V<S: Simd> = S::F;
+
+    #[inline(always)]
+    fn zero<S: Simd>(s: S) -> S::F {
+        s.splat(0.0)
+    }
+    #[inline(always)]
+    unsafe fn broadcast<S: Simd>(s: S, p: *const f32) -> S::F {
+        // SAFETY: the caller's promise.
+        s.splat(unsafe { *p })
+    }
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, p: *const f32) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe { s.load(p) }
+    }
+    #[inline(always)]
+    fn multiply_add<S: Simd>(s: S, acc: S::F, a: S::F, b: S::F) -> S::F {
+        s.fma(a, b, acc)
+    }
+    #[inline(always)]
+    unsafe fn load_out<S: Simd>(s: S, p: *const f32, n: usize) -> S::F {
+        // SAFETY: the caller's promise.
+        unsafe { if n == S::LANES { s.load(p) } else { s.load_part(p, n) } }
+    }
+    #[inline(always)]
+    unsafe fn store_out<S: Simd>(s: S, p: *mut f32, n: usize, v: S::F) {
+        // SAFETY: the caller's promise.
+        unsafe { if n == S::LANES { s.store(p, v) } else { s.store_part(p, n, v) } }
+    }
+    fn covers(f: &FinishFloat<'_>, m: usize, n: usize, row: usize) -> bool {
+        let reaches = |x: Option<&[f32]>, len: usize| x.is_none_or(|x| x.len() >= len);
+        reaches(f.row_bias, m) && reaches(f.column_bias, n) && reaches(f.addend, (m - 1) * row + n)
+    }
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(
+        s: S,
+        f: &FinishFloat<'_>,
+        v: S::F,
+        row: usize,
+        col: usize,
+        at: usize,
+        n: usize,
+    ) -> S::F {
+        let mut bias = s.splat(0.0);
+        // SAFETY: the slices reach to these positions, by the caller's promise.
+        unsafe {
+            if let Some(b) = f.row_bias {
+                bias = s.splat(*b.get_unchecked(row));
+            }
+            if let Some(b) = f.column_bias {
+                bias = s.add(bias, Self::load_out(s, b.as_ptr().add(col), n));
+            }
+            if let Some(x) = f.addend {
+                bias = s.fma(s.splat(f.beta), Self::load_out(s, x.as_ptr().add(at), n), bias);
+            }
+        }
+        let v = s.fma(v, s.splat(f.alpha), bias);
+        s.min(s.splat(f.high), s.max(s.splat(f.low), v))
+    }
+}

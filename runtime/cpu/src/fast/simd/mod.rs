@@ -1,0 +1,165 @@
+//! One vocabulary of vector instructions, so that each kernel is written once for all instruction sets.
+//!
+//! A type that implements [`Simd`] is a token: it can be had only where the CPU has the instructions
+//! ([`Isa::run`] checks), so its arithmetic is safe to call. Kernels are `#[inline(always)]` functions
+//! generic over the token; [`Isa::run`] instantiates them inside functions compiled for the right target.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+pub(crate) use portable::Portable;
+
+/// An instruction set that the kernels are compiled for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// Plain Rust, for every CPU.
+    Portable,
+    /// AVX2 with FMA.
+    Avx2,
+    /// AVX-512 F, BW, DQ, VL and VNNI.
+    Avx512,
+}
+
+impl Isa {
+    pub const ALL: [Isa; 3] = [Isa::Portable, Isa::Avx2, Isa::Avx512];
+
+    /// The best set that this CPU has.
+    pub fn detect() -> Isa {
+        let best = Isa::ALL.into_iter().rev().find(|isa| isa.is_supported());
+        best.unwrap_or(Isa::Portable)
+    }
+
+    pub fn is_supported(self) -> bool {
+        match self {
+            Isa::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => false,
+        }
+    }
+
+    /// This set, or the portable one where the CPU lacks it.
+    pub(crate) fn or_portable(self) -> Isa {
+        if self.is_supported() { self } else { Isa::Portable }
+    }
+
+    /// Runs `task` with these instructions, or with portable code where the CPU lacks them.
+    pub(crate) fn run<T: Task>(self, task: T) -> T::Output {
+        match self.or_portable() {
+            Isa::Portable => task.run(Portable),
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: `or_portable` has found the instructions.
+            Isa::Avx2 => unsafe { run_avx2(task) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: as above.
+            Isa::Avx512 => unsafe { run_avx512(task) },
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => task.run(Portable),
+        }
+    }
+}
+
+/// A computation that [`Isa::run`] compiles for each instruction set; `run` must be `#[inline(always)]`.
+pub(crate) trait Task {
+    type Output;
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<T: Task>(task: T) -> T::Output {
+    // SAFETY: this function can be entered only where the instructions exist.
+    task.run(unsafe { Avx2::assume() })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+fn run_avx512<T: Task>(task: T) -> T::Output {
+    // SAFETY: this function can be entered only where the instructions exist.
+    task.run(unsafe { Avx512::assume() })
+}
+
+/// Vectors of `f32` (`F`), of `i32` (`I`), and comparison results (`M`).
+///
+/// Loads and stores take any alignment; the `_part` forms touch only the first `n` elements (`n` at most
+/// `LANES`) and read the rest as zero.
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    const LANES: usize;
+    type F: Copy;
+    type I: Copy;
+    type M: Copy;
+
+    /// Asks for the cache line at `p`, any address, to be brought to the second-level cache.
+    fn prefetch(self, p: *const u8);
+
+    fn splat(self, x: f32) -> Self::F;
+    /// # Safety
+    /// `p` is readable for `LANES` elements.
+    unsafe fn load(self, p: *const f32) -> Self::F;
+    /// # Safety
+    /// `p` is writable for `LANES` elements.
+    unsafe fn store(self, p: *mut f32, v: Self::F);
+    /// # Safety
+    /// `p` is readable for `n` elements.
+    unsafe fn load_part(self, p: *const f32, n: usize) -> Self::F;
+    /// # Safety
+    /// `p` is writable for `n` elements.
+    unsafe fn store_part(self, p: *mut f32, n: usize, v: Self::F);
+
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sqrt(self, a: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once where the instructions can.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The larger; `b` when either is NaN.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller; `b` when either is NaN.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The bits of `x` where `sign` has none, with the sign bits of `sign`.
+    fn copy_sign(self, x: Self::F, sign: Self::F) -> Self::F;
+    /// To the nearest integer, ties to even.
+    fn round(self, a: Self::F) -> Self::F;
+    /// 2 to the power of `n`, an integer from -126 to 127.
+    fn pow2(self, n: Self::F) -> Self::F;
+    /// `a < b`, false for NaN.
+    fn less(self, a: Self::F, b: Self::F) -> Self::M;
+    /// `a` where `m`, else `b`.
+    fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
+
+    fn splat_i(self, x: i32) -> Self::I;
+    /// # Safety
+    /// `p` is readable for `LANES` elements.
+    unsafe fn load_i(self, p: *const i32) -> Self::I;
+    /// # Safety
+    /// `p` is writable for `LANES` elements.
+    unsafe fn store_i(self, p: *mut i32, v: Self::I);
+    /// # Safety
+    /// `p` is readable for `n` elements.
+    unsafe fn load_part_i(self, p: *const i32, n: usize) -> Self::I;
+    /// # Safety
+    /// `p` is writable for `n` elements.
+    unsafe fn store_part_i(self, p: *mut i32, n: usize, v: Self::I);
+    fn add_i(self, a: Self::I, b: Self::I) -> Self::I;
+    /// `acc + a₀·b₀ + a₁·b₁`, each lane of `a` and `b` holding two 16-bit integers.
+    fn dot_i16(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
+    /// The nearest `f32`s.
+    fn to_f32(self, a: Self::I) -> Self::F;
+}

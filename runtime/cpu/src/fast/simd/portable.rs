@@ -1,0 +1,147 @@
+//! Four lanes in plain Rust, which any compiler target turns into its own baseline vectors.
+
+use super::Simd;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Portable;
+
+type F = [f32; 4];
+type I = [i32; 4];
+
+#[inline(always)]
+fn zip(a: F, b: F, f: impl Fn(f32, f32) -> f32) -> F {
+    std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+impl Simd for Portable {
+    const LANES: usize = 4;
+    type F = F;
+    type I = I;
+    type M = [bool; 4];
+
+    #[inline(always)]
+    fn prefetch(self, _: *const u8) {}
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> F {
+        [x; 4]
+    }
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> F {
+        // SAFETY: the caller's promise; arrays of `f32` need no more alignment than `f32`.
+        unsafe { p.cast::<F>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: F) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<F>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn load_part(self, p: *const f32, n: usize) -> F {
+        // SAFETY: only the first `n` elements are read, which the caller promises.
+        std::array::from_fn(|i| if i < n { unsafe { *p.add(i) } } else { 0.0 })
+    }
+    #[inline(always)]
+    unsafe fn store_part(self, p: *mut f32, n: usize, v: F) {
+        for (i, &x) in v.iter().enumerate().take(n) {
+            // SAFETY: only the first `n` elements are written, which the caller promises.
+            unsafe { *p.add(i) = x }
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn sqrt(self, a: F) -> F {
+        a.map(f32::sqrt)
+    }
+    #[inline(always)]
+    fn fma(self, a: F, b: F, c: F) -> F {
+        // Not `mul_add`, which is a slow library call where the baseline target has no FMA.
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    fn max(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn min(self, a: F, b: F) -> F {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn copy_sign(self, x: F, sign: F) -> F {
+        zip(x, sign, f32::copysign)
+    }
+    #[inline(always)]
+    fn round(self, a: F) -> F {
+        a.map(f32::round_ties_even)
+    }
+    #[inline(always)]
+    fn pow2(self, n: F) -> F {
+        n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    fn less(self, a: F, b: F) -> [bool; 4] {
+        std::array::from_fn(|i| a[i] < b[i])
+    }
+    #[inline(always)]
+    fn select(self, m: [bool; 4], a: F, b: F) -> F {
+        std::array::from_fn(|i| if m[i] { a[i] } else { b[i] })
+    }
+
+    #[inline(always)]
+    fn splat_i(self, x: i32) -> I {
+        [x; 4]
+    }
+    #[inline(always)]
+    unsafe fn load_i(self, p: *const i32) -> I {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<I>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn store_i(self, p: *mut i32, v: I) {
+        // SAFETY: the caller's promise.
+        unsafe { p.cast::<I>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn load_part_i(self, p: *const i32, n: usize) -> I {
+        // SAFETY: only the first `n` elements are read, which the caller promises.
+        std::array::from_fn(|i| if i < n { unsafe { *p.add(i) } } else { 0 })
+    }
+    #[inline(always)]
+    unsafe fn store_part_i(self, p: *mut i32, n: usize, v: I) {
+        for (i, &x) in v.iter().enumerate().take(n) {
+            // SAFETY: only the first `n` elements are written, which the caller promises.
+            unsafe { *p.add(i) = x }
+        }
+    }
+    #[inline(always)]
+    fn add_i(self, a: I, b: I) -> I {
+        std::array::from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+    #[inline(always)]
+    fn dot_i16(self, acc: I, a: I, b: I) -> I {
+        std::array::from_fn(|i| {
+            let low = i32::from(a[i] as i16) * i32::from(b[i] as i16);
+            let high = (a[i] >> 16) * (b[i] >> 16);
+            acc[i].wrapping_add(low.wrapping_add(high))
+        })
+    }
+    #[inline(always)]
+    fn to_f32(self, a: I) -> F {
+        a.map(|x| x as f32)
+    }
+}
