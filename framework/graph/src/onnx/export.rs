@@ -10,7 +10,7 @@ use onnx_protobuf::{
 use protobuf::MessageField;
 
 use super::error::Result;
-use super::file::Storage;
+use super::external::Storage;
 use super::tensor::{self, Place};
 use super::types::non_empty;
 use super::{attribute, leftover, value_info};

@@ -11,7 +11,7 @@ use onnx_protobuf::{
 };
 
 use super::error::{Error, Result};
-use super::file::Storage;
+use super::external::Storage;
 use super::leftover;
 use super::pool::Pool;
 use super::{attribute, calls, tensor, types, value_info};

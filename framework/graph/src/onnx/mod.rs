@@ -7,9 +7,10 @@
 
 mod attribute;
 mod calls;
+mod datum;
 mod error;
 mod export;
-mod file;
+mod external;
 mod import;
 mod leftover;
 mod pool;
@@ -24,19 +25,17 @@ use bytes::Bytes;
 use onnx_protobuf::ModelProto;
 use protobuf::Message;
 
+pub use datum::{datum_from_bytes, datum_to_bytes, read_datum, write_datum};
 pub use error::Error;
 pub use save::save;
 
-use crate::{Model, text};
+use crate::{Model, files, text};
 
 /// Reads a model: in ONNX's textual syntax if the file ends in `.onnxtxt`, else in its binary format.
 pub fn load(path: impl AsRef<Path>) -> Result<Model, Error> {
     let path = path.as_ref();
-    let bytes = file::map(path).map_err(|error| Error::io(path, error))?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let bytes = files::map(path).map_err(|error| Error::io(path, error))?;
+    let folder = files::folder_of(path);
     let model = if path.extension().is_some_and(|extension| extension == "onnxtxt") {
         std::str::from_utf8(&bytes)
             .map_err(|error| Error::invalid("the file", format!("is not text: {error}")))

@@ -1,19 +1,17 @@
 //! Writing a model file, and external data beside it where that has to be.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use bytes::Bytes;
 use onnx_protobuf::ModelProto;
 use protobuf::Message;
-use tempfile::NamedTempFile;
 
 use super::error::{Error, Result};
 use super::export;
 use super::tensor::Location;
-use crate::{External, Model, Tensor};
+use crate::{External, Model, Tensor, files};
 
 /// A protobuf message cannot be longer.
 const MAX_MESSAGE: u64 = i32::MAX as u64;
@@ -36,11 +34,7 @@ pub fn save(model: &Model, path: impl AsRef<Path>) -> Result<()> {
 fn save_at(model: &Model, path: &Path) -> Result<()> {
     let at = |error| Error::io(path, error);
     let file_name = path.file_name().ok_or_else(|| at(io::Error::from(io::ErrorKind::InvalidFilename)))?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let folder = folder.canonicalize().map_err(at)?;
+    let folder = files::folder_of(path).canonicalize().map_err(at)?;
     let file_name = file_name.to_str().ok_or_else(|| at(io::Error::from(io::ErrorKind::InvalidFilename)))?;
     let data_name = format!("{file_name}.data");
 
@@ -51,10 +45,10 @@ fn save_at(model: &Model, path: &Path) -> Result<()> {
         proto = export::export(model, &mut |tensor| placement.place(tensor))?;
     }
     check_size(&proto)?;
-    let message = write(&folder, |file| Ok(proto.write_to_writer(file)?)).map_err(at)?;
+    let message = files::temporary(&folder, |file| Ok(proto.write_to_writer(file)?)).map_err(at)?;
     let data_path = folder.join(&data_name);
     if !placement.written.is_empty() {
-        let data = write(&folder, |file| placement.write(file)).map_err(at)?;
+        let data = files::temporary(&folder, |file| placement.write(file)).map_err(at)?;
         data.persist(&data_path).map_err(|error| at(error.error))?;
     }
     let persisted = message.persist(folder.join(file_name));
@@ -75,19 +69,6 @@ pub(super) fn check_size(proto: &ModelProto) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-/// A temporary file in `folder` with the usual permissions, filled by `content`.
-fn write(folder: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.prefix(".byoc-").tempfile_in(folder)?;
-    let mut buffer: BufWriter<&mut File> = BufWriter::with_capacity(1 << 20, file.as_file_mut());
-    content(&mut buffer)?;
-    buffer.flush()?;
-    drop(buffer);
-    Ok(file)
 }
 
 /// Where the content of each tensor goes.

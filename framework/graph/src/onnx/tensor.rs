@@ -8,7 +8,7 @@ use onnx_protobuf::{SparseTensorProto, StringStringEntryProto, TensorProto, tens
 use protobuf::MessageField;
 
 use super::error::{Error, Result};
-use super::file::Storage;
+use super::external::Storage;
 use super::types::non_empty;
 use crate::{DType, SparseTensor, Tensor, TensorError, element_count};
 

@@ -1,31 +1,12 @@
-//! Files as memory maps: the model itself, and external data beside it.
+//! External data: contents of tensors in files beside the model.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
-use memmap2::Mmap;
 use onnx_protobuf::StringStringEntryProto;
 
-use crate::External;
-
-/// Maps a regular file. Nothing is read before it is used, and nothing is copied.
-pub(super) fn map(path: &Path) -> io::Result<Bytes> {
-    // Asked before opening, because opening a pipe waits for somebody to write to it.
-    if !path.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file"));
-    }
-    let file = File::open(path)?;
-    if file.metadata()?.len() == 0 {
-        return Ok(Bytes::new());
-    }
-    // SAFETY: the map is private and never written to. As with every mapped file, it must not be cut
-    // short while it is in use; this crate itself replaces files by renaming, which leaves maps alone.
-    let map = unsafe { Mmap::map(&file)? };
-    Ok(Bytes::from_owner(map))
-}
+use crate::{External, files};
 
 /// The external data of one model, each file mapped once.
 pub(super) struct Storage {
@@ -66,7 +47,8 @@ impl Storage {
         let bytes = match self.maps.get(&path) {
             Some(bytes) => bytes.clone(),
             None => {
-                let bytes = map(&path).map_err(|error| format!("external data `{location}`: {error}"))?;
+                let bytes =
+                    files::map(&path).map_err(|error| format!("external data `{location}`: {error}"))?;
                 self.maps.insert(path.clone(), bytes.clone());
                 bytes
             }
