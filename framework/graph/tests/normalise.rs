@@ -79,9 +79,7 @@ fn identities_are_looked_through_and_outputs_keep_their_names() {
 
 #[test]
 fn dropout_in_training_stays() {
-    let mut m = model(
-        "g (float[4] x, bool t) => (float[4] y) <float r = {0.5}> { y, m = Dropout(x, r, t) }",
-    );
+    let mut m = model("g (float[4] x, bool t) => (float[4] y) <float r = {0.5}> { y, m = Dropout(x, r, t) }");
     assert!(run(&mut m).is_empty());
 }
 

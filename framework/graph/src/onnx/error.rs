@@ -18,7 +18,7 @@ pub enum Error {
     Protobuf(#[from] protobuf::Error),
     #[error("{0}")]
     Text(#[from] ParseError),
-    #[error("IR version {0} is not known; versions 3 to 14 are")]
+    #[error("IR version {0} cannot be read, versions 3 to 14 can")]
     IrVersion(i64),
     #[error("{place}: {what}")]
     Invalid { place: String, what: String },

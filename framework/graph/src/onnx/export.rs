@@ -1,6 +1,6 @@
 //! From the graph IR to messages.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 
 use onnx_protobuf::{
@@ -80,7 +80,8 @@ fn graph(graph: &Graph, ir_version: i64, place: &mut Place<'_>) -> Result<GraphP
     proto.doc_string = non_empty(&graph.doc);
     proto.metadata_props = leftover::entries(&graph.metadata);
     proto.sparse_initializer.retain(|sparse| holds_sparse(graph, sparse));
-    let sparse: Vec<String> = proto.sparse_initializer.iter().map(|s| s.values.name().to_owned()).collect();
+    let sparse: HashSet<String> =
+        proto.sparse_initializer.iter().map(|s| s.values.name().to_owned()).collect();
 
     proto.input = input_ids(graph, ir_version, &rest.input_order).map(|id| rest.info(graph, id)).collect();
     proto.output = graph.outputs().iter().map(|&id| rest.info(graph, id)).collect();
@@ -91,7 +92,7 @@ fn graph(graph: &Graph, ir_version: i64, place: &mut Place<'_>) -> Result<GraphP
     });
     for (id, content) in defaults.chain(constants) {
         let name = &graph.value(id).name;
-        if !sparse.iter().any(|s| **s == **name) {
+        if !sparse.contains(&**name) {
             let written = tensor::export(name, content, place);
             let left = rest.tensors.remove(&**name).unwrap_or_default();
             proto.initializer.push(leftover::merge_tensor(left, written));
@@ -117,7 +118,7 @@ fn input_ids<'g>(
         let ordered = order.iter().filter_map(|name| graph.value_by_name(name));
         ids.extend(ordered.filter(|&id| is_constant(id) || graph.inputs().contains(&id)));
     }
-    let listed: std::collections::HashSet<ValueId> = ids.iter().copied().collect();
+    let listed: HashSet<ValueId> = ids.iter().copied().collect();
     let constants = graph.values().map(|(id, _)| id).filter(|&id| with_constants && is_constant(id));
     let others = graph.inputs().iter().copied().chain(constants);
     ids.extend(others.filter(|id| !listed.contains(id)));
@@ -139,7 +140,7 @@ fn holds_sparse(graph: &Graph, sparse: &onnx_protobuf::SparseTensorProto) -> boo
 
 /// Infos of values that are neither inputs, nor outputs, nor constants, and of names that no value has.
 fn value_infos(graph: &Graph, rest: &Rest) -> Vec<ValueInfoProto> {
-    let outputs: std::collections::HashSet<ValueId> = graph.outputs().iter().copied().collect();
+    let outputs: HashSet<ValueId> = graph.outputs().iter().copied().collect();
     let made = graph.model_order().into_iter().flat_map(|node| graph.node(node).outputs().iter().flatten());
     let inner = made.copied().filter(|id| {
         let value = graph.value(*id);

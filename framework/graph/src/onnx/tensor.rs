@@ -13,7 +13,7 @@ use super::types::non_empty;
 use crate::{DType, SparseTensor, Tensor, TensorError, element_count};
 
 /// Most elements that a sparse initializer may have when it is written out in full.
-const MAX_DENSE_ELEMENTS: usize = 1 << 28;
+const MAX_DENSE_ELEMENTS: usize = 1 << 26;
 
 /// Takes type and content out of `proto`, and leaves the rest there.
 pub(super) fn import(proto: &mut TensorProto, storage: &mut Storage) -> Result<Tensor> {

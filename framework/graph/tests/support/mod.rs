@@ -1,5 +1,7 @@
 //! What several tests need: where the test data lies, and Python's `onnx` as the other opinion.
 
+#![allow(dead_code, reason = "no test needs all of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
