@@ -6,8 +6,9 @@ mod peak;
 
 use std::time::Duration;
 
-use byoc_cpu::fast::Exec;
+use byoc_cpu::fast::conv::{Channels, ConvEpilogue, Images, PackedConv, Window, conv};
 use byoc_cpu::fast::gemm::{Epilogue, Matrix, PackedB, Rhs, gemm};
+use byoc_cpu::fast::{Activation, Exec};
 use byoc_cpu::pool::ThreadPool;
 
 /// Name, m, n, k.
@@ -21,6 +22,35 @@ const PRODUCTS: &[(&str, usize, usize, usize)] = &[
     ("resnet50 head", 1, 1000, 2048),
     ("gpt2 decode ffn", 1, 3072, 768),
     ("square", 1024, 1024, 1024),
+];
+
+/// Name, input channels, output channels, groups, input size, kernel, stride; pads keep the size.
+const CONVOLUTIONS: &[(&str, usize, usize, usize, usize, usize, usize)] = &[
+    ("resnet50 stem", 3, 64, 1, 224, 7, 2),
+    ("resnet50 3x3", 64, 64, 1, 56, 3, 1),
+    ("resnet50 3x3", 128, 128, 1, 28, 3, 1),
+    ("resnet50 3x3", 256, 256, 1, 14, 3, 1),
+    ("resnet50 3x3", 512, 512, 1, 7, 3, 1),
+    ("resnet50 3x3 s2", 128, 128, 1, 56, 3, 2),
+    ("resnet50 1x1", 64, 256, 1, 56, 1, 1),
+    ("resnet50 1x1", 256, 64, 1, 56, 1, 1),
+    ("resnet50 1x1", 128, 512, 1, 28, 1, 1),
+    ("resnet50 1x1", 256, 1024, 1, 14, 1, 1),
+    ("resnet50 1x1", 2048, 512, 1, 7, 1, 1),
+    ("resnet50 1x1 s2", 1024, 2048, 1, 14, 1, 2),
+    ("mobilenet 1x1", 32, 16, 1, 112, 1, 1),
+    ("mobilenet 1x1", 24, 144, 1, 56, 1, 1),
+    ("mobilenet 1x1", 32, 192, 1, 28, 1, 1),
+    ("mobilenet 1x1", 384, 64, 1, 14, 1, 1),
+    ("mobilenet 1x1", 960, 160, 1, 7, 1, 1),
+    ("mobilenet depthwise", 32, 32, 32, 112, 3, 1),
+    ("mobilenet depthwise s2", 96, 96, 96, 112, 3, 2),
+    ("mobilenet depthwise", 144, 144, 144, 56, 3, 1),
+    ("mobilenet depthwise", 384, 384, 384, 14, 3, 1),
+    ("mobilenet depthwise", 960, 960, 960, 7, 3, 1),
+    ("unet 3x3", 64, 64, 1, 128, 3, 1),
+    ("unet 3x3", 32, 32, 1, 256, 3, 1),
+    ("shufflenet 1x1 groups", 240, 240, 3, 28, 1, 1),
 ];
 
 struct Bench<'a> {
@@ -57,6 +87,30 @@ impl Bench<'_> {
     }
 }
 
+impl Bench<'_> {
+    fn convolutions(&self) {
+        for &(name, input, output, groups, size, kernel, stride) in
+            CONVOLUTIONS.iter().filter(|c| c.0.contains(&self.filter))
+        {
+            let channels = Channels { input, output, groups };
+            let window = Window { strides: [stride; 2], pads: [kernel / 2; 4], ..Window::new([kernel; 2]) };
+            let taps = input / groups * kernel * kernel;
+            let weights = PackedConv::pack(self.exec.isa, channels, window, &filled(output * taps));
+            let x = filled(input * size * size);
+            let pixels = size.div_ceil(stride).pow(2);
+            let mut y = vec![0.0; output * pixels];
+            let bias = filled(output);
+            let epilogue =
+                ConvEpilogue { bias: Some(&bias), activation: Activation::Relu, ..Default::default() };
+            let shape = format!("{input}->{output} {size}x{size}");
+            self.report(name, &shape, 2.0 * (output * pixels * taps) as f64, || {
+                let images = Images { data: &x, count: 1, size: [size; 2] };
+                conv(self.exec, images, &weights, &mut y, &epilogue);
+            });
+        }
+    }
+}
+
 fn filled(n: usize) -> Vec<f32> {
     (0..n).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect()
 }
@@ -70,4 +124,5 @@ fn main() {
     println!("{:?}, {} threads, peak {peak:.0} GFLOP/s", exec.isa, pool.threads());
     let bench = Bench { exec, peak, filter: arguments.next().unwrap_or_default() };
     bench.products();
+    bench.convolutions();
 }

@@ -80,7 +80,8 @@ pub(crate) trait Problem: Sync {
     fn dims(&self) -> Dims;
     fn left(&self, batch: usize) -> Left<'_, <Self::A as Arith>::Word>;
     fn right(&self, batch: usize) -> Right<'_, <Self::A as Arith>::Word>;
-    /// Writes rows `k` and columns `n` (at most a panel) into rows of `panel` words, zero beyond the matrix.
+    /// Writes rows `k` and columns `n` (at most a panel) into rows of `panel` words; the rest of a row does not
+    /// matter.
     fn pack(
         &self,
         batch: usize,

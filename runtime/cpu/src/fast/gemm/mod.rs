@@ -9,7 +9,8 @@ pub(crate) mod tile;
 use std::ops::Range;
 
 use drive::{Dims, Layout, Left, Problem, Right};
-pub use pack::PackedB;
+pub(crate) use pack::pack_left;
+pub use pack::{PackedA, PackedB};
 use tile::{FinishFloat, Float};
 
 use super::Exec;
@@ -138,6 +139,22 @@ pub struct Batch<'a> {
     pub c_batch: usize,
 }
 
+/// `c = epilogue(a · b)` with a packed left operand.
+///
+/// # Panics
+/// If the sizes do not fit together.
+pub fn gemm_packed(
+    exec: Exec<'_>,
+    a: &PackedA,
+    b: Rhs<'_>,
+    c: &mut [f32],
+    c_row: usize,
+    epilogue: &Epilogue<'_>,
+) {
+    let batch = Batch { a: &[0], b: &[0], c_row, c_batch: 0 };
+    run(exec, Lhs::Packed(a), b, c, &batch, epilogue);
+}
+
 /// Many products of one shape: `a` and `b` are the matrices at offset zero.
 ///
 /// # Panics
@@ -150,22 +167,38 @@ pub fn gemm_batched(
     batch: &Batch<'_>,
     epilogue: &Epilogue<'_>,
 ) {
-    let (k, n, isa) = match b {
+    run(exec, Lhs::Plain(a), b, c, batch, epilogue);
+}
+
+#[derive(Clone, Copy)]
+enum Lhs<'a> {
+    Packed(&'a PackedA),
+    Plain(Matrix<'a>),
+}
+
+fn run(exec: Exec<'_>, a: Lhs<'_>, b: Rhs<'_>, c: &mut [f32], batch: &Batch<'_>, epilogue: &Epilogue<'_>) {
+    let (m, a_k, a_isa) = match a {
+        Lhs::Packed(a) => (a.m, a.k, Some(a.isa)),
+        Lhs::Plain(a) => (a.rows, a.cols, None),
+    };
+    let (k, n, b_isa) = match b {
         Rhs::Packed(b) => {
             assert!(batch.b.iter().all(|&start| start == 0), "a packed operand is one matrix");
-            (b.k, b.n, b.isa)
+            (b.k, b.n, Some(b.isa))
         }
-        Rhs::Plain(b) => (b.rows, b.cols, exec.isa),
+        Rhs::Plain(b) => (b.rows, b.cols, None),
     };
-    assert_eq!(a.cols, k, "inner dimensions differ");
+    assert_eq!(a_k, k, "inner dimensions differ");
     assert_eq!(batch.a.len(), batch.b.len(), "batches differ");
-    let dims = Dims { batch: batch.a.len(), m: a.rows, n, k };
+    assert!(a_isa.is_none() || b_isa.is_none() || a_isa == b_isa, "packed for different instruction sets");
+    let isa = a_isa.or(b_isa).unwrap_or(exec.isa);
+    let dims = Dims { batch: batch.a.len(), m, n, k };
     drive::run(Exec { isa, ..exec }, &Gemm { dims, a, b, batch, epilogue, isa }, c);
 }
 
 struct Gemm<'a> {
     dims: Dims,
-    a: Matrix<'a>,
+    a: Lhs<'a>,
     b: Rhs<'a>,
     batch: &'a Batch<'a>,
     epilogue: &'a Epilogue<'a>,
@@ -184,8 +217,13 @@ impl Problem for Gemm<'_> {
     }
 
     fn left(&self, batch: usize) -> Left<'_, f32> {
-        let data = self.a.data.get(self.batch.a[batch]..).unwrap_or_default();
-        Left::Strided { data, row: self.a.row_stride, col: self.a.col_stride }
+        match self.a {
+            Lhs::Packed(a) => Left::Packed(&a.tiles),
+            Lhs::Plain(a) => {
+                let data = a.data.get(self.batch.a[batch]..).unwrap_or_default();
+                Left::Strided { data, row: a.row_stride, col: a.col_stride }
+            }
+        }
     }
 
     fn right(&self, _: usize) -> Right<'_, f32> {

@@ -1,4 +1,4 @@
-//! Operands rearranged for the micro-kernel: [`PackedB`] for the right one, and packing on the spot.
+//! Operands rearranged for the micro-kernel: [`PackedA`] left, [`PackedB`] right, and packing on the spot.
 
 use std::ops::Range;
 
@@ -43,6 +43,21 @@ impl PackedB {
 
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+}
+
+/// A left operand packed once for one instruction set, to be multiplied many times.
+pub struct PackedA {
+    pub(super) isa: Isa,
+    pub(super) m: usize,
+    pub(super) k: usize,
+    pub(super) tiles: Vec<f32>,
+}
+
+impl PackedA {
+    /// Packs `a` (`m` rows, `k` columns).
+    pub fn pack(isa: Isa, a: Matrix<'_>) -> Self {
+        Self { isa, m: a.rows, k: a.cols, tiles: pack_left(isa, a) }
     }
 }
 

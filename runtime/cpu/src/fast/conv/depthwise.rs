@@ -1,0 +1,139 @@
+//! One kernel per channel: no sums over channels, so a plane is read straight from its frame.
+
+use super::window::Geometry;
+use super::{ConvEpilogue, Images, PackedConv, copy_strided};
+use crate::fast::Exec;
+use crate::fast::gemm::tile::{Arith, Float};
+use crate::fast::scratch::with_scratch;
+use crate::fast::simd::{Simd, Task};
+
+/// Elements that a vector may read beyond a frame's end.
+pub(super) const SLACK: usize = 64;
+/// Multiply-adds of one piece of work.
+const PIECE: usize = 200_000;
+
+pub(super) fn run(
+    exec: Exec<'_>,
+    input: Images<'_, f32>,
+    geometry: &Geometry,
+    weights: &PackedConv,
+    output: &mut [f32],
+    epilogue: &ConvEpilogue<'_>,
+) {
+    let channels = weights.channels.output;
+    let [height, width] = input.size;
+    let taps = geometry.taps.len();
+    let pixels = geometry.pixels();
+    if let Some(bias) = epilogue.bias {
+        assert_eq!(bias.len(), channels, "size of the bias");
+    }
+    if let Some(addend) = epilogue.addend {
+        assert_eq!(addend.len(), output.len(), "size of the addend");
+    }
+    let planes = (PIECE / (pixels * taps)).max(1);
+    exec.pool.parallel_chunks(output, planes * pixels, &|piece, output| {
+        with_scratch(geometry.plane() + SLACK, |frame| {
+            for (i, output) in output.chunks_exact_mut(pixels).enumerate() {
+                let plane = piece * planes + i;
+                let source = &input.data[plane * height * width..][..height * width];
+                geometry.fill(&mut frame[..geometry.plane()], 0.0, |out, start, step| {
+                    copy_strided(out, source, start, step);
+                });
+                let channel = plane % channels;
+                let weights = &weights.weights[channel * taps..][..taps];
+                let finish = epilogue.from(channel, plane * pixels);
+                exec.isa.run(Plane::<Float> { geometry, frame, weights, output, finish });
+                if epilogue.activation.range().is_none() {
+                    epilogue.activation.apply(exec.isa, output);
+                }
+            }
+        });
+    });
+}
+
+/// One output plane from one framed input plane.
+pub(super) struct Plane<'a, 'f, A: Arith> {
+    pub geometry: &'a Geometry,
+    /// With at least `SLACK` more elements.
+    pub frame: &'a [A::Word],
+    pub weights: &'a [A::Word],
+    pub output: &'a mut [A::Out],
+    /// For row 0 and the columns of this plane.
+    pub finish: A::Finish<'f>,
+}
+
+impl<A: Arith> Task for Plane<'_, '_, A> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let [rows, cols] = self.geometry.output;
+        assert!(self.frame.len() >= self.geometry.plane() + SLACK);
+        assert!(self.weights.len() == self.geometry.taps.len() && self.output.len() == rows * cols);
+        assert!(A::covers(&self.finish, 1, rows * cols, 0));
+        // Several independent sums, however the plane is shaped.
+        if cols <= S::LANES {
+            self.rows::<S, 4, 1>(s);
+        } else if cols <= 2 * S::LANES {
+            self.rows::<S, 2, 2>(s);
+        } else {
+            self.rows::<S, 1, 4>(s);
+        }
+    }
+}
+
+impl<A: Arith> Plane<'_, '_, A> {
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize, const V: usize>(&mut self, s: S) {
+        let [rows, cols] = self.geometry.output;
+        for col in (0..cols).step_by(V * S::LANES) {
+            let mut row = 0;
+            while row + R <= rows {
+                self.block::<S, R, V>(s, row, col);
+                row += R;
+            }
+            for row in row..rows {
+                self.block::<S, 1, V>(s, row, col);
+            }
+        }
+    }
+
+    /// `R` rows of up to `V` vectors of pixels.
+    #[inline(always)]
+    fn block<S: Simd, const R: usize, const V: usize>(&mut self, s: S, row: usize, col: usize) {
+        let (cols, frame_row) = (self.geometry.output[1], self.geometry.row());
+        let mut sums = [[A::zero(s); V]; R];
+        for (&tap, weight) in self.geometry.taps.iter().zip(self.weights) {
+            // SAFETY: a reference is readable.
+            let weight = unsafe { A::broadcast(s, weight) };
+            let at = tap + row * frame_row + col;
+            for r in 0..R {
+                for v in 0..V {
+                    let at = at + r * frame_row + v * S::LANES;
+                    // SAFETY: a vector that begins in a row of the frame ends within the slack; one that
+                    // begins beyond the row, having no pixels, is read from the same place as the first.
+                    let x = unsafe {
+                        let p = self.frame.as_ptr();
+                        A::load(s, p.add(if col + v * S::LANES < cols { at } else { tap }))
+                    };
+                    sums[r][v] = A::multiply_add(s, sums[r][v], weight, x);
+                }
+            }
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            for (v, sum) in sums.into_iter().enumerate() {
+                let first = col + v * S::LANES;
+                if first >= cols {
+                    break;
+                }
+                let n = (cols - first).min(S::LANES);
+                let at = (row + r) * cols + first;
+                // SAFETY: these `n` pixels are inside the output, and `finish` covers it.
+                unsafe {
+                    let sum = A::finish(s, &self.finish, sum, 0, at, at, n);
+                    A::store_out(s, self.output.as_mut_ptr().add(at), n, sum);
+                }
+            }
+        }
+    }
+}

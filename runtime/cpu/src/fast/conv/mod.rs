@@ -1,0 +1,258 @@
+//! Convolutions over channels-first images: as matrix products whose right operand is packed from the
+//! windows panel by panel, never materialised; depthwise ones directly.
+
+mod depthwise;
+mod transpose;
+mod window;
+
+use std::ops::Range;
+
+use bytemuck::Pod;
+
+pub use transpose::{PackedConvTranspose, conv_transpose};
+pub(crate) use window::Geometry;
+pub use window::Window;
+
+use super::gemm::drive::{self, Dims, Layout, Left, Problem, Right};
+use super::gemm::tile::{FinishFloat, Float};
+use super::gemm::{Epilogue, Matrix, pack_left};
+use super::scratch::with_scratch;
+use super::simd::{Simd, Task};
+use super::{Activation, Exec, Isa};
+
+/// The channels of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channels {
+    pub input: usize,
+    pub output: usize,
+    pub groups: usize,
+}
+
+impl Channels {
+    /// Input and output channels of one group.
+    ///
+    /// # Panics
+    /// If the groups do not divide the channels.
+    pub(crate) fn per_group(&self) -> (usize, usize) {
+        assert!(
+            self.groups > 0
+                && self.input.is_multiple_of(self.groups)
+                && self.output.is_multiple_of(self.groups),
+            "the groups must divide the channels"
+        );
+        (self.input / self.groups, self.output / self.groups)
+    }
+
+    /// One input and one output channel per group.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.per_group() == (1, 1)
+    }
+}
+
+/// A convolution's weights, rearranged once for one instruction set.
+pub struct PackedConv {
+    isa: Isa,
+    channels: Channels,
+    window: Window,
+    /// Group after group, as [`pack_left`] makes them; for depthwise ones as they came.
+    weights: Vec<f32>,
+}
+
+impl PackedConv {
+    /// Packs `weights` (output channels, input channels of a group, kernel height, kernel width).
+    ///
+    /// # Panics
+    /// If the weights do not have that size.
+    pub fn pack(isa: Isa, channels: Channels, window: Window, weights: &[f32]) -> Self {
+        let (inputs, outputs) = channels.per_group();
+        let k = inputs * window.taps();
+        assert_eq!(weights.len(), channels.output * k, "size of the weights");
+        let weights = if channels.is_depthwise() || weights.is_empty() {
+            weights.to_vec()
+        } else {
+            let groups = weights.chunks_exact(outputs * k);
+            groups.flat_map(|group| pack_left(isa, Matrix::row_major(group, outputs, k))).collect()
+        };
+        Self { isa, channels, window, weights }
+    }
+
+    pub fn channels(&self) -> Channels {
+        self.channels
+    }
+
+    pub fn window(&self) -> Window {
+        self.window
+    }
+
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+}
+
+/// A batch of images, channels first.
+#[derive(Clone, Copy)]
+pub struct Images<'a, T> {
+    pub data: &'a [T],
+    pub count: usize,
+    /// Height and width.
+    pub size: [usize; 2],
+}
+
+/// What is done to each sum on its way out: `activation(sum + bias[channel] + addend)`.
+#[derive(Clone, Copy, Default)]
+pub struct ConvEpilogue<'a> {
+    pub bias: Option<&'a [f32]>,
+    /// Laid out like the output.
+    pub addend: Option<&'a [f32]>,
+    pub activation: Activation,
+}
+
+impl<'a> ConvEpilogue<'a> {
+    /// For output channels from `channel`, with the output beginning at `start`.
+    fn from(&self, channel: usize, start: usize) -> FinishFloat<'a> {
+        let bias = self.bias.map(|x| x.get(channel..).unwrap_or_default());
+        let product = Epilogue {
+            row_bias: bias,
+            addend: self.addend,
+            activation: self.activation,
+            ..Default::default()
+        };
+        product.finish(start)
+    }
+}
+
+/// `output = epilogue(input ∗ weights)`.
+///
+/// # Panics
+/// If the sizes do not fit together, or the window does not fit the images.
+pub fn conv(
+    exec: Exec<'_>,
+    input: Images<'_, f32>,
+    weights: &PackedConv,
+    output: &mut [f32],
+    epilogue: &ConvEpilogue<'_>,
+) {
+    let exec = Exec { isa: weights.isa, ..exec };
+    let geometry = Geometry::new(weights.window, input.size).expect("the window does not fit the images");
+    let [height, width] = input.size;
+    let planes = input.count * weights.channels.input;
+    assert_eq!(input.data.len(), planes * height * width, "size of the input");
+    assert_eq!(output.len(), input.count * weights.channels.output * geometry.pixels(), "size of the output");
+    if weights.channels.is_depthwise() {
+        depthwise::run(exec, input, &geometry, weights, output, epilogue);
+        return;
+    }
+    let (images, geometry) = (input.count, &geometry);
+    if geometry.is_plain() {
+        drive::run(exec, &Conv { geometry, frame: input.data, images, weights, epilogue }, output);
+        return;
+    }
+    with_scratch(planes * geometry.plane(), |frame| {
+        let source = |plane: usize| &input.data[plane * height * width..][..height * width];
+        fill_frames(exec, geometry, frame, |plane, frame| {
+            geometry.fill(frame, 0.0, |out, start, step| copy_strided(out, source(plane), start, step));
+        });
+        drive::run(exec, &Conv { geometry, frame, images, weights, epilogue }, output);
+    });
+}
+
+/// Calls `fill` for the frame of each plane.
+pub(crate) fn fill_frames<T: Pod + Send>(
+    exec: Exec<'_>,
+    geometry: &Geometry,
+    frames: &mut [T],
+    fill: impl Fn(usize, &mut [T]) + Sync,
+) {
+    const PIECE: usize = 32 * 1024;
+    let plane = geometry.plane();
+    let planes = (PIECE / plane).max(1);
+    exec.pool.parallel_chunks(frames, planes * plane, &|piece, frames| {
+        for (i, frame) in frames.chunks_exact_mut(plane).enumerate() {
+            fill(piece * planes + i, frame);
+        }
+    });
+}
+
+#[inline]
+fn copy_strided(out: &mut [f32], source: &[f32], start: usize, step: usize) {
+    if step == 1 {
+        out.copy_from_slice(&source[start..][..out.len()]);
+    } else {
+        out.iter_mut().zip(source[start..].iter().step_by(step)).for_each(|(out, &x)| *out = x);
+    }
+}
+
+/// One product for each group of each image: weights × windows.
+struct Conv<'a> {
+    geometry: &'a Geometry,
+    frame: &'a [f32],
+    images: usize,
+    weights: &'a PackedConv,
+    epilogue: &'a ConvEpilogue<'a>,
+}
+
+impl Problem for Conv<'_> {
+    type A = Float;
+
+    fn dims(&self) -> Dims {
+        let (inputs, outputs) = self.weights.channels.per_group();
+        Dims {
+            batch: self.images * self.weights.channels.groups,
+            m: outputs,
+            n: self.geometry.pixels(),
+            k: inputs * self.geometry.taps.len(),
+        }
+    }
+
+    fn layout(&self) -> Layout {
+        let row = self.geometry.pixels();
+        Layout { row, batch: self.weights.channels.per_group().1 * row }
+    }
+
+    fn left(&self, batch: usize) -> Left<'_, f32> {
+        let group = batch % self.weights.channels.groups;
+        let size = self.weights.weights.len() / self.weights.channels.groups;
+        Left::Packed(&self.weights.weights[group * size..][..size])
+    }
+
+    fn right(&self, _: usize) -> Right<'_, f32> {
+        Right::OnTheSpot
+    }
+
+    fn pack(&self, batch: usize, k: Range<usize>, n: Range<usize>, panel: usize, out: &mut [f32]) {
+        let planes = self.weights.channels.per_group().0 * self.geometry.plane();
+        let frame = &self.frame[batch * planes..][..planes];
+        self.weights.isa.run(Pack { geometry: self.geometry, frame, k, n, panel, out });
+    }
+
+    fn finish(&self, batch: usize) -> FinishFloat<'_> {
+        let (_, outputs) = self.weights.channels.per_group();
+        let channel = batch % self.weights.channels.groups * outputs;
+        self.epilogue.from(channel, batch * self.layout().batch)
+    }
+
+    fn after(&self, row: &mut [f32]) {
+        if self.epilogue.activation.range().is_none() {
+            self.epilogue.activation.apply(self.weights.isa, row);
+        }
+    }
+}
+
+/// [`Geometry::pack`] with wide copies.
+pub(crate) struct Pack<'a, T> {
+    pub geometry: &'a Geometry,
+    pub frame: &'a [T],
+    pub k: Range<usize>,
+    pub n: Range<usize>,
+    pub panel: usize,
+    pub out: &'a mut [T],
+}
+
+impl<T: Pod> Task for Pack<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.geometry.pack(self.frame, self.k, self.n, self.panel, self.out);
+    }
+}

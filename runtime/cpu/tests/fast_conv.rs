@@ -1,0 +1,204 @@
+//! Convolutions against plain f64 loops: strides, dilations, pads, groups, sizes around every tail.
+
+mod common;
+
+use byoc_cpu::fast::Activation;
+use byoc_cpu::fast::conv::{
+    Channels, ConvEpilogue, Images, PackedConv, PackedConvTranspose, Window, conv, conv_transpose,
+};
+use common::{Random, close, everywhere};
+
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    count: usize,
+    channels: Channels,
+    window: Window,
+    size: [usize; 2],
+}
+
+fn case(count: usize, [input, output, groups]: [usize; 3], size: [usize; 2], window: Window) -> Case {
+    Case { count, channels: Channels { input, output, groups }, window, size }
+}
+
+fn window(kernel: [usize; 2], strides: [usize; 2], dilations: [usize; 2], pads: [usize; 4]) -> Window {
+    Window { kernel, strides, dilations, pads }
+}
+
+/// Calls `f(image, output channel, input channel, tap, output pixel, input pixel)` for each term of the sums.
+fn terms(c: &Case, out: [usize; 2], mut f: impl FnMut([usize; 6])) {
+    let (ins, outs) = (c.channels.input / c.channels.groups, c.channels.output / c.channels.groups);
+    let w = c.window;
+    for image in 0..c.count {
+        for oc in 0..c.channels.output {
+            for ic in 0..ins {
+                for tap in 0..w.kernel[0] * w.kernel[1] {
+                    for pixel in 0..out[0] * out[1] {
+                        let (ky, kx) = (tap / w.kernel[1], tap % w.kernel[1]);
+                        let (oy, ox) = (pixel / out[1], pixel % out[1]);
+                        let y = (oy * w.strides[0] + ky * w.dilations[0]).wrapping_sub(w.pads[0]);
+                        let x = (ox * w.strides[1] + kx * w.dilations[1]).wrapping_sub(w.pads[1]);
+                        if y < c.size[0] && x < c.size[1] {
+                            f([image, oc, oc / outs * ins + ic, tap, pixel, y * c.size[1] + x]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+const KINDS: [Activation; 3] =
+    [Activation::None, Activation::Clip { low: -0.5, high: 0.75 }, Activation::LeakyRelu { slope: 0.5 }];
+
+fn activate(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Clip { low, high } => x.clamp(low.into(), high.into()),
+        Activation::LeakyRelu { slope } if x < 0.0 => x * f64::from(slope),
+        _ => x,
+    }
+}
+
+fn check(case: Case) {
+    let c = &case;
+    let out = c.window.output(c.size).unwrap();
+    let pixels = out[0] * out[1];
+    let (in_pixels, taps) = (c.size[0] * c.size[1], c.window.kernel[0] * c.window.kernel[1]);
+    let ins = c.channels.input / c.channels.groups;
+    let mut random = Random((pixels * 31 + taps + c.channels.output * 7) as u64);
+    let x = random.floats(c.count * c.channels.input * in_pixels);
+    let w = random.floats(c.channels.output * ins * taps);
+    let bias = random.floats(c.channels.output);
+    let addend = random.floats(c.count * c.channels.output * pixels);
+    let mut sums: Vec<f64> = (0..addend.len())
+        .map(|i| f64::from(bias[i / pixels % c.channels.output]) + f64::from(addend[i]))
+        .collect();
+    terms(c, out, |[image, oc, ic, tap, pixel, from]| {
+        let x = x[(image * c.channels.input + ic) * in_pixels + from];
+        let w = w[(oc * ins + ic % ins) * taps + tap];
+        sums[(image * c.channels.output + oc) * pixels + pixel] += f64::from(x) * f64::from(w);
+    });
+    let activation = KINDS[pixels % KINDS.len()];
+    let want: Vec<f64> = sums.into_iter().map(|x| activate(activation, x)).collect();
+    everywhere(
+        |exec| {
+            let weights = PackedConv::pack(exec.isa, c.channels, c.window, &w);
+            let mut y = vec![f32::NAN; want.len()];
+            let epilogue = ConvEpilogue { bias: Some(&bias), addend: Some(&addend), activation };
+            conv(exec, Images { data: &x, count: c.count, size: c.size }, &weights, &mut y, &epilogue);
+            y
+        },
+        |isa, y| close(&format!("{case:?} {isa:?}"), y, &want, 2e-5),
+    );
+}
+
+#[test]
+fn pointwise() {
+    for size in [[1, 1], [2, 3], [5, 7], [7, 7], [14, 14]] {
+        check(case(1, [5, 9, 1], size, Window::new([1, 1])));
+        check(case(2, [16, 3, 1], size, window([1, 1], [2, 2], [1, 1], [0; 4])));
+    }
+    check(case(1, [600, 70, 1], [4, 5], Window::new([1, 1])));
+}
+
+#[test]
+fn square_kernels() {
+    for size in [[3, 3], [4, 5], [8, 8], [13, 17], [5, 50]] {
+        check(case(1, [3, 7, 1], size, window([3, 3], [1, 1], [1, 1], [1; 4])));
+        check(case(2, [4, 6, 1], size, window([3, 3], [2, 2], [1, 1], [1; 4])));
+        check(case(1, [2, 5, 1], size, window([3, 3], [1, 1], [1, 1], [0; 4])));
+    }
+    check(case(1, [3, 16, 1], [31, 29], window([7, 7], [2, 2], [1, 1], [3; 4])));
+    check(case(1, [64, 20, 1], [6, 6], window([3, 3], [1, 1], [1, 1], [1; 4])));
+}
+
+#[test]
+fn odd_windows() {
+    check(case(1, [3, 4, 1], [9, 11], window([3, 2], [2, 1], [1, 3], [0, 1, 2, 3])));
+    check(case(1, [3, 4, 1], [12, 10], window([2, 3], [3, 2], [2, 2], [1, 0, 0, 2])));
+    check(case(1, [2, 3, 1], [10, 23], window([1, 5], [1, 3], [1, 2], [0, 4, 0, 4])));
+    check(case(2, [5, 8, 1], [1, 40], window([1, 3], [1, 1], [1, 4], [0, 8, 0, 0])));
+    // The window lies in the padding altogether at the ends.
+    check(case(1, [2, 2, 1], [2, 2], window([2, 2], [1, 1], [1, 1], [3, 3, 3, 3])));
+    check(case(1, [2, 2, 1], [3, 3], window([3, 3], [5, 5], [1, 1], [2, 2, 2, 2])));
+}
+
+#[test]
+fn groups() {
+    check(case(2, [8, 12, 4], [6, 9], window([3, 3], [1, 1], [1, 1], [1; 4])));
+    check(case(1, [6, 6, 2], [5, 5], window([1, 1], [1, 1], [1, 1], [0; 4])));
+    // A channel multiplier.
+    check(case(1, [4, 8, 4], [7, 6], window([3, 3], [2, 2], [1, 1], [1; 4])));
+}
+
+#[test]
+fn depthwise() {
+    for size in [[1, 1], [4, 4], [7, 7], [14, 14], [15, 9], [6, 33], [9, 70]] {
+        for (stride, dilation) in [(1, 1), (2, 1), (1, 2), (2, 3)] {
+            let pads = [dilation; 4];
+            check(case(2, [5, 5, 5], size, window([3, 3], [stride; 2], [dilation; 2], pads)));
+        }
+    }
+    check(case(1, [3, 3, 3], [20, 20], window([5, 5], [2, 2], [1, 1], [1, 2, 2, 1])));
+    check(case(1, [3, 3, 3], [1, 100], window([1, 9], [1, 1], [1, 1], [0, 8, 0, 0])));
+}
+
+#[test]
+fn empty_batches() {
+    check(case(0, [3, 4, 1], [5, 5], window([3, 3], [1, 1], [1, 1], [1; 4])));
+    check(case(0, [3, 3, 3], [5, 5], window([3, 3], [1, 1], [1, 1], [1; 4])));
+}
+
+#[test]
+fn windows_that_do_not_fit() {
+    assert_eq!(Window::new([3, 3]).output([2, 5]), None);
+    assert_eq!(Window::new([0, 3]).output([2, 5]), None);
+    assert_eq!(window([1, 1], [0, 1], [1, 1], [0; 4]).output([2, 5]), None);
+    assert_eq!(window([2, 2], [1, 1], [usize::MAX, 1], [0; 4]).output([2, 5]), None);
+    assert_eq!(window([2, 2], [1, 1], [1, 1], [usize::MAX, 0, 1, 0]).output([2, 5]), None);
+    assert_eq!(window([3, 3], [2, 2], [1, 1], [1, 1, 0, 0]).output([4, 5]), Some([2, 2]));
+}
+
+/// `c.size` is the output's size here, and the oracle is the adjoint of the convolution's.
+fn check_transpose(c: Case, extra: [usize; 2]) {
+    let small = c.window.output(c.size).unwrap();
+    let size = [c.size[0] + extra[0], c.size[1] + extra[1]];
+    let (small_pixels, pixels) = (small[0] * small[1], size[0] * size[1]);
+    let taps = c.window.kernel[0] * c.window.kernel[1];
+    // The convolution goes from `output` channels of this one to its `input`.
+    let outs = c.channels.output / c.channels.groups;
+    let mut random = Random((pixels * 13 + taps) as u64);
+    let x = random.floats(c.count * c.channels.input * small_pixels);
+    let w = random.floats(c.channels.input * outs * taps);
+    let bias = random.floats(c.channels.output);
+    let mut sums: Vec<f64> = (0..c.count * c.channels.output * pixels)
+        .map(|i| f64::from(bias[i / pixels % c.channels.output]))
+        .collect();
+    let channels = Channels { input: c.channels.output, output: c.channels.input, ..c.channels };
+    terms(&Case { channels, size, ..c }, small, |[image, ic, oc, tap, pixel, to]| {
+        let x = x[(image * c.channels.input + ic) * small_pixels + pixel];
+        let w = w[(ic * outs + oc % outs) * taps + tap];
+        sums[(image * c.channels.output + oc) * pixels + to] += f64::from(x) * f64::from(w);
+    });
+    let activation = KINDS[pixels % KINDS.len()];
+    let want: Vec<f64> = sums.into_iter().map(|x| activate(activation, x)).collect();
+    everywhere(
+        |exec| {
+            let weights = PackedConvTranspose::pack(exec.isa, c.channels, c.window, &w);
+            let mut y = vec![f32::NAN; want.len()];
+            let epilogue = ConvEpilogue { bias: Some(&bias), addend: None, activation };
+            let input = Images { data: &x, count: c.count, size: small };
+            conv_transpose(exec, input, &weights, &mut y, size, &epilogue);
+            y
+        },
+        |isa, y| close(&format!("{c:?} {isa:?}"), y, &want, 1e-5),
+    );
+}
+
+#[test]
+fn transposed() {
+    check_transpose(case(1, [8, 4, 1], [10, 12], window([2, 2], [2, 2], [1, 1], [0; 4])), [0, 0]);
+    check_transpose(case(2, [3, 5, 1], [9, 9], window([3, 3], [2, 2], [1, 1], [1; 4])), [1, 0]);
+    check_transpose(case(1, [4, 6, 2], [11, 7], window([3, 3], [1, 1], [2, 1], [2, 1, 0, 1])), [0, 0]);
+    check_transpose(case(1, [2, 3, 1], [1, 30], window([1, 4], [1, 3], [1, 2], [0, 5, 0, 4])), [0, 0]);
+    check_transpose(case(1, [2, 2, 2], [5, 5], window([3, 3], [3, 3], [1, 1], [0; 4])), [2, 2]);
+}
