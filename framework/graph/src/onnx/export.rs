@@ -138,7 +138,8 @@ fn holds_sparse(graph: &Graph, sparse: &onnx_protobuf::SparseTensorProto) -> boo
     constant.is_some_and(|constant| dense.is_some_and(|dense| dense.same(constant)))
 }
 
-/// Infos of values that are neither inputs, nor outputs, nor constants, and of names that no value has.
+/// Infos of values that are neither inputs, nor outputs, nor constants; and those that the file had of other
+/// names, which are captured from around the graph or nobody's.
 fn value_infos(graph: &Graph, rest: &Rest) -> Vec<ValueInfoProto> {
     let outputs: HashSet<ValueId> = graph.outputs().iter().copied().collect();
     let made = graph.model_order().into_iter().flat_map(|node| graph.node(node).outputs().iter().flatten());
@@ -148,9 +149,13 @@ fn value_infos(graph: &Graph, rest: &Rest) -> Vec<ValueInfoProto> {
         says_something && !outputs.contains(id)
     });
     let mut infos: Vec<ValueInfoProto> = inner.map(|id| rest.info(graph, id)).collect();
-    let mut stale: Vec<_> = rest.infos.values().filter(|i| graph.value_by_name(i.name()).is_none()).collect();
-    stale.sort_by(|a, b| a.name().cmp(b.name()));
-    infos.extend(stale.into_iter().cloned());
+    let is_foreign = |name: &str| match graph.value_by_name(name) {
+        Some(id) => matches!(graph.value(id).origin(), Origin::Captured) && !outputs.contains(&id),
+        None => true,
+    };
+    let mut foreign: Vec<_> = rest.infos.values().filter(|info| is_foreign(info.name())).collect();
+    foreign.sort_by_key(|info| info.name());
+    infos.extend(foreign.into_iter().cloned());
     infos
 }
 

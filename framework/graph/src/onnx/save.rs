@@ -79,6 +79,7 @@ struct Placement<'a> {
     replace_data: bool,
     keeps_data: bool,
     inline: u64,
+    max_inline: u64,
     written: Vec<(u64, Bytes)>,
     end: u64,
     /// Offsets of what is already to be written, by address and length.
@@ -93,6 +94,7 @@ impl<'a> Placement<'a> {
             replace_data: false,
             keeps_data: false,
             inline: 0,
+            max_inline: MAX_INLINE,
             written: Vec::new(),
             end: 0,
             by_memory: HashMap::new(),
@@ -106,7 +108,7 @@ impl<'a> Placement<'a> {
             return Some(kept);
         }
         let total = self.inline.saturating_add(bytes.len() as u64);
-        if external.is_none() && (bytes.len() < MIN_EXTERNAL || total <= MAX_INLINE) {
+        if external.is_none() && (bytes.len() < MIN_EXTERNAL || total <= self.max_inline) {
             self.inline = total;
             return None;
         }
@@ -146,3 +148,6 @@ impl<'a> Placement<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,8 +41,12 @@ pub(super) fn is_covered(graph: &Graph, info: &ValueInfoProto) -> bool {
     }
     let Some(id) = graph.value_by_name(info.name()) else { return false };
     let value = graph.value(id);
-    // A constant's type is that of its content, whatever the file says about it.
-    matches!(value.origin(), Origin::Constant(_)) || export(value) == info
+    match value.origin() {
+        // A constant's type is that of its content, whatever the file says about it.
+        Origin::Constant(_) => true,
+        Origin::Captured => false,
+        _ => export(value) == info,
+    }
 }
 
 /// Whether `info`, which import could not hold in full, still says of `value` what the graph says.
