@@ -1,1 +1,42 @@
 //! Finds, loads and contains vendor plugins.
+//!
+//! [`search`] names candidates, [`Library::load`] reads and opens one, [`Plugin`] and [`Compiled`] are safe calls
+//! into it over neutral data ([`RegionData`], [`TensorRef`]). A plugin that panics is poisoned: it is not called
+//! again. What cannot be contained in one process: a stack overflow, a failed allocation, `abort()`, a hang.
+
+mod calls;
+mod compiled;
+mod constants;
+mod device;
+mod elf;
+mod error;
+mod fp_mode;
+mod host_table;
+mod library;
+mod memory;
+mod plugin;
+mod pool;
+mod region;
+pub mod search;
+mod snapshot;
+mod tensor;
+
+pub use byoc_plugin::{
+    Category, DType, DeviceId, Dim, HOST, OptionKind, RegionAnswer, ThreadPolicy,
+    table::{PatternTable, TableError},
+};
+pub use calls::{CallEnv, DeviceSpan, LogSink, set_log_sink};
+pub use compiled::{
+    ArtefactBytes, Compiled, Executed, ExecutionContext, IoSpec, Output, OutputMemory, Signature,
+};
+pub use device::{CopyEnd, DeviceMemory, Event, Freed, Stream};
+pub use error::{LoadError, OptionError, PluginError};
+pub use library::{Library, OptionInfo, PluginFile};
+pub use memory::AlignedBuffer;
+pub use plugin::{ArtefactFit, CompileRequest, DeviceInfo, Plugin};
+pub use pool::{SerialPool, ThreadPool};
+pub use region::{
+    AttributeContent, AttributeData, CompositeData, ConstantData, NodeData, OnnxSource, RegionData,
+    SymbolData, ValueData,
+};
+pub use tensor::{TensorData, TensorRef};

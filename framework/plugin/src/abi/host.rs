@@ -92,15 +92,13 @@ abi_structs! {
     }
 
     /// A constant's content: never to be written, valid until the executable is destroyed or the constant released.
-    head 64 struct ConstantArgs {
+    head 56 struct ConstantArgs {
         head: Head,
         constants: *mut Constants,
         index: u64,
         data: Str,
         /// In bytes; never less than the element type needs.
         align: u64,
-        /// A hash of the content that is the same in every process.
-        content_hash: u64,
     }
 
     /// Says that a constant is no longer needed. Doing so again does nothing.

@@ -13,7 +13,7 @@ pub(super) struct DeviceList {
     infos: Pointers<abi::DeviceInfo>,
     // The infos point at these.
     _names: Vec<Box<str>>,
-    _states: Vec<Box<State>>,
+    _states: Vec<Arc<State>>,
 }
 
 struct State {
@@ -38,8 +38,8 @@ impl DeviceList {
             names.push(name);
             if let Some(device) = declared.device {
                 info.table = if device.streams().is_some() { &WITH_STREAMS } else { &SYNCHRONOUS };
-                let state = Box::new(State { device, id: declared.id, runtime, host });
-                info.device = (&raw const *state).cast_mut().cast();
+                let state = Arc::new(State { device, id: declared.id, runtime, host });
+                info.device = Arc::as_ptr(&state).cast_mut().cast();
                 states.push(state);
             }
             info

@@ -36,7 +36,9 @@ pub unsafe fn entry<P: Exported>(args: *mut abi::EntryArgs) -> *mut abi::Error {
     // SAFETY: the caller's promise.
     let Some(mut own) = (unsafe { abi::EntryArgs::read(args) }) else { return std::ptr::null_mut() };
     own.plugin_epoch = abi::EPOCH;
-    own.agreed_minor = own.minor.min(abi::MINOR);
+    #[allow(clippy::unnecessary_min_or_max, reason = "minors rise")]
+    let agreed = own.minor.min(abi::MINOR);
+    own.agreed_minor = agreed;
     own.plugin = std::ptr::null();
     // With another epoch nothing of the host can be used, not even to make an error: no table says it all.
     if own.epoch == abi::EPOCH {

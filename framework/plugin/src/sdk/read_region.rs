@@ -134,7 +134,7 @@ impl<'a> Walk<'a> {
             abi::ConstantArgs { constants: self.constants, index: index as u64, ..AbiStruct::empty() };
         self.host.invoke(self.host.table().constant, &mut args)?;
         // SAFETY: the host keeps constants longer than the call.
-        Ok(Constant { index, dtype, bytes: unsafe { args.data.as_bytes() }, content_hash: args.content_hash })
+        Ok(Constant { index, dtype, bytes: unsafe { args.data.as_bytes() } })
     }
 
     fn composite(&self, index: u64) -> Result<Composite<'a>> {

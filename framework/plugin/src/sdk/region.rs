@@ -97,8 +97,6 @@ pub struct Constant<'a> {
     pub index: usize,
     pub dtype: Option<DType>,
     pub bytes: &'a [u8],
-    /// The same for the same content, in every process.
-    pub content_hash: u64,
 }
 
 /// Nodes matched by one pattern.
