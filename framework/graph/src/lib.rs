@@ -9,7 +9,6 @@ mod dim;
 mod dtype;
 mod files;
 mod graph;
-pub mod infer;
 mod model;
 pub mod normalise;
 pub mod npy;

@@ -4,6 +4,7 @@
 //! into it over neutral data ([`RegionData`], [`TensorRef`]). A plugin that panics is poisoned: it is not called
 //! again. What cannot be contained in one process: a stack overflow, a failed allocation, `abort()`, a hang.
 
+pub mod adapt;
 mod calls;
 mod compiled;
 mod constants;

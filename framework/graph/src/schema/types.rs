@@ -1,6 +1,6 @@
 //! The shape of one operator's schema.
 
-use crate::{AttrKind, DType, TensorType, Type};
+use crate::{Attr, AttrKind, DType, TensorType, Type};
 
 /// One operator at one version, as the standard defines it.
 #[derive(Debug, PartialEq)]
@@ -63,6 +63,23 @@ pub enum AttrDefault {
     Ints(&'static [i64]),
     Floats(&'static [f32]),
     Strings(&'static [&'static str]),
+}
+
+impl AttrDefault {
+    /// The default as an attribute.
+    #[must_use]
+    pub fn to_attr(&self) -> Attr {
+        match self {
+            AttrDefault::Int(i) => Attr::Int(*i),
+            AttrDefault::Float(x) => Attr::Float(*x),
+            AttrDefault::String(s) => Attr::str(s),
+            AttrDefault::Ints(v) => Attr::Ints(v.to_vec()),
+            AttrDefault::Floats(v) => Attr::Floats(v.to_vec()),
+            AttrDefault::Strings(v) => {
+                Attr::Strs(v.iter().map(|s| bytes::Bytes::from_static(s.as_bytes())).collect())
+            }
+        }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -221,13 +238,6 @@ impl TypeSet {
 
     fn allows_other(&self, ty: &Type) -> bool {
         onnx_name(ty).is_none_or(|name| self.others.contains(&name.as_str()))
-    }
-
-    /// The element type, where the set has one kind of tensor and nothing else.
-    #[must_use]
-    pub fn only_tensor(&self) -> Option<DType> {
-        let alone = self.len() == 1 && self.tensors != 0;
-        alone.then(|| DType::from_onnx(self.tensors.trailing_zeros() as i32)).flatten()
     }
 
     /// How many types are in the set.
