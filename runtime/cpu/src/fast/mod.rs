@@ -8,6 +8,7 @@ pub mod activation;
 pub mod conv;
 pub mod gemm;
 mod math;
+pub mod quantize;
 mod scratch;
 pub mod simd;
 

@@ -71,51 +71,49 @@ impl<A: Arith> Task for Plane<'_, '_, A> {
         assert!(self.frame.len() >= self.geometry.plane() + SLACK);
         assert!(self.weights.len() == self.geometry.taps.len() && self.output.len() == rows * cols);
         assert!(A::covers(&self.finish, 1, rows * cols, 0));
-        // Several independent sums, however the plane is shaped.
-        if cols <= S::LANES {
-            self.rows::<S, 4, 1>(s);
-        } else if cols <= 2 * S::LANES {
-            self.rows::<S, 2, 2>(s);
-        } else {
-            self.rows::<S, 1, 4>(s);
+        let mut col = 0;
+        while col < cols {
+            // Several independent sums, however the plane is shaped.
+            match (cols - col).div_ceil(S::LANES) {
+                1 => self.strip::<S, 4, 1>(s, col),
+                2 => self.strip::<S, 2, 2>(s, col),
+                3 => self.strip::<S, 1, 3>(s, col),
+                _ => self.strip::<S, 1, 4>(s, col),
+            }
+            col += 4 * S::LANES;
         }
     }
 }
 
 impl<A: Arith> Plane<'_, '_, A> {
+    /// `V` vectors of each row, from column `col`.
     #[inline(always)]
-    fn rows<S: Simd, const R: usize, const V: usize>(&mut self, s: S) {
-        let [rows, cols] = self.geometry.output;
-        for col in (0..cols).step_by(V * S::LANES) {
-            let mut row = 0;
-            while row + R <= rows {
-                self.block::<S, R, V>(s, row, col);
-                row += R;
-            }
-            for row in row..rows {
-                self.block::<S, 1, V>(s, row, col);
-            }
+    fn strip<S: Simd, const R: usize, const V: usize>(&mut self, s: S, col: usize) {
+        let rows = self.geometry.output[0];
+        let mut row = 0;
+        while row + R <= rows {
+            self.block::<S, R, V>(s, row, col);
+            row += R;
+        }
+        for row in row..rows {
+            self.block::<S, 1, V>(s, row, col);
         }
     }
 
-    /// `R` rows of up to `V` vectors of pixels.
+    /// `V` vectors of `R` rows; only the last vector may stick out of the rows.
     #[inline(always)]
     fn block<S: Simd, const R: usize, const V: usize>(&mut self, s: S, row: usize, col: usize) {
         let (cols, frame_row) = (self.geometry.output[1], self.geometry.row());
         let mut sums = [[A::zero(s); V]; R];
+        let first = self.frame.as_ptr().wrapping_add(row * frame_row + col);
         for (&tap, weight) in self.geometry.taps.iter().zip(self.weights) {
             // SAFETY: a reference is readable.
             let weight = unsafe { A::broadcast(s, weight) };
-            let at = tap + row * frame_row + col;
             for r in 0..R {
                 for v in 0..V {
-                    let at = at + r * frame_row + v * S::LANES;
-                    // SAFETY: a vector that begins in a row of the frame ends within the slack; one that
-                    // begins beyond the row, having no pixels, is read from the same place as the first.
-                    let x = unsafe {
-                        let p = self.frame.as_ptr();
-                        A::load(s, p.add(if col + v * S::LANES < cols { at } else { tap }))
-                    };
+                    let at = tap + r * frame_row + v * S::LANES;
+                    // SAFETY: every vector begins inside the frame, so it ends within the slack.
+                    let x = unsafe { A::load(s, first.wrapping_add(at)) };
                     sums[r][v] = A::multiply_add(s, sums[r][v], weight, x);
                 }
             }
@@ -123,9 +121,6 @@ impl<A: Arith> Plane<'_, '_, A> {
         for (r, sums) in sums.into_iter().enumerate() {
             for (v, sum) in sums.into_iter().enumerate() {
                 let first = col + v * S::LANES;
-                if first >= cols {
-                    break;
-                }
                 let n = (cols - first).min(S::LANES);
                 let at = (row + r) * cols + first;
                 // SAFETY: these `n` pixels are inside the output, and `finish` covers it.

@@ -2,6 +2,7 @@
 //! windows panel by panel, never materialised; depthwise ones directly.
 
 mod depthwise;
+mod int;
 mod transpose;
 mod window;
 
@@ -9,11 +10,12 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
+pub use int::{PackedConvInt, conv_int, conv_quantized};
 pub use transpose::{PackedConvTranspose, conv_transpose};
 pub(crate) use window::Geometry;
 pub use window::Window;
 
-use super::gemm::drive::{self, Dims, Layout, Left, Problem, Right};
+use super::gemm::drive::{self, Dims, Layout, Operand, Problem};
 use super::gemm::tile::{FinishFloat, Float};
 use super::gemm::{Epilogue, Matrix, pack_left};
 use super::scratch::with_scratch;
@@ -175,10 +177,16 @@ pub(crate) fn fill_frames<T: Pod + Send>(
 
 #[inline]
 fn copy_strided(out: &mut [f32], source: &[f32], start: usize, step: usize) {
-    if step == 1 {
-        out.copy_from_slice(&source[start..][..out.len()]);
-    } else {
-        out.iter_mut().zip(source[start..].iter().step_by(step)).for_each(|(out, &x)| *out = x);
+    let source = &source[start..];
+    match step {
+        1 => out.copy_from_slice(&source[..out.len()]),
+        2 => {
+            // In whole pairs, which vectorise; the last pair may lack its second element.
+            let Some((last, most)) = out.split_last_mut() else { return };
+            *last = source[2 * most.len()];
+            most.iter_mut().zip(source.chunks_exact(2)).for_each(|(out, pair)| *out = pair[0]);
+        }
+        _ => out.iter_mut().zip(source.iter().step_by(step)).for_each(|(out, &x)| *out = x),
     }
 }
 
@@ -209,17 +217,19 @@ impl Problem for Conv<'_> {
         Layout { row, batch: self.weights.channels.per_group().1 * row }
     }
 
-    fn left(&self, batch: usize) -> Left<'_, f32> {
+    fn left(&self, batch: usize) -> Operand<'_, f32> {
         let group = batch % self.weights.channels.groups;
         let size = self.weights.weights.len() / self.weights.channels.groups;
-        Left::Packed(&self.weights.weights[group * size..][..size])
+        Operand::Packed(&self.weights.weights[group * size..][..size])
     }
 
-    fn right(&self, _: usize) -> Right<'_, f32> {
-        Right::OnTheSpot
+    fn right(&self, _: usize) -> Operand<'_, f32> {
+        Operand::OnTheSpot
     }
 
-    fn pack(&self, batch: usize, k: Range<usize>, n: Range<usize>, panel: usize, out: &mut [f32]) {
+    fn pack_left(&self, _: usize, _: Range<usize>, _: &mut [f32]) {}
+
+    fn pack_right(&self, batch: usize, k: Range<usize>, n: Range<usize>, panel: usize, out: &mut [f32]) {
         let planes = self.weights.channels.per_group().0 * self.geometry.plane();
         let frame = &self.frame[batch * planes..][..planes];
         self.weights.isa.run(Pack { geometry: self.geometry, frame, k, n, panel, out });
@@ -231,7 +241,7 @@ impl Problem for Conv<'_> {
         self.epilogue.from(channel, batch * self.layout().batch)
     }
 
-    fn after(&self, row: &mut [f32]) {
+    fn after(&self, _: usize, _: usize, _: usize, row: &mut [f32]) {
         if self.epilogue.activation.range().is_none() {
             self.epilogue.activation.apply(self.weights.isa, row);
         }

@@ -136,24 +136,36 @@ impl Geometry {
         panel: usize,
         out: &mut [T],
     ) {
-        let (taps, plane) = (self.taps.len(), self.plane());
         let runs = self.runs(n);
-        let (mut channel, mut tap) = (k.start / taps, k.start % taps);
-        for row in 0..k.len() {
-            let base = channel * plane + self.taps[tap];
-            for run in &runs {
-                copy_run(&frame[base + run.from..], &mut out[row * panel + run.to..], run.len);
+        match runs.as_slice() {
+            [run] => self.pack_rows(frame, k, panel, out, &[*run]),
+            [first, second] => self.pack_rows(frame, k, panel, out, &[*first, *second]),
+            runs => self.pack_rows(frame, k, panel, out, runs),
+        }
+    }
+
+    #[inline(always)]
+    fn pack_rows<T: Pod>(&self, frame: &[T], k: Range<usize>, panel: usize, out: &mut [T], runs: &[Run]) {
+        let taps = self.taps.as_slice();
+        let (mut plane, mut tap) = (k.start / taps.len() * self.plane(), k.start % taps.len());
+        let mut at = 0;
+        for _ in k {
+            let base = plane + taps[tap];
+            for run in runs {
+                copy_run(frame, base + run.from, out, at + run.to, run.len);
             }
+            at += panel;
             tap += 1;
-            if tap == taps {
-                (channel, tap) = (channel + 1, 0);
+            if tap == taps.len() {
+                (plane, tap) = (plane + self.plane(), 0);
             }
         }
     }
 
-    /// Cuts pixels into runs within one output row.
+    /// Cuts pixels into runs of neighbours in the frame.
     fn runs(&self, n: Range<usize>) -> SmallVec<[Run; 16]> {
-        let width = self.output[1];
+        // Without gaps between the rows all pixels are neighbours.
+        let width = if self.row() == self.output[1] { self.pixels() } else { self.output[1] };
         let mut runs = SmallVec::new();
         let mut at = n.start;
         while at < n.end {
@@ -167,6 +179,7 @@ impl Geometry {
 }
 
 /// Neighbouring pixels: where they are in a frame, and where they go in a panel.
+#[derive(Clone, Copy)]
 struct Run {
     from: usize,
     to: usize,
@@ -175,17 +188,17 @@ struct Run {
 
 /// Copies `len` elements, and perhaps up to 15 more, which the next run overwrites.
 #[inline(always)]
-fn copy_run<T: Pod>(from: &[T], to: &mut [T], len: usize) {
+fn copy_run<T: Pod>(from: &[T], start: usize, to: &mut [T], at: usize, len: usize) {
     const WHOLE: usize = 16;
-    let mut at = 0;
-    while at < len {
-        match (from.get(at..at + WHOLE), to.get_mut(at..at + WHOLE)) {
+    for i in (0..len).step_by(WHOLE) {
+        let (start, at) = (start + i, at + i);
+        match (from.get(start..start + WHOLE), to.get_mut(at..at + WHOLE)) {
             (Some(from), Some(to)) => to.copy_from_slice(from),
             _ => {
-                to[at..len].copy_from_slice(&from[at..len]);
+                let rest = len - i;
+                to[at..at + rest].copy_from_slice(&from[start..start + rest]);
                 return;
             }
         }
-        at += WHOLE;
     }
 }

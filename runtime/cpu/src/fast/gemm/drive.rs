@@ -22,7 +22,7 @@ const N_BLOCK: usize = 96;
 /// Multiply-adds of one piece of work: some 20 to 40 µs, so that a thread that comes late loses little.
 const PIECE: usize = 2_000_000;
 /// Rows of a piece that packs its own columns: enough to repay the packing.
-const M_PIECE: usize = 64;
+const M_PIECE: usize = 128;
 
 #[derive(Clone, Copy)]
 pub(crate) struct Dims {
@@ -55,22 +55,12 @@ impl Layout {
     }
 }
 
-/// The left operand of one product.
-pub(crate) enum Left<'a, W> {
-    /// Tile after tile of [`Tiles::new`]`(m, rows)`, each `k` columns of as many words as the tile has rows.
+/// An operand of one product.
+pub(crate) enum Operand<'a, W> {
+    /// Packed before: the left one tile after tile ([`Tiles::new`]`(m, rows)`), each tile column by column;
+    /// the right one panel after panel, each panel row by row and zero beyond the matrix.
     Packed(&'a [W]),
-    Strided {
-        data: &'a [W],
-        row: usize,
-        col: usize,
-    },
-}
-
-/// The right operand of one product.
-pub(crate) enum Right<'a, W> {
-    /// Panel after panel, each `k` rows of a panel's width, zero beyond the matrix.
-    Packed(&'a [W]),
-    /// [`Problem::pack`] makes it.
+    /// [`Problem::pack_left`] or [`Problem::pack_right`] makes it.
     OnTheSpot,
 }
 
@@ -78,11 +68,13 @@ pub(crate) trait Problem: Sync {
     type A: Arith;
 
     fn dims(&self) -> Dims;
-    fn left(&self, batch: usize) -> Left<'_, <Self::A as Arith>::Word>;
-    fn right(&self, batch: usize) -> Right<'_, <Self::A as Arith>::Word>;
+    fn left(&self, batch: usize) -> Operand<'_, <Self::A as Arith>::Word>;
+    fn right(&self, batch: usize) -> Operand<'_, <Self::A as Arith>::Word>;
+    /// Writes `rows`, a tile, column by column.
+    fn pack_left(&self, batch: usize, rows: Range<usize>, out: &mut [<Self::A as Arith>::Word]);
     /// Writes rows `k` and columns `n` (at most a panel) into rows of `panel` words; the rest of a row does not
     /// matter.
-    fn pack(
+    fn pack_right(
         &self,
         batch: usize,
         k: Range<usize>,
@@ -92,8 +84,8 @@ pub(crate) trait Problem: Sync {
     );
     fn layout(&self) -> Layout;
     fn finish(&self, batch: usize) -> <Self::A as Arith>::Finish<'_>;
-    /// A last pass over part of a finished row, while it is in the cache.
-    fn after(&self, _row: &mut [<Self::A as Arith>::Out]) {}
+    /// A last pass over finished elements, those of row `row` from column `col`, while they are in the cache.
+    fn after(&self, _batch: usize, _row: usize, _col: usize, _out: &mut [<Self::A as Arith>::Out]) {}
 }
 
 /// Computes all products of `problem` into `out`.
@@ -108,16 +100,28 @@ pub(crate) fn run<P: Problem>(exec: Exec<'_>, problem: &P, out: &mut [<P::A as A
     assert!((0..d.batch).all(covers), "bias or addend is too small");
     let kernels = Kernels::<P::A>::of(exec.isa);
     let rows = Tiles::new(d.m, kernels.rows);
-    let panels = d.n.div_ceil(kernels.panel);
-    let packed = matches!(problem.right(0), Right::Packed(_));
-    let (m_parts, n_parts) = pieces(d, kernels.panel, packed);
-    let (m_parts, n_parts) = (m_parts.min(rows.count()), n_parts.min(panels));
-    let out = SharedSlice::new(out);
-    let nest = Nest { problem, kernels: &kernels, d, layout, rows, out };
-    exec.pool.parallel_for(d.batch * n_parts * m_parts, &|piece| {
-        let (rest, m_part) = (piece / m_parts, piece % m_parts);
-        let (batch, n_part) = (rest / n_parts, rest % n_parts);
-        nest.piece(batch, part(rows.count(), m_parts, m_part), part(panels, n_parts, n_part));
+    let product = match problem.left(0) {
+        Operand::Packed(_) => 0,
+        Operand::OnTheSpot => d.m.checked_mul(d.k).expect("the left operand is too large"),
+    };
+    with_scratch(d.batch.checked_mul(product).expect("the left operand is too large"), |left| {
+        if product > 0 {
+            pack_left(exec, problem, rows, left);
+        }
+        let out = SharedSlice::new(out);
+        Nest { problem, kernels: &kernels, d, layout, rows, left, out }.run(exec);
+    });
+}
+
+/// Packs the left operands of all products one after the other.
+fn pack_left<P: Problem>(exec: Exec<'_>, problem: &P, rows: Tiles, left: &mut [<P::A as Arith>::Word]) {
+    let d = problem.dims();
+    let left = SharedSlice::new(left);
+    exec.pool.parallel_for(d.batch * rows.count(), &|piece| {
+        let (batch, tile) = (piece / rows.count(), rows.get(piece % rows.count()));
+        let (start, len) = ((batch * d.m + tile.start) * d.k, tile.len() * d.k);
+        // SAFETY: tiles are disjoint.
+        problem.pack_left(batch, tile, unsafe { left.range(start..start + len) });
     });
 }
 
@@ -141,6 +145,8 @@ struct Nest<'a, P: Problem> {
     d: Dims,
     layout: Layout,
     rows: Tiles,
+    /// The left operands, unless the problem has packed them before.
+    left: &'a [<P::A as Arith>::Word],
     out: SharedSlice<'a, <P::A as Arith>::Out>,
 }
 
@@ -157,6 +163,19 @@ struct Block<'a, 'f, P: Problem> {
 }
 
 impl<P: Problem> Nest<'_, P> {
+    fn run(&self, exec: Exec<'_>) {
+        let d = self.d;
+        let panels = d.n.div_ceil(self.kernels.panel);
+        let packed = matches!(self.problem.right(0), Operand::Packed(_));
+        let (m_parts, n_parts) = pieces(d, self.kernels.panel, packed);
+        let (m_parts, n_parts) = (m_parts.min(self.rows.count()), n_parts.min(panels));
+        exec.pool.parallel_for(d.batch * n_parts * m_parts, &|piece| {
+            let (rest, m_part) = (piece / m_parts, piece % m_parts);
+            let (batch, n_part) = (rest / n_parts, rest % n_parts);
+            self.piece(batch, part(self.rows.count(), m_parts, m_part), part(panels, n_parts, n_part));
+        });
+    }
+
     fn piece(&self, batch: usize, tiles: Range<usize>, panels: Range<usize>) {
         let (k, width) = (self.d.k, self.kernels.panel);
         let blocks = k.div_ceil(K_BLOCK).max(1);
@@ -165,7 +184,7 @@ impl<P: Problem> Nest<'_, P> {
             let finish = (i + 1 == blocks).then(|| self.problem.finish(batch));
             let (tiles, panels, k_block) = (tiles.clone(), panels.clone(), range.clone());
             match self.problem.right(batch) {
-                Right::Packed(b) => {
+                Operand::Packed(b) => {
                     let b = &b[panels.start * k * width + range.start * width..];
                     self.stream_panels(&Block {
                         batch,
@@ -177,11 +196,11 @@ impl<P: Problem> Nest<'_, P> {
                         finish,
                     });
                 }
-                Right::OnTheSpot => with_scratch(panels.len() * range.len() * width, |b| {
+                Operand::OnTheSpot => with_scratch(panels.len() * range.len() * width, |b| {
                     let b_panel = range.len() * width;
                     for (i, panel) in panels.clone().enumerate() {
                         let out = &mut b[i * b_panel..][..b_panel];
-                        self.problem.pack(batch, range.clone(), self.columns(panel), width, out);
+                        self.problem.pack_right(batch, range.clone(), self.columns(panel), width, out);
                     }
                     self.stream_tiles(&Block { batch, k: k_block, b, b_panel, tiles, panels, finish });
                 }),
@@ -228,23 +247,19 @@ impl<P: Problem> Nest<'_, P> {
         let rows = self.rows.get(tile);
         let cols = self.columns(panel);
         let k = block.k.clone();
-        let (a, at, a_row, a_col) = match self.problem.left(block.batch) {
-            Left::Packed(a) => (a, rows.start * self.d.k + k.start * rows.len(), 1, rows.len()),
-            Left::Strided { data, row, col } => (data, rows.start * row + k.start * col, row, col),
+        let (a, start) = match self.problem.left(block.batch) {
+            Operand::Packed(a) => (a, 0),
+            Operand::OnTheSpot => (self.left, block.batch * self.d.m * self.d.k),
         };
-        let a = a.get(at..).unwrap_or_default();
+        let a = a.get(start + rows.start * self.d.k + k.start * rows.len()..).unwrap_or_default();
         let b = block.b.get((panel - block.panels.start) * block.b_panel..).unwrap_or_default();
-        if !k.is_empty() {
-            // What the micro-kernel will read.
-            assert!((rows.len() - 1) * a_row + (k.len() - 1) * a_col < a.len(), "left operand is too small");
-            assert!(k.len() * self.kernels.panel <= b.len(), "right operand is too small");
-        }
+        // What the micro-kernel will read.
+        assert!(k.len() * rows.len() <= a.len(), "left operand is too small");
+        assert!(k.len() * self.kernels.panel <= b.len(), "right operand is too small");
         let at = block.batch * self.layout.batch + rows.start * self.layout.row + cols.start;
         let tile = Tile {
             k: k.len(),
             a: a.as_ptr(),
-            a_row,
-            a_col,
             b: b.as_ptr(),
             b_row: self.kernels.panel,
             c: self.out.as_mut_ptr().wrapping_add(at),
@@ -267,7 +282,8 @@ impl<P: Problem> Nest<'_, P> {
         for row in self.rows.span(&tiles) {
             let at = batch * self.layout.batch + row * self.layout.row;
             // SAFETY: only this piece has these rows and columns.
-            self.problem.after(unsafe { self.out.range(at + cols.start..at + cols.end) });
+            let out = unsafe { self.out.range(at + cols.start..at + cols.end) };
+            self.problem.after(batch, row, cols.start, out);
         }
     }
 }

@@ -1,16 +1,20 @@
-//! Matrix products of `f32`s: packed or plain right operands, batches, and an epilogue on the way out.
+//! Matrix products of `f32`s (packed or plain operands, batches, an epilogue on the way out) and of bytes.
 
 pub(crate) mod drive;
+mod int;
 pub(crate) mod kernels;
 mod pack;
+pub(crate) mod pairs;
 pub(crate) mod split;
 pub(crate) mod tile;
 
 use std::ops::Range;
 
-use drive::{Dims, Layout, Left, Problem, Right};
+use drive::{Dims, Layout, Operand, Problem};
+pub use int::{IntMatrix, IntRhs, PackedInt, Zero, gemm_int};
 pub(crate) use pack::pack_left;
 pub use pack::{PackedA, PackedB};
+pub use pairs::Quantized;
 use tile::{FinishFloat, Float};
 
 use super::Exec;
@@ -65,7 +69,7 @@ impl<'a> Matrix<'a> {
 
     /// The matrix of the same form `start` elements further on.
     fn moved(self, start: usize) -> Self {
-        let data = self.data.get(start..).expect("a batch begins outside of its data");
+        let data = self.data.get(start..).unwrap_or_default();
         Self::strided(data, self.rows, self.cols, self.row_stride, self.col_stride)
     }
 }
@@ -216,24 +220,27 @@ impl Problem for Gemm<'_> {
         Layout { row: self.batch.c_row, batch: self.batch.c_batch }
     }
 
-    fn left(&self, batch: usize) -> Left<'_, f32> {
+    fn left(&self, _: usize) -> Operand<'_, f32> {
         match self.a {
-            Lhs::Packed(a) => Left::Packed(&a.tiles),
-            Lhs::Plain(a) => {
-                let data = a.data.get(self.batch.a[batch]..).unwrap_or_default();
-                Left::Strided { data, row: a.row_stride, col: a.col_stride }
-            }
+            Lhs::Packed(a) => Operand::Packed(&a.tiles),
+            Lhs::Plain(_) => Operand::OnTheSpot,
         }
     }
 
-    fn right(&self, _: usize) -> Right<'_, f32> {
+    fn right(&self, _: usize) -> Operand<'_, f32> {
         match self.b {
-            Rhs::Packed(b) => Right::Packed(&b.panels),
-            Rhs::Plain(_) => Right::OnTheSpot,
+            Rhs::Packed(b) => Operand::Packed(&b.panels),
+            Rhs::Plain(_) => Operand::OnTheSpot,
         }
     }
 
-    fn pack(&self, batch: usize, k: Range<usize>, n: Range<usize>, panel: usize, out: &mut [f32]) {
+    fn pack_left(&self, batch: usize, rows: Range<usize>, out: &mut [f32]) {
+        if let Lhs::Plain(a) = self.a {
+            pack::pack_tile(a.moved(self.batch.a[batch]), rows, out);
+        }
+    }
+
+    fn pack_right(&self, batch: usize, k: Range<usize>, n: Range<usize>, panel: usize, out: &mut [f32]) {
         if let Rhs::Plain(b) = self.b {
             pack::pack_panel(b.moved(self.batch.b[batch]), k, n, panel, out);
         }
@@ -243,7 +250,7 @@ impl Problem for Gemm<'_> {
         self.epilogue.finish(batch * self.batch.c_batch)
     }
 
-    fn after(&self, row: &mut [f32]) {
+    fn after(&self, _: usize, _: usize, _: usize, row: &mut [f32]) {
         if self.epilogue.activation.range().is_none() {
             self.epilogue.activation.apply(self.isa, row);
         }

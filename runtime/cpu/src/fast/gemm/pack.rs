@@ -64,13 +64,25 @@ impl PackedA {
 /// A left operand in the order of the micro-kernel: each tile of rows column by column.
 pub(crate) fn pack_left(isa: Isa, a: Matrix<'_>) -> Vec<f32> {
     let tiles = Tiles::new(a.rows, Kernels::<Float>::of(isa).rows);
-    let mut packed = Vec::with_capacity(a.rows * a.cols);
+    let mut packed = vec![0.0; a.rows * a.cols];
     for tile in (0..tiles.count()).map(|i| tiles.get(i)) {
-        for col in 0..a.cols {
-            packed.extend(tile.clone().map(|row| a.at(row, col)));
-        }
+        pack_tile(a, tile.clone(), &mut packed[tile.start * a.cols..tile.end * a.cols]);
     }
     packed
+}
+
+/// Writes `rows` of `a` column by column.
+pub(super) fn pack_tile(a: Matrix<'_>, rows: Range<usize>, out: &mut [f32]) {
+    if a.col_stride == 1 {
+        for (i, row) in rows.clone().enumerate() {
+            let row = &a.data[row * a.row_stride..][..a.cols];
+            out.iter_mut().skip(i).step_by(rows.len()).zip(row).for_each(|(out, &x)| *out = x);
+        }
+        return;
+    }
+    for (col, out) in out.chunks_exact_mut(rows.len()).enumerate() {
+        out.iter_mut().zip(rows.clone()).for_each(|(out, row)| *out = a.at(row, col));
+    }
 }
 
 /// Writes rows `k` and columns `n` of `b` as rows of `width`, zero beyond `n`.

@@ -51,9 +51,8 @@ pub(crate) trait Arith: Copy + Send + Sync + 'static {
 pub(crate) struct Tile<'a, 'f, A: Arith> {
     /// The number of steps in this block of the inner dimension.
     pub k: usize,
+    /// Column after column of as many words as the tile has rows.
     pub a: *const A::Word,
-    pub a_row: usize,
-    pub a_col: usize,
     /// Rows of `b_row` words, zero beyond the matrix.
     pub b: *const A::Word,
     pub b_row: usize,
@@ -82,32 +81,36 @@ const UNROLL: usize = 4;
 pub(crate) unsafe fn compute<A: Arith, S: Simd, const MR: usize, const NV: usize>(s: S, t: &Tile<'_, '_, A>) {
     let part = |j: usize| (t.n - j * S::LANES).min(S::LANES);
     let c = |i: usize, j: usize| i * t.c_row + j * S::LANES;
-    let mut sums = [[A::zero(s); NV]; MR];
+    // Sums live in registers only if their indices are constants, so the long loops, which are not unrolled,
+    // work on copies.
+    let mut start = [[A::zero(s); NV]; MR];
     if t.resume {
-        for (i, row) in sums.iter_mut().enumerate() {
+        for (i, row) in start.iter_mut().enumerate() {
             for (j, sum) in row.iter_mut().enumerate() {
                 // SAFETY: inside the tile, by the caller's promise.
                 *sum = unsafe { A::load_out(s, t.c.add(c(i, j)), part(j)) };
             }
         }
     }
+    let mut sums = copied(&start, A::zero(s));
     let (mut a, mut b, mut ahead) = (t.a, t.b, t.ahead);
     for _ in 0..t.k / UNROLL {
         for _ in 0..UNROLL {
             // SAFETY: these two run `k` times together, over what the caller promises to be readable.
-            unsafe { step::<A, S, MR, NV>(s, &mut sums, a, t.a_row, b) };
+            unsafe { step::<A, S, MR, NV>(s, &mut sums, a, b) };
             // `wrapping_add` because the last advance may leave the operands.
-            (a, b) = (a.wrapping_add(t.a_col), b.wrapping_add(t.b_row));
+            (a, b) = (a.wrapping_add(MR), b.wrapping_add(t.b_row));
         }
         s.prefetch(ahead);
         ahead = ahead.wrapping_add(t.ahead_step);
     }
     for _ in 0..t.k % UNROLL {
         // SAFETY: as above.
-        unsafe { step::<A, S, MR, NV>(s, &mut sums, a, t.a_row, b) };
-        (a, b) = (a.wrapping_add(t.a_col), b.wrapping_add(t.b_row));
+        unsafe { step::<A, S, MR, NV>(s, &mut sums, a, b) };
+        (a, b) = (a.wrapping_add(MR), b.wrapping_add(t.b_row));
     }
-    for (i, row) in sums.iter_mut().enumerate() {
+    let mut done = copied(&sums, A::zero(s));
+    for (i, row) in done.iter_mut().enumerate() {
         for (j, sum) in row.iter_mut().enumerate() {
             let n = part(j);
             // SAFETY: inside the tile, by the caller's promise.
@@ -122,17 +125,28 @@ pub(crate) unsafe fn compute<A: Arith, S: Simd, const MR: usize, const NV: usize
     }
 }
 
+/// A copy made element by element, which the compiler takes apart.
+#[inline(always)]
+fn copied<V: Copy, const MR: usize, const NV: usize>(from: &[[V; NV]; MR], zero: V) -> [[V; NV]; MR] {
+    let mut to = [[zero; NV]; MR];
+    for i in 0..MR {
+        for j in 0..NV {
+            to[i][j] = from[i][j];
+        }
+    }
+    to
+}
+
 /// Adds the products of a column of `a` and a row of `b`.
 ///
 /// # Safety
-/// `a` is readable at `MR` places `a_row` apart, `b` for `NV` vectors.
+/// `a` is readable for `MR` words, `b` for `NV` vectors.
 // Plain loops without closures: these must end up in registers in every caller.
 #[inline(always)]
 unsafe fn step<A: Arith, S: Simd, const MR: usize, const NV: usize>(
     s: S,
     sums: &mut [[A::V<S>; NV]; MR],
     a: *const A::Word,
-    a_row: usize,
     b: *const A::Word,
 ) {
     let mut row = [A::zero(s); NV];
@@ -142,7 +156,7 @@ unsafe fn step<A: Arith, S: Simd, const MR: usize, const NV: usize>(
     }
     for i in 0..MR {
         // SAFETY: the caller's promise.
-        let x = unsafe { A::broadcast(s, a.add(i * a_row)) };
+        let x = unsafe { A::broadcast(s, a.add(i)) };
         for j in 0..NV {
             sums[i][j] = A::multiply_add(s, sums[i][j], x, row[j]);
         }
