@@ -245,7 +245,7 @@ fn enter(path: &Path, entry: abi::Entry) -> Result<Library, LoadError> {
             abi::THREADS_OWN => ThreadPolicy::Own(raw.own_threads),
             _ => ThreadPolicy::Host,
         },
-        minor: args.agreed_minor.min(abi::MINOR),
+        minor: args.agreed_minor,
         raw,
     })
 }
