@@ -81,6 +81,23 @@ impl Expr {
         }
     }
 
+    /// The operation and its operands, where this is just one that polynomials cannot express.
+    pub fn as_op(&self) -> Option<(AtomOp, &Expr, &Expr)> {
+        let (monomial, &1) = self.terms.iter().next()? else { return None };
+        match monomial.iter().next()? {
+            (Atom::Op(op, args), 1) if self.terms.len() == 1 && monomial.len() == 1 => {
+                Some((*op, &args.0, &args.1))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether this is zero or more for certain, given that named dimensions are.
+    pub fn is_nonnegative(&self) -> bool {
+        let atom = |(atom, power): (&Atom, &u32)| power % 2 == 0 || atom.is_nonnegative();
+        self.terms.iter().all(|(monomial, &coefficient)| coefficient > 0 && monomial.iter().all(atom))
+    }
+
     fn depth(&self) -> u32 {
         let atoms = self.terms.keys().flat_map(|m| m.keys());
         let depth = |atom: &Atom| match atom {
@@ -204,6 +221,22 @@ impl Expr {
     }
 }
 
+impl Atom {
+    fn is_nonnegative(&self) -> bool {
+        match self {
+            Atom::Symbol(_) => true,
+            Atom::Op(AtomOp::Mod, args) => args.1.is_nonnegative(),
+            Atom::Op(AtomOp::Max, args) => args.0.is_nonnegative() || args.1.is_nonnegative(),
+            Atom::Op(_, args) => args.0.is_nonnegative() && args.1.is_nonnegative(),
+        }
+    }
+}
+
+/// Whether `a` is at least `b` for certain.
+fn at_least(a: &Expr, b: &Expr) -> bool {
+    a.sub(b).is_some_and(|difference| difference.is_nonnegative())
+}
+
 /// The operation on numbers or polynomials; kept as an atom where it cannot be worked out.
 fn apply(op: AtomOp, a: &Expr, b: &Expr) -> Option<Expr> {
     if let (Some(x), Some(y)) = (a.as_constant(), b.as_constant()) {
@@ -217,7 +250,8 @@ fn apply(op: AtomOp, a: &Expr, b: &Expr) -> Option<Expr> {
     match op {
         AtomOp::FloorDiv => a.div_exact(b).or_else(|| Expr::op(op, a, b)),
         AtomOp::Mod if a.div_exact(b).is_some() => Some(Expr::default()),
-        AtomOp::Min | AtomOp::Max if a == b => Some(a.clone()),
+        AtomOp::Min | AtomOp::Max if at_least(a, b) => Some(if op == AtomOp::Max { a } else { b }.clone()),
+        AtomOp::Min | AtomOp::Max if at_least(b, a) => Some(if op == AtomOp::Max { b } else { a }.clone()),
         AtomOp::Min | AtomOp::Max if a > b => Expr::op(op, b, a),
         _ => Expr::op(op, a, b),
     }
@@ -257,6 +291,15 @@ impl Dim {
         }
     }
 
+    /// Whether this is zero or more for certain, given that named dimensions are.
+    pub fn is_nonnegative(&self) -> bool {
+        match self {
+            Dim::Static(n) => *n >= 0,
+            Dim::Symbolic(expr) => expr.is_nonnegative(),
+            Dim::Unknown => false,
+        }
+    }
+
     fn binary(&self, other: &Dim, f: impl Fn(&Expr, &Expr) -> Option<Expr>) -> Dim {
         match (self.expr(), other.expr()) {
             (Some(a), Some(b)) => f(&a, &b).map_or(Dim::Unknown, Dim::from),
@@ -293,11 +336,13 @@ impl Dim {
         self.binary(other, |a, b| apply(AtomOp::Mod, a, b))
     }
 
-    pub fn min(&self, other: &Dim) -> Dim {
+    /// The smaller of two. (`min` would be `Ord`'s, which orders expressions, not sizes.)
+    pub fn smaller(&self, other: &Dim) -> Dim {
         self.binary(other, |a, b| apply(AtomOp::Min, a, b))
     }
 
-    pub fn max(&self, other: &Dim) -> Dim {
+    /// The larger of two.
+    pub fn larger(&self, other: &Dim) -> Dim {
         self.binary(other, |a, b| apply(AtomOp::Max, a, b))
     }
 
@@ -417,6 +462,17 @@ mod tests {
         assert_eq!(Dim::Static(7).ceil_div(&Dim::Static(2)), Dim::Static(4));
         assert_eq!(n().floor_div(&Dim::Static(2)).to_string(), "floor_div(N, 2)");
         assert_eq!(Dim::Static(1).floor_div(&Dim::Static(0)), Dim::Unknown);
+    }
+
+    #[test]
+    fn bounds_that_follow_are_used() {
+        let more = n().add(&Dim::Static(1));
+        assert_eq!(n().smaller(&more), n());
+        assert_eq!(n().larger(&more), more);
+        assert_eq!(n().larger(&Dim::Static(0)), n());
+        let less = n().sub(&Dim::Static(1)).larger(&Dim::Static(0));
+        assert_eq!(less.larger(&Dim::Static(0)), less);
+        assert_eq!(n().smaller(&Dim::Static(8)).to_string(), "min(8, N)");
     }
 
     #[test]

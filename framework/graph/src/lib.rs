@@ -9,6 +9,7 @@ mod dim;
 mod dtype;
 mod files;
 mod graph;
+pub mod infer;
 mod model;
 pub mod normalise;
 pub mod npy;

@@ -1,6 +1,6 @@
 //! The schema tables: lookup by version, traits, and agreement with the `onnx` package.
 
-use std::process::Command;
+mod support;
 
 use byoc_graph::AttrKind;
 use byoc_graph::schema::{self, AttrDefault, FormalOption, FunctionBody};
@@ -85,12 +85,7 @@ for s in onnx.defs.get_all_schemas_with_history():
 
 #[test]
 fn tables_agree_with_the_onnx_package() {
-    let python = Command::new("python3").args(["-c", DUMP]).output();
-    let Some(output) = python.ok().filter(|output| output.status.success()) else {
-        println!("skipped: no python3 with the onnx package");
-        return;
-    };
-    let text = String::from_utf8(output.stdout).expect("utf-8");
+    let Some(text) = support::python(DUMP, &[]) else { return };
     let mut compared = 0;
     for theirs in text.lines() {
         let mut fields = theirs.split('|');

@@ -12,28 +12,27 @@ pub enum SchemaError {
     #[error("no operator {op} in domain `{domain}` at version {opset}")]
     Unknown { domain: String, op: String, opset: i64 },
     #[error("{op} was withdrawn in version {since} of its domain; convert the model or lower its opset")]
-    Deprecated { op: String, since: i64 },
+    Deprecated { op: &'static str, since: i64 },
     #[error("{op} {since} takes {} {what}, but the node has {got}", range(*min, *max))]
-    Arity { op: String, since: i64, what: &'static str, min: usize, max: Option<usize>, got: usize },
-    #[error("{op} {since} cannot do without its {what} `{name}` (number {position})")]
-    Missing { op: String, since: i64, what: &'static str, name: &'static str, position: usize },
+    Arity { op: &'static str, since: i64, what: &'static str, min: usize, max: Option<usize>, got: usize },
+    #[error("{op} {since} cannot do without its input `{name}` (number {position})")]
+    Missing { op: &'static str, since: i64, name: &'static str, position: usize },
     #[error("{op} {since} has no attribute `{name}`")]
-    UnknownAttribute { op: String, since: i64, name: String },
+    UnknownAttribute { op: &'static str, since: i64, name: String },
     #[error("{op} {since} needs the attribute `{name}`")]
-    MissingAttribute { op: String, since: i64, name: &'static str },
+    MissingAttribute { op: &'static str, since: i64, name: &'static str },
     #[error("attribute `{name}` of {op} {since} is {got:?}, where {expected:?} is needed")]
-    AttributeKind { op: String, since: i64, name: String, expected: AttrKind, got: AttrKind },
+    AttributeKind { op: &'static str, since: i64, name: String, expected: AttrKind, got: AttrKind },
     #[error("{what} `{name}` of {op} {since} cannot be {got}")]
-    Type { op: String, since: i64, what: &'static str, name: &'static str, got: String },
-    #[error("{what} `{name}` of {op} {since} is {got}, but {other} is {expected}, and they must agree")]
+    Type { op: &'static str, since: i64, what: &'static str, name: &'static str, got: String },
+    #[error("{what} `{name}` of {op} {since} is {got}, but {other}, and they must agree")]
     TypesDiffer {
-        op: String,
+        op: &'static str,
         since: i64,
         what: &'static str,
         name: &'static str,
         got: String,
         other: String,
-        expected: String,
     },
 }
 
@@ -58,7 +57,7 @@ pub fn check(
         opset: node.opset,
     })?;
     if schema.deprecated {
-        return Err(SchemaError::Deprecated { op: schema.name.to_owned(), since: schema.since_version });
+        return Err(SchemaError::Deprecated { op: schema.name, since: schema.since_version });
     }
     check_attributes(schema, node)?;
     let sides = [
@@ -87,25 +86,19 @@ pub fn check(
 }
 
 fn check_attributes(schema: &OpSchema, node: &Node) -> Result<(), SchemaError> {
-    let (op, since) = (|| schema.name.to_owned(), schema.since_version);
+    let (op, since) = (schema.name, schema.since_version);
     for (name, attr) in &node.attrs {
         let Some(known) = schema.attribute(name) else {
-            return Err(SchemaError::UnknownAttribute { op: op(), since, name: name.to_string() });
+            return Err(SchemaError::UnknownAttribute { op, since, name: name.to_string() });
         };
         if known.kind != attr.kind() {
             let (expected, got) = (known.kind, attr.kind());
-            return Err(SchemaError::AttributeKind {
-                op: op(),
-                since,
-                name: name.to_string(),
-                expected,
-                got,
-            });
+            return Err(SchemaError::AttributeKind { op, since, name: name.to_string(), expected, got });
         }
     }
     let mut required = schema.attributes.iter().filter(|a| a.required);
     match required.find(|a| !node.attrs.contains_key(a.name)) {
-        Some(missing) => Err(SchemaError::MissingAttribute { op: op(), since, name: missing.name }),
+        Some(missing) => Err(SchemaError::MissingAttribute { op, since, name: missing.name }),
         None => Ok(()),
     }
 }
@@ -125,17 +118,17 @@ impl Side {
     }
 
     fn check_presence(&self, present: impl ExactSizeIterator<Item = bool>) -> Result<(), SchemaError> {
-        let (op, since, what) = (|| self.schema.name.to_owned(), self.schema.since_version, self.what);
+        let (op, since, what) = (self.schema.name, self.schema.since_version, self.what);
         let got = present.len();
         if got < self.min || self.max.is_some_and(|max| got > max) {
             let what = if what == "input" { "inputs" } else { "outputs" };
-            return Err(SchemaError::Arity { op: op(), since, what, min: self.min, max: self.max, got });
+            return Err(SchemaError::Arity { op, since, what, min: self.min, max: self.max, got });
         }
         // An output that nobody wants may be left out, whatever it is.
         for (position, present) in present.enumerate().filter(|_| what == "input") {
             let Some(formal) = self.formal(position) else { continue };
             if !present && formal.option == FormalOption::Single {
-                return Err(SchemaError::Missing { op: op(), since, what, name: formal.name, position });
+                return Err(SchemaError::Missing { op, since, name: formal.name, position });
             }
         }
         Ok(())
@@ -144,9 +137,9 @@ impl Side {
     fn check_types(
         &self,
         types: &[Option<&Type>],
-        bound: &mut HashMap<&'static str, (String, String)>,
+        bound: &mut HashMap<&'static str, (String, &'static str)>,
     ) -> Result<(), SchemaError> {
-        let (op, since, what) = (|| self.schema.name.to_owned(), self.schema.since_version, self.what);
+        let (op, since, what) = (self.schema.name, self.schema.since_version, self.what);
         for (position, ty) in types.iter().enumerate() {
             let (Some(ty), Some(formal)) = (ty, self.formal(position)) else { continue };
             let constraint = self.schema.constraint(formal.type_str);
@@ -156,25 +149,16 @@ impl Side {
             };
             if !allowed {
                 let got = onnx_name(ty).unwrap_or_else(|| ty.to_string());
-                return Err(SchemaError::Type { op: op(), since, what, name: formal.name, got });
+                return Err(SchemaError::Type { op, since, what, name: formal.name, got });
             }
             let (Some(constraint), Some(got), true) = (constraint, onnx_name(ty), formal.homogeneous) else {
                 continue;
             };
-            let (other, expected) = bound
-                .entry(constraint.name)
-                .or_insert_with(|| (format!("{what} `{}`", formal.name), got.clone()));
+            let (expected, first) =
+                bound.entry(constraint.name).or_insert_with(|| (got.clone(), formal.name));
             if *expected != got {
-                let (other, expected) = (other.clone(), expected.clone());
-                return Err(SchemaError::TypesDiffer {
-                    op: op(),
-                    since,
-                    what,
-                    name: formal.name,
-                    got,
-                    other,
-                    expected,
-                });
+                let other = format!("`{first}` is {expected}");
+                return Err(SchemaError::TypesDiffer { op, since, what, name: formal.name, got, other });
             }
         }
         Ok(())

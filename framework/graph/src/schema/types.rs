@@ -240,6 +240,13 @@ impl TypeSet {
         onnx_name(ty).is_none_or(|name| self.others.contains(&name.as_str()))
     }
 
+    /// The element type, where the set has one kind of tensor and nothing else.
+    #[must_use]
+    pub fn only_tensor(&self) -> Option<DType> {
+        let alone = self.len() == 1 && self.tensors != 0;
+        alone.then(|| DType::from_onnx(self.tensors.trailing_zeros() as i32)).flatten()
+    }
+
     /// How many types are in the set.
     #[must_use]
     pub fn len(&self) -> usize {
