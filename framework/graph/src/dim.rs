@@ -186,15 +186,33 @@ impl Expr {
 
     /// Replaces named dimensions by what `lookup` gives for them.
     pub fn substitute(&self, lookup: &dyn Fn(&str) -> Option<Expr>) -> Option<Expr> {
+        self.rebuild(lookup, &apply)
+    }
+
+    /// What this is where `bound` is known not to exceed `cap`: the smaller of `cap` and something that
+    /// is at most `bound` is that something.
+    pub fn assume_at_most(&self, bound: &Expr, cap: i64) -> Option<Expr> {
+        self.rebuild(&|_| None, &|op, a, b| match (op, a.as_constant(), b.as_constant()) {
+            (AtomOp::Min, Some(k), None) if k >= cap && at_least(bound, b) => Some(b.clone()),
+            (AtomOp::Min, None, Some(k)) if k >= cap && at_least(bound, a) => Some(a.clone()),
+            _ => apply(op, a, b),
+        })
+    }
+
+    fn rebuild(
+        &self,
+        symbol: &dyn Fn(&str) -> Option<Expr>,
+        op: &dyn Fn(AtomOp, &Expr, &Expr) -> Option<Expr>,
+    ) -> Option<Expr> {
         let mut sum = Expr::default();
         for (monomial, coefficient) in &self.terms {
             let mut product = Expr::constant(*coefficient);
             for (atom, power) in monomial {
                 let factor = match atom {
-                    Atom::Symbol(name) => lookup(name).unwrap_or_else(|| Expr::atom(atom.clone())),
-                    Atom::Op(op, args) => {
-                        let (a, b) = (args.0.substitute(lookup)?, args.1.substitute(lookup)?);
-                        apply(*op, &a, &b)?
+                    Atom::Symbol(name) => symbol(name).unwrap_or_else(|| Expr::atom(atom.clone())),
+                    Atom::Op(kind, args) => {
+                        let (a, b) = (args.0.rebuild(symbol, op)?, args.1.rebuild(symbol, op)?);
+                        op(*kind, &a, &b)?
                     }
                 };
                 for _ in 0..*power {
@@ -351,6 +369,14 @@ impl Dim {
         self.expr()?.div_exact(&other.expr()?).map(Dim::from)
     }
 
+    /// See `Expr::assume_at_most`.
+    pub fn assume_at_most(&self, bound: &Expr, cap: i64) -> Dim {
+        match self {
+            Dim::Symbolic(e) => e.assume_at_most(bound, cap).map_or(Dim::Unknown, Dim::from),
+            other => other.clone(),
+        }
+    }
+
     pub fn substitute(&self, lookup: &dyn Fn(&str) -> Option<Expr>) -> Dim {
         match self {
             Dim::Symbolic(e) => e.substitute(lookup).map_or(Dim::Unknown, Dim::from),
@@ -472,7 +498,11 @@ mod tests {
         assert_eq!(n().larger(&Dim::Static(0)), n());
         let less = n().sub(&Dim::Static(1)).larger(&Dim::Static(0));
         assert_eq!(less.larger(&Dim::Static(0)), less);
-        assert_eq!(n().smaller(&Dim::Static(8)).to_string(), "min(8, N)");
+        let capped = n().smaller(&Dim::Static(8));
+        assert_eq!(capped.to_string(), "min(8, N)");
+        let bound = Expr::symbol("N").add(&Expr::symbol("M")).expect("small");
+        assert_eq!(capped.assume_at_most(&bound, 8), n());
+        assert_eq!(capped.assume_at_most(&bound, 9), capped);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! protobuf.
 
 mod attr;
+pub mod cost;
 mod datum;
 mod dim;
 mod dtype;

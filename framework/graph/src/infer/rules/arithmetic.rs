@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::Family;
 use crate::infer::call::{Call, Outcome, Stop, invalid};
 use crate::infer::content::{Content, Scalar};
-use crate::{AtomOp, DType, Dim, Dims};
+use crate::{AtomOp, DType, Dim, Dims, Expr};
 
 pub const FAMILY: Family = Family {
     domain: "",
@@ -29,34 +29,42 @@ fn broadcast_dim(a: &Dim, b: &Dim) -> Result<Dim, Stop> {
         (Dim::Static(a), Dim::Static(b)) => return invalid(format!("{a} and {b} do not broadcast")),
         // In a valid model the other is this or 1.
         (known @ Dim::Static(_), _) | (_, known @ Dim::Static(_)) => known.clone(),
-        // min(512, n) against n: they broadcast only where they are equal, as 512 is not 1.
-        _ if is_capped(a, b) => b.clone(),
-        _ if is_capped(b, a) => a.clone(),
         _ => Dim::Unknown,
     })
 }
 
-/// Whether `a` is `min(k, b)` with a plain number k above 1.
-fn is_capped(a: &Dim, b: &Dim) -> bool {
-    let Dim::Symbolic(a) = a else { return false };
-    let Some((AtomOp::Min, x, y)) = a.as_op() else { return false };
-    let is_other = |e: &crate::Expr| b.expr().is_some_and(|b| b == *e);
-    let above_one = |e: &crate::Expr| e.as_constant().is_some_and(|k| k > 1);
-    (is_other(x) && above_one(y)) || (is_other(y) && above_one(x))
+/// Where `a` is `min(k, b)` with a plain number k above 1: they broadcast only if b is at most k.
+fn cap(a: &Dim, b: &Dim) -> Option<(Expr, i64)> {
+    let (Dim::Symbolic(a), Dim::Symbolic(b)) = (a, b) else { return None };
+    let (AtomOp::Min, x, y) = a.as_op()? else { return None };
+    let cap = if x == b { y } else { x };
+    let is_capped = x == b || y == b;
+    Some((b.clone(), cap.as_constant().filter(|&k| is_capped && k > 1)?))
 }
 
 pub fn broadcast_shapes<'s>(shapes: impl IntoIterator<Item = &'s Dims>) -> Result<Dims, Stop> {
     let mut result = Dims::new();
     for shape in shapes {
-        while result.len() < shape.len() {
-            result.insert(0, Dim::Static(1));
-        }
-        let skip = result.len() - shape.len();
-        for (slot, dim) in result[skip..].iter_mut().zip(shape) {
-            *slot = broadcast_dim(slot, dim)?;
-        }
+        result = broadcast_two(&result, shape)?;
     }
     Ok(result)
+}
+
+fn broadcast_two(a: &Dims, b: &Dims) -> Result<Dims, Stop> {
+    let rank = a.len().max(b.len());
+    let pad = |dims: &Dims| -> Dims {
+        std::iter::repeat_n(Dim::Static(1), rank - dims.len()).chain(dims.iter().cloned()).collect()
+    };
+    let (mut a, mut b) = (pad(a), pad(b));
+    // A table cut to a length that turns out to fit (a causal mask, positions): what follows from one
+    // axis simplifies the others.
+    let caps = a.iter().zip(&b).filter_map(|(a, b)| cap(a, b).or_else(|| cap(b, a)));
+    for (bound, cap) in caps.collect::<SmallVec<[(Expr, i64); 1]>>() {
+        for dim in a.iter_mut().chain(b.iter_mut()) {
+            *dim = dim.assume_at_most(&bound, cap);
+        }
+    }
+    a.iter().zip(&b).map(|(a, b)| broadcast_dim(a, b)).collect()
 }
 
 /// The broadcast shape of some inputs, all of which have to be known.

@@ -1,0 +1,159 @@
+//! Operations of all other operators: so many for each element of the output, or of the input.
+
+use super::Call;
+use super::count::Count;
+
+#[derive(Clone, Copy)]
+enum Per {
+    /// For each element of the first output.
+    Output(u64),
+    /// For each element of the first input.
+    Input(u64),
+    /// For each element of a pooling window, at each element of the output.
+    Window,
+    Nothing,
+}
+
+/// Rough, and of the same scale for all: a polynomial of eight terms stands for a transcendental function.
+const TRANSCENDENTAL: u64 = 16;
+
+const FAMILIES: &[(&[&str], Per)] = &[
+    (
+        &[
+            "Abs",
+            "Add",
+            "And",
+            "BitShift",
+            "BitwiseAnd",
+            "BitwiseNot",
+            "BitwiseOr",
+            "BitwiseXor",
+            "Ceil",
+            "Clip",
+            "Div",
+            "Equal",
+            "Floor",
+            "Greater",
+            "GreaterOrEqual",
+            "IsInf",
+            "IsNaN",
+            "LeakyRelu",
+            "Less",
+            "LessOrEqual",
+            "Max",
+            "Mean",
+            "Min",
+            "Mod",
+            "Mul",
+            "Neg",
+            "Not",
+            "Or",
+            "PRelu",
+            "Reciprocal",
+            "Relu",
+            "Round",
+            "Shrink",
+            "Sign",
+            "Sqrt",
+            "Sub",
+            "Sum",
+            "ThresholdedRelu",
+            "Where",
+            "Xor",
+        ],
+        Per::Output(1),
+    ),
+    (
+        &[
+            "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Celu", "Cos", "Cosh", "Elu", "Erf", "Exp",
+            "Gelu", "Log", "Mish", "Pow", "Selu", "Sigmoid", "Sin", "Sinh", "Softplus", "SwiGLU", "Swish",
+            "Tan", "Tanh",
+        ],
+        Per::Output(TRANSCENDENTAL),
+    ),
+    (&["HardSigmoid", "HardSwish", "Softsign"], Per::Output(3)),
+    (&["DequantizeLinear", "QuantizeLinear"], Per::Output(3)),
+    (&["DynamicQuantizeLinear"], Per::Input(5)),
+    (&["BatchNormalization"], Per::Output(2)),
+    (
+        &[
+            "GroupNormalization",
+            "InstanceNormalization",
+            "LayerNormalization",
+            "LpNormalization",
+            "MeanVarianceNormalization",
+            "RMSNormalization",
+            "SimplifiedLayerNormalization",
+        ],
+        Per::Output(8),
+    ),
+    (&["Hardmax"], Per::Output(2)),
+    (&["LogSoftmax", "Softmax"], Per::Output(TRANSCENDENTAL + 4)),
+    (&["LRN"], Per::Output(TRANSCENDENTAL)),
+    (&["RotaryEmbedding"], Per::Output(3)),
+    (&["CumProd", "CumSum"], Per::Output(1)),
+    (
+        &[
+            "ArgMax",
+            "ArgMin",
+            "GlobalAveragePool",
+            "GlobalLpPool",
+            "GlobalMaxPool",
+            "ReduceL1",
+            "ReduceL2",
+            "ReduceLogSum",
+            "ReduceLogSumExp",
+            "ReduceMax",
+            "ReduceMean",
+            "ReduceMin",
+            "ReduceProd",
+            "ReduceSum",
+            "ReduceSumSquare",
+        ],
+        Per::Input(1),
+    ),
+    (&["AveragePool", "LpPool", "MaxPool"], Per::Window),
+    (&["AffineGrid", "GridSample", "Resize", "RoiAlign", "Upsample"], Per::Output(8)),
+    (
+        &[
+            "Cast",
+            "CastLike",
+            "Constant",
+            "ConstantOfShape",
+            "EyeLike",
+            "NonZero",
+            "OneHot",
+            "Range",
+            "Shape",
+            "Size",
+        ],
+        Per::Nothing,
+    ),
+];
+
+/// `None`: not known.
+pub fn operations(call: &Call<'_>) -> Option<u64> {
+    let (domain, name) = call.operator();
+    let schema = crate::schema::lookup(domain, name, call.node.opset)?;
+    let listed = FAMILIES.iter().find(|(names, _)| domain.is_empty() && names.contains(&name));
+    let per = match listed {
+        Some((_, per)) => *per,
+        None if schema.is_data_movement() => Per::Nothing,
+        None if schema.is_elementwise() => Per::Output(1),
+        None => return None,
+    };
+    let count = match per {
+        Per::Output(each) => Count::elements(call.output(0)).times(Count::number(each)),
+        Per::Input(each) => Count::elements(call.input(0)).times(Count::number(each)),
+        Per::Window => Count::elements(call.output(0)).times(window(call)),
+        Per::Nothing => Count::number(0),
+    };
+    count.value()
+}
+
+fn window(call: &Call<'_>) -> Count {
+    let kernel = call.node.attrs.get("kernel_shape").and_then(|attr| attr.as_ints());
+    let size =
+        kernel.and_then(|list| list.iter().try_fold(1usize, |n, &k| n.checked_mul(usize::try_from(k).ok()?)));
+    Count::of(size)
+}
