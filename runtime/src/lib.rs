@@ -1,1 +1,17 @@
-//! Programs, memory, transfers and executors.
+//! Programs: what a partitioned model becomes, and how it runs. See `docs/runtime.md`.
+
+mod alias;
+mod build;
+mod control;
+mod execute;
+mod frame;
+mod memory;
+mod program;
+mod region;
+mod signature;
+
+pub use build::{BuildError, Options};
+pub use byoc_cpu::View;
+pub use program::{OutputBuffer, Program, RunError, StepInfo, align_datum};
+pub use region::{NoRegions, Region, RegionExecutable, Regions};
+pub use signature::{InputError, InputSpec, OutputSpec};

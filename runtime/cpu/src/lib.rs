@@ -1,4 +1,16 @@
 //! Host CPU kernels: a clear reference for every operator and fast ones for the common.
 
+mod buffer;
 pub mod fast;
+pub mod kernel;
+mod kernels;
+mod outputs;
 pub mod pool;
+mod registry;
+mod view;
+
+pub use buffer::{ALIGN, Buffer, BufferPool};
+pub use kernel::{Ctx, InputDesc, Kernel, KernelError, NodeDesc, Observer, OutputDesc};
+pub use outputs::{Made, Outputs, Slot};
+pub use registry::{Entry, Prepared, Registry};
+pub use view::{TensorView, View, is_aligned};

@@ -1,0 +1,219 @@
+//! Convolutions in f32, one- and two-dimensional, with what was fused into them.
+
+use byoc_graph::{DType, Dim, StaticDims};
+
+use crate::fast::conv::{Channels, ConvEpilogue, Images, PackedConv, Window, conv};
+use crate::fast::{Activation, Isa};
+use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
+use crate::kernels::epilogue;
+use crate::outputs::Outputs;
+use crate::registry::Entry;
+use crate::view::View;
+
+const fn entry(domain: &'static str, ops: &'static [&'static str]) -> Entry {
+    Entry { name: "conv", domain, ops, since: 1, dtypes: &[DType::F32], priority: 10, prepare }
+}
+
+/// Inputs: x, w, bias, and for fused ones an addend of the output's shape.
+pub(super) const ENTRIES: &[Entry] =
+    &[entry("", &["Conv"]), entry("com.microsoft", &["FusedConv"]), entry("host", &["Conv"])];
+
+struct Conv {
+    window: Windows,
+    groups: usize,
+    activation: Activation,
+    /// Weights that were constant.
+    packed: Option<PackedConv>,
+    isa: Isa,
+}
+
+/// The window's place in the image, as the attributes say it.
+struct Windows {
+    strides: [usize; 2],
+    dilations: [usize; 2],
+    pads: Pads,
+    spatial: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Pads {
+    /// Top, left, bottom, right.
+    Explicit([usize; 4]),
+    SameUpper,
+    SameLower,
+}
+
+fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
+    let windows = Windows::read(node)?;
+    let groups = usize::try_from(node.int("group").unwrap_or(1)).ok().filter(|&g| g > 0)?;
+    let mut kernel = Conv {
+        window: windows,
+        groups,
+        activation: epilogue::activation(node)?,
+        packed: None,
+        isa: node.isa,
+    };
+    if let Some(weights) = node.constant(1) {
+        let input = input_size(node, kernel.window.spatial);
+        if let Some((channels, window)) = kernel.shape(weights.dims(), input) {
+            let data = weights.as_slice::<f32>().ok()?;
+            kernel.packed = Some(PackedConv::pack(node.isa, channels, window, &data));
+        }
+    }
+    Some(Box::new(kernel))
+}
+
+/// Height and width of the input, where they are known.
+fn input_size(node: &NodeDesc<'_>, spatial: usize) -> [Option<usize>; 2] {
+    let shape = node.shape(0).unwrap_or_default();
+    let size = |i: usize| shape.get(i).and_then(Dim::value).and_then(|n| usize::try_from(n).ok());
+    if spatial == 1 { [Some(1), size(2)] } else { [size(2), size(3)] }
+}
+
+impl Windows {
+    fn read(node: &NodeDesc<'_>) -> Option<Windows> {
+        let spatial = node.rank(1).or(node.rank(0))?.checked_sub(2).filter(|n| (1..=2).contains(n))?;
+        let pads = match node.str("auto_pad").unwrap_or("NOTSET") {
+            "NOTSET" => Pads::Explicit(pads(node.ints("pads"), spatial)?),
+            "VALID" => Pads::Explicit([0; 4]),
+            "SAME_UPPER" => Pads::SameUpper,
+            "SAME_LOWER" => Pads::SameLower,
+            _ => return None,
+        };
+        let (strides, dilations) = (node.ints("strides"), node.ints("dilations"));
+        Some(Windows {
+            strides: pair(strides, spatial)?,
+            dilations: pair(dilations, spatial)?,
+            pads,
+            spatial,
+        })
+    }
+
+    /// The window for an input size, of which only `SAME` padding with strides needs to know.
+    fn window(&self, kernel: [usize; 2], input: [Option<usize>; 2]) -> Option<Window> {
+        let (strides, dilations) = (self.strides, self.dilations);
+        let pads = match self.pads {
+            Pads::Explicit(pads) => pads,
+            same => {
+                let mut pads = [0; 4];
+                for axis in 0..2 {
+                    let extent = kernel[axis].checked_sub(1)?.checked_mul(dilations[axis])?.checked_add(1)?;
+                    let total = match strides[axis] {
+                        1 => extent - 1,
+                        stride => {
+                            let out = input[axis]?.div_ceil(stride);
+                            let covered = out.checked_sub(1)?.checked_mul(stride)?.checked_add(extent)?;
+                            covered.saturating_sub(input[axis]?)
+                        }
+                    };
+                    let (small, large) = (total / 2, total - total / 2);
+                    (pads[axis], pads[axis + 2]) =
+                        if same == Pads::SameUpper { (small, large) } else { (large, small) };
+                }
+                pads
+            }
+        };
+        Some(Window { kernel, strides, dilations, pads })
+    }
+}
+
+/// One value for height and one for width.
+fn pair(values: Option<&[i64]>, spatial: usize) -> Option<[usize; 2]> {
+    let value = |x: i64| usize::try_from(x).ok().filter(|&x| x > 0);
+    match (values, spatial) {
+        (None, _) => Some([1, 1]),
+        (Some(&[w]), 1) => Some([1, value(w)?]),
+        (Some(&[h, w]), 2) => Some([value(h)?, value(w)?]),
+        _ => None,
+    }
+}
+
+fn pads(values: Option<&[i64]>, spatial: usize) -> Option<[usize; 4]> {
+    let value = |x: i64| usize::try_from(x).ok();
+    match (values, spatial) {
+        (None, _) => Some([0; 4]),
+        (Some(&[l, r]), 1) => Some([0, value(l)?, 0, value(r)?]),
+        (Some(&[t, l, b, r]), 2) => Some([value(t)?, value(l)?, value(b)?, value(r)?]),
+        _ => None,
+    }
+}
+
+impl Conv {
+    /// Channels and window for weights of these dimensions; `None` where they make no sense.
+    fn shape(&self, weights: &[usize], input: [Option<usize>; 2]) -> Option<(Channels, Window)> {
+        let (output, inputs, kernel) = match *weights {
+            [o, i, w] if self.window.spatial == 1 => (o, i, [1, w]),
+            [o, i, h, w] if self.window.spatial == 2 => (o, i, [h, w]),
+            _ => return None,
+        };
+        let channels = Channels { input: inputs.checked_mul(self.groups)?, output, groups: self.groups };
+        let sound = output > 0 && inputs > 0 && kernel[0] > 0 && kernel[1] > 0;
+        (sound && output.is_multiple_of(self.groups))
+            .then(|| Some((channels, self.window.window(kernel, input)?)))?
+    }
+}
+
+impl Kernel for Conv {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let x = tensor(inputs, 0)?;
+        let (count, input, size) = match *x.dims {
+            [n, c, w] if self.window.spatial == 1 => (n, c, [1, w]),
+            [n, c, h, w] if self.window.spatial == 2 => (n, c, [h, w]),
+            _ => return Err(KernelError::invalid(format!("an image of dimensions {:?}", x.dims))),
+        };
+        let packed_here;
+        let packed = match &self.packed {
+            Some(packed) => packed,
+            None => {
+                let w = tensor(inputs, 1)?;
+                let shape = self.shape(w.dims, size.map(Some));
+                let (channels, window) = shape
+                    .ok_or_else(|| KernelError::invalid(format!("weights of dimensions {:?}", w.dims)))?;
+                packed_here = PackedConv::pack(self.isa, channels, window, w.slice()?);
+                &packed_here
+            }
+        };
+        let (channels, window) = (packed.channels(), packed.window());
+        if self.window.window(window.kernel, size.map(Some)) != Some(window) {
+            return Err(KernelError::invalid("the input is not of the size that the model declares"));
+        }
+        if channels.input != input {
+            return Err(KernelError::invalid(format!(
+                "the image has {input} channels, but the weights are for {}",
+                channels.input
+            )));
+        }
+        let out_size = window.output(size).ok_or_else(|| {
+            KernelError::invalid(format!("the window {window:?} does not fit an image of {size:?}"))
+        })?;
+        let dims = match self.window.spatial {
+            1 => StaticDims::from_slice(&[count, channels.output, out_size[1]]),
+            _ => StaticDims::from_slice(&[count, channels.output, out_size[0], out_size[1]]),
+        };
+        let bias = optional(inputs, 2)?.map(|b| b.slice::<f32>()).transpose()?;
+        if bias.is_some_and(|b| b.len() != channels.output) {
+            return Err(KernelError::invalid("the bias does not have one element for each output channel"));
+        }
+        let addend = optional(inputs, 3)?;
+        if addend.is_some_and(|z| z.dims != &dims[..]) {
+            return Err(KernelError::invalid("the addend does not have the output's shape"));
+        }
+        let addend = addend.map(|z| z.slice::<f32>()).transpose()?;
+        let images = Images { data: x.slice()?, count, size };
+        let out = outputs.tensor::<f32>(0, &dims)?;
+        if !out.is_empty() {
+            let epilogue = ConvEpilogue { bias, addend, activation: self.activation };
+            conv(ctx.exec, images, packed, out, &epilogue);
+        }
+        Ok(())
+    }
+
+    fn owns_input(&self, input: usize) -> bool {
+        input == 1 && self.packed.is_some()
+    }
+}

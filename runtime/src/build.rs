@@ -1,0 +1,350 @@
+//! From a graph to a program: a step for each node, and a storage for each value.
+
+use std::sync::Arc;
+
+use byoc_cpu::fast::Isa;
+use byoc_cpu::pool::ThreadPool;
+use byoc_cpu::{InputDesc, Kernel, NodeDesc, OutputDesc, Registry};
+use byoc_graph::{
+    Function, FunctionId, Graph, GraphError, Model, Node, NodeId, Origin, Tensor, Type, ValueId,
+};
+use indexmap::IndexMap;
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use crate::alias::Alias;
+use crate::control;
+use crate::memory::{Storage, StorageIndex, ValueIndex};
+use crate::program::{Action, Program, Step, ValueInfo, align};
+use crate::region::{RegionKernel, Regions};
+use crate::signature::{InputSpec, OutputSpec, Signature};
+
+/// What programs are built with.
+pub struct Options<'a> {
+    pub registry: &'a Registry,
+    pub regions: &'a dyn Regions,
+    pub pool: Arc<ThreadPool>,
+    pub isa: Isa,
+}
+
+#[derive(Debug, Error)]
+pub enum BuildError {
+    #[error(
+        "no target can run {op} (domain `{domain}`, opset {opset}) of node `{node}`; load a plugin that can"
+    )]
+    NoTarget { node: Arc<str>, op: Arc<str>, domain: Arc<str>, opset: i64 },
+    #[error("node `{node}` uses `{value}`, which nothing makes")]
+    Undefined { node: Arc<str>, value: Arc<str> },
+    #[error("output `{0}` is made by nothing")]
+    NoOutput(Arc<str>),
+    #[error("{op} node `{node}` is not well formed: {what}")]
+    Malformed { node: Arc<str>, op: Arc<str>, what: String },
+    #[error("bodies and functions nest more than {MAX_DEPTH} deep at node `{0}`")]
+    TooDeep(Arc<str>),
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+}
+
+/// How deep bodies and function calls may nest.
+const MAX_DEPTH: usize = 48;
+
+impl Program {
+    /// Builds the program of a model.
+    pub fn build(model: &Model, options: &Options<'_>) -> Result<Program, BuildError> {
+        Builder { options, functions: &model.functions, depth: 0 }.program(&model.graph, Role::Main)
+    }
+}
+
+/// What a graph is built as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Main,
+    /// A body or function: captured values are further inputs, behind the graph's own.
+    Body,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Builder<'a> {
+    options: &'a Options<'a>,
+    functions: &'a IndexMap<FunctionId, Function>,
+    depth: usize,
+}
+
+impl Builder<'_> {
+    /// The program of a body of `node`.
+    pub fn body(&self, node: &Node, graph: &Graph) -> Result<Program, BuildError> {
+        if self.depth == MAX_DEPTH {
+            return Err(BuildError::TooDeep(node.label.clone()));
+        }
+        Builder { depth: self.depth + 1, ..*self }.program(graph, Role::Body)
+    }
+
+    pub fn program(&self, graph: &Graph, role: Role) -> Result<Program, BuildError> {
+        let inputs: Vec<ValueId> = match role {
+            Role::Main => graph.inputs().to_vec(),
+            Role::Body => graph.inputs().iter().copied().chain(captured(graph)).collect(),
+        };
+        let mut steps = Vec::new();
+        for id in live_nodes(graph)? {
+            steps.push(self.step(graph, id)?);
+        }
+        let layout = Layout::new(graph, &inputs, &mut steps)?;
+        let input = |&id: &ValueId| InputSpec {
+            name: graph.value(id).name.clone(),
+            ty: graph.value(id).ty.clone(),
+            default: graph.default_of(id).map(|t| Arc::new(align(t))),
+        };
+        let output =
+            |&id: &ValueId| OutputSpec { name: graph.value(id).name.clone(), ty: graph.value(id).ty.clone() };
+        let signature = Signature::new(
+            inputs.iter().map(input).collect(),
+            graph.outputs().iter().map(output).collect(),
+            role == Role::Body,
+        );
+        let outputs = graph.outputs().iter().map(|id| id.index()).collect();
+        let (pool, isa) = (self.options.pool.clone(), self.options.isa);
+        let inputs = inputs.iter().map(|id| id.index()).collect();
+        Ok(Program::new(
+            signature,
+            (pool, isa),
+            (steps, layout.values),
+            (layout.storages, layout.constants),
+            (inputs, outputs),
+        ))
+    }
+
+    fn step(&self, graph: &Graph, id: NodeId) -> Result<Step, BuildError> {
+        let node = graph.node(id);
+        let mut inputs: SmallVec<[Option<ValueIndex>; 4]> =
+            node.inputs().iter().map(|v| v.map(ValueId::index)).collect();
+        let captures = node.captures().iter().filter(|&&v| !graph.is_constant(v));
+        inputs.extend(captures.map(|v| Some(v.index())));
+        let wanted = |v: ValueId| !graph.value(v).uses().is_empty() || graph.is_output(v);
+        let outputs = node.outputs().iter().map(|v| v.filter(|&v| wanted(v)).map(ValueId::index)).collect();
+        let (action, by, target) = self.action(graph, node)?;
+        let mut in_place = None;
+        if let Action::Kernel(kernel) = &action {
+            in_place = kernel.in_place();
+            for (i, input) in inputs.iter_mut().enumerate() {
+                *input = input.filter(|_| !kernel.owns_input(i));
+            }
+        }
+        Ok(Step {
+            label: node.label.clone(),
+            op: node.op.name.clone(),
+            by,
+            target,
+            action,
+            inputs,
+            outputs,
+            in_place,
+            release: Vec::new(),
+        })
+    }
+
+    fn action(&self, graph: &Graph, node: &Node) -> Result<(Action, Arc<str>, Arc<str>), BuildError> {
+        let host = |action, by: &str| Ok((action, by.into(), Arc::from("host")));
+        if node.op.domain.starts_with("byoc.")
+            && let Some(region) = self.options.regions.region(node)
+        {
+            let target: Arc<str> = region.executable.target().into();
+            return Ok((Action::Kernel(Box::new(RegionKernel(region))), target.clone(), target));
+        }
+        if let Some(kernel) = control::prepare(self, graph, node)? {
+            return host(Action::Bodies(kernel), "body");
+        }
+        if let Some(kernel) = self.call(node)? {
+            return host(Action::Bodies(kernel), "function");
+        }
+        if let Some(alias) = Alias::of(node) {
+            return host(Action::Alias(alias), "alias");
+        }
+        let Some(prepared) = self.options.registry.prepare(&describe(graph, node, self.options.isa)) else {
+            let (op, domain) = (node.op.name.clone(), node.op.domain.clone());
+            return Err(BuildError::NoTarget { node: node.label.clone(), op, domain, opset: node.opset });
+        };
+        host(Action::Kernel(prepared.kernel), prepared.name)
+    }
+
+    /// The program behind a call of a local function.
+    fn call(&self, node: &Node) -> Result<Option<Box<dyn Kernel>>, BuildError> {
+        let (domain, name) = (node.op.domain.clone(), node.op.name.clone());
+        let id = FunctionId { domain, name, overload: node.op.overload.clone() };
+        let Some(function) = self.functions.get(&id) else { return Ok(None) };
+        let body = control::call::instantiate(function, node);
+        Ok(Some(Box::new(control::call::Call(self.body(node, &body)?))))
+    }
+}
+
+/// Values that a body takes from around it and that are not constant there.
+pub(crate) fn captured(graph: &Graph) -> impl Iterator<Item = ValueId> + '_ {
+    graph.captured().filter(|&v| !graph.is_constant(v))
+}
+
+/// Nodes that outputs depend on, in model order.
+fn live_nodes(graph: &Graph) -> Result<Vec<NodeId>, GraphError> {
+    let mut order = graph.try_model_order()?;
+    let mut live = vec![false; graph.value_bound()];
+    graph.outputs().iter().for_each(|v| live[v.index()] = true);
+    let mut keep = vec![false; graph.node_bound()];
+    for &id in order.iter().rev() {
+        let node = graph.node(id);
+        if node.outputs().iter().flatten().any(|v| live[v.index()]) {
+            keep[id.index()] = true;
+            node.dependencies().for_each(|v| live[v.index()] = true);
+        }
+    }
+    order.retain(|id| keep[id.index()]);
+    Ok(order)
+}
+
+/// What kernels are told of a node.
+fn describe<'g>(graph: &'g Graph, node: &'g Node, isa: Isa) -> NodeDesc<'g> {
+    let ty = |v: ValueId| graph.value(v).ty.as_ref();
+    let input = |v: ValueId| InputDesc { ty: ty(v), constant: graph.constant(v) };
+    let wanted = |v: &ValueId| !graph.value(*v).uses().is_empty() || graph.is_output(*v);
+    NodeDesc {
+        node,
+        inputs: node.inputs().iter().map(|v| v.map(input)).collect(),
+        outputs: node.outputs().iter().map(|v| v.filter(wanted).map(|v| OutputDesc { ty: ty(v) })).collect(),
+        isa,
+    }
+}
+
+/// Where every value lies.
+struct Layout {
+    /// By index.
+    ids: Vec<Option<ValueId>>,
+    values: Vec<ValueInfo>,
+    storages: Vec<Storage>,
+    constants: Vec<Tensor>,
+    /// By value: the last step that uses it. One more than the last step for outputs.
+    last_use: Vec<usize>,
+    /// By storage: the last use of any value in it.
+    last: Vec<usize>,
+}
+
+impl Layout {
+    fn new(graph: &Graph, inputs: &[ValueId], steps: &mut [Step]) -> Result<Layout, BuildError> {
+        let mut layout = Layout {
+            ids: vec![None; graph.value_bound()],
+            values: (0..graph.value_bound()).map(|_| ValueInfo::default()).collect(),
+            storages: Vec::new(),
+            constants: Vec::new(),
+            last_use: vec![0; graph.value_bound()],
+            last: Vec::new(),
+        };
+        for (id, value) in graph.values() {
+            layout.ids[id.index()] = Some(id);
+            if let Some(Type::Tensor(ty)) = &value.ty {
+                layout.values[id.index()].dtype = ty.dtype;
+                layout.values[id.index()].shape = ty.shape.clone();
+            }
+        }
+        for (i, step) in steps.iter().enumerate() {
+            step.inputs.iter().flatten().for_each(|&v| layout.last_use[v] = i);
+        }
+        graph.outputs().iter().for_each(|v| layout.last_use[v.index()] = steps.len());
+        for (i, id) in inputs.iter().enumerate() {
+            layout.add(id.index(), Storage::Input(i));
+        }
+        for (i, step) in steps.iter_mut().enumerate() {
+            layout.constants_of(graph, step)?;
+            layout.place_outputs(i, step);
+        }
+        for (o, id) in graph.outputs().iter().enumerate() {
+            layout.place_graph_output(graph, o, *id)?;
+        }
+        layout.note_lives(steps);
+        Ok(layout)
+    }
+
+    fn add(&mut self, value: ValueIndex, storage: Storage) {
+        self.values[value].storage = Some(self.storages.len());
+        self.storages.push(storage);
+        self.last.push(self.last_use[value]);
+    }
+
+    fn add_constant(&mut self, value: ValueIndex, tensor: &Tensor) {
+        let info = &mut self.values[value];
+        info.dtype = Some(tensor.dtype());
+        info.shape = tensor.ty().shape;
+        self.add(value, Storage::Constant(self.constants.len()));
+        self.constants.push(align(tensor));
+    }
+
+    fn constants_of(&mut self, graph: &Graph, step: &Step) -> Result<(), BuildError> {
+        for &value in step.inputs.iter().flatten() {
+            if self.values[value].storage.is_some() {
+                continue;
+            }
+            let id = self.ids[value].expect("steps use values of their graph");
+            let Some(tensor) = graph.constant(id) else {
+                let value = graph.value(id).name.clone();
+                return Err(BuildError::Undefined { node: step.label.clone(), value });
+            };
+            self.add_constant(value, tensor);
+        }
+        Ok(())
+    }
+
+    fn place_outputs(&mut self, i: usize, step: &mut Step) {
+        let shared = match step.action {
+            Action::Alias(_) => step.inputs[0],
+            _ => {
+                step.in_place = step.in_place.filter(|&input| self.may_overwrite(i, step, input));
+                step.in_place.and_then(|input| step.inputs[input])
+            }
+        };
+        for (j, value) in step.outputs.iter().enumerate() {
+            let Some(value) = *value else { continue };
+            match shared.filter(|_| j == 0).and_then(|input| self.values[input].storage) {
+                Some(storage) => {
+                    self.values[value].storage = Some(storage);
+                    self.last[storage] = self.last[storage].max(self.last_use[value]);
+                }
+                None => self.add(value, Storage::Made { value, life: i..=i, output: None }),
+            }
+        }
+    }
+
+    /// Whether nobody but this one input of the step needs the memory of that input any more.
+    fn may_overwrite(&self, i: usize, step: &Step, input: usize) -> bool {
+        let Some(Some(storage)) = step.inputs.get(input).copied().flatten().map(|v| self.values[v].storage)
+        else {
+            return false;
+        };
+        let same = |v: &&ValueIndex| self.values[**v].storage == Some(storage);
+        step.outputs.first().is_some_and(Option::is_some)
+            && matches!(self.storages[storage], Storage::Made { .. })
+            && self.last[storage] == i
+            && step.inputs.iter().flatten().filter(same).count() == 1
+    }
+
+    fn place_graph_output(&mut self, graph: &Graph, o: usize, id: ValueId) -> Result<(), BuildError> {
+        if self.values[id.index()].storage.is_none() {
+            match (graph.constant(id), graph.value(id).origin()) {
+                (Some(tensor), _) => self.add_constant(id.index(), tensor),
+                (None, Origin::Node(..)) => unreachable!("nodes of outputs are live"),
+                (None, _) => return Err(BuildError::NoOutput(graph.value(id).name.clone())),
+            }
+        }
+        let storage = self.values[id.index()].storage.expect("placed above");
+        if let Storage::Made { output: output @ None, .. } = &mut self.storages[storage] {
+            *output = Some(o);
+        }
+        Ok(())
+    }
+
+    /// Ends every storage's life at its last use, and tells that step to release it.
+    fn note_lives(&mut self, steps: &mut [Step]) {
+        for (storage, info) in self.storages.iter_mut().enumerate() {
+            let Storage::Made { life, output, .. } = info else { continue };
+            let last: StorageIndex = self.last[storage].max(*life.start());
+            *life = *life.start()..=last;
+            if output.is_none() {
+                steps[last].release.push(storage);
+            }
+        }
+    }
+}

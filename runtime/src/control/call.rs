@@ -1,0 +1,68 @@
+//! A call of a local function: its body with the call's attributes put in.
+
+use byoc_cpu::{Ctx, Kernel, KernelError, Outputs, View};
+use byoc_graph::{Attr, Attributes, Function, Graph, Node};
+use smallvec::SmallVec;
+
+use crate::program::Program;
+
+/// A function's body, for one call.
+pub(crate) struct Call(pub Program);
+
+impl Kernel for Call {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let mut given: SmallVec<[_; 8]> = inputs.into();
+        given.resize(self.0.inputs().len(), None);
+        let mut made = SmallVec::new();
+        self.0.run_nested(ctx, &given, &mut [], &mut made).map_err(|e| KernelError::Other(Box::new(e)))?;
+        for (i, made) in made.into_iter().enumerate().take(outputs.len()) {
+            outputs.set_made(i, made)?;
+        }
+        Ok(())
+    }
+}
+
+/// The function's body with references to attributes of the call replaced by what they refer to.
+pub(crate) fn instantiate(function: &Function, call: &Node) -> Graph {
+    let mut attrs = function.attribute_defaults.clone();
+    attrs.extend(call.attrs.iter().map(|(name, attr)| (name.clone(), attr.clone())));
+    let mut body = function.body.clone();
+    resolve(&mut body, &attrs);
+    let inputs: Vec<_> = body.inputs().to_vec();
+    // Parameters that the call leaves out are absent in the body, too.
+    for (i, input) in inputs.into_iter().enumerate() {
+        if call.input(i).is_none() {
+            drop_uses(&mut body, input);
+        }
+    }
+    body
+}
+
+fn resolve(graph: &mut Graph, attrs: &Attributes) {
+    let nodes: Vec<_> = graph.node_ids().collect();
+    for id in nodes {
+        let node = graph.node_mut(id);
+        // An attribute that the call does not give is left out.
+        node.attrs.retain(|_, attr| !matches!(attr, Attr::Ref { name, .. } if !attrs.contains_key(name)));
+        for attr in node.attrs.values_mut() {
+            if let Attr::Ref { name, .. } = attr {
+                *attr = attrs[&*name].clone();
+            } else {
+                attr.graphs_mut().iter_mut().for_each(|body| resolve(body, attrs));
+            }
+        }
+    }
+}
+
+fn drop_uses(graph: &mut Graph, value: byoc_graph::ValueId) {
+    for use_ in graph.value(value).uses().to_vec() {
+        if let byoc_graph::Slot::Input(i) = use_.slot {
+            graph.set_input(use_.node, i as usize, None);
+        }
+    }
+}

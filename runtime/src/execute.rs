@@ -1,0 +1,357 @@
+//! One run of a program: every step in turn.
+
+use std::time::Instant;
+
+use byoc_cpu::{Buffer, Ctx, KernelError, Made, Outputs, Slot, TensorView, View};
+use byoc_graph::{DType, Datum, StaticDims};
+use smallvec::SmallVec;
+
+use crate::alias::Alias;
+use crate::frame::{Frame, Held, bytes_of, view_of};
+use crate::memory::{Storage, ValueIndex};
+use crate::program::{Action, OutputBuffer, Program, RunError, Step, align};
+
+/// The caller's side of a run.
+struct Io<'a, 'b, 'c> {
+    inputs: &'a [Option<View<'a>>],
+    buffers: &'b mut [Option<OutputBuffer<'c>>],
+}
+
+/// Runs all steps; `made` gets the outputs in order.
+pub(crate) fn execute(
+    program: &Program,
+    ctx: &Ctx<'_>,
+    frame: &mut Frame,
+    inputs: &[Option<View<'_>>],
+    buffers: &mut [Option<OutputBuffer<'_>>],
+    made: &mut SmallVec<[Made; 4]>,
+) -> Result<(), RunError> {
+    let defaults = program.signature.inputs.iter().map(|spec| spec.default.as_ref());
+    let defaults = defaults.map(|d| d.map(|t| View::Tensor(TensorView::of(t))));
+    let inputs: SmallVec<[_; 8]> = inputs.iter().zip(defaults).map(|(given, or)| given.or(or)).collect();
+    for (input, &value) in inputs.iter().zip(&program.inputs) {
+        if let Some(View::Tensor(tensor)) = input {
+            frame.dims[value] = tensor.dims.into();
+            frame.dtypes[value] = tensor.dtype;
+        }
+    }
+    let mut io = Io { inputs: &inputs, buffers };
+    for (index, step) in program.steps.iter().enumerate() {
+        let start = ctx.observer.map(|_| Instant::now());
+        run_step(program, ctx, frame, &mut io, index, step).map_err(|source| RunError::Step {
+            node: step.label.clone(),
+            op: step.op.clone(),
+            target: step.target.clone(),
+            source,
+        })?;
+        if let (Some(observer), Some(start)) = (ctx.observer, start)
+            && !matches!(step.action, Action::Bodies(_))
+        {
+            observer.step(&step.label, &step.op, &step.by, &step.target, start.elapsed());
+        }
+        for &storage in &step.release {
+            frame.release(storage);
+        }
+    }
+    hand_out(program, frame, &mut io, made)
+}
+
+fn run_step(
+    program: &Program,
+    ctx: &Ctx<'_>,
+    frame: &mut Frame,
+    io: &mut Io<'_, '_, '_>,
+    index: usize,
+    step: &Step,
+) -> Result<(), KernelError> {
+    let kernel = match &step.action {
+        Action::Kernel(kernel) | Action::Bodies(kernel) => kernel,
+        Action::Alias(alias) => return run_alias(program, alias, frame, io, index, step),
+    };
+    let mut borrowed = Borrowed::take(program, frame, io, step);
+    let Frame { plan, arena, held, dims, dtypes, pool } = frame;
+    let cuts = &plan.steps[index];
+    let mut pieces = cuts.cuts.cut(arena.bytes_mut());
+    let mut slots: SmallVec<[Slot<'_>; 2]> = SmallVec::new();
+    let mut lent = borrowed.lent.iter_mut().peekable();
+    for (j, output) in step.outputs.iter().enumerate() {
+        let Some(value) = *output else {
+            slots.push(Slot::unused());
+            continue;
+        };
+        let piece = cuts.outputs[j].and_then(|p| pieces[usize::from(p)].write());
+        let lent = lent.next_if(|l| l.slot == j);
+        let memory = lent.map(|l| &mut *l.bytes).or(piece);
+        let over = borrowed.over.filter(|_| j == 0);
+        slots.push(match (over, borrowed.buffer.take_if(|_| over.is_some()), memory) {
+            (Some(input), Some(buffer), _) => Slot::over_buffer(dtypes[input], &dims[input], buffer),
+            (Some(input), None, memory) => {
+                let (dtype, dims) = (dtypes[input], &dims[input]);
+                let len = bytes_of(dtype, dims).unwrap_or(0);
+                let memory = memory.unwrap_or_default().get_mut(..len).unwrap_or_default();
+                Slot::over_input(dtype, dims, memory)
+            }
+            (None, _, memory) => planned_slot(program, plan.dims[value].as_deref(), value, memory),
+        });
+    }
+    let made: SmallVec<[Option<Made>; 2]> = {
+        let values = Values { program, held, dims, dtypes, io, over: borrowed.over };
+        let mut inputs: SmallVec<[Option<View<'_>>; 8]> = SmallVec::new();
+        for (i, input) in step.inputs.iter().enumerate() {
+            let piece = || match cuts.inputs[i] {
+                Some(p) => pieces[usize::from(p)].read(),
+                None => None,
+            };
+            inputs.push(input.and_then(|value| values.view(value, piece)));
+        }
+        let mut outputs = Outputs::new(slots, pool);
+        kernel.run(ctx, &inputs, &mut outputs)?;
+        outputs.into_made()
+    };
+    drop(pieces);
+    let bound: SmallVec<[(usize, usize); 1]> = borrowed.lent.iter().map(|l| (l.slot, l.output)).collect();
+    borrowed.give_back(io);
+    for (j, (value, made)) in step.outputs.iter().zip(made).enumerate() {
+        let bound = bound.iter().find(|(slot, _)| *slot == j).map(|(_, output)| *output);
+        store(program, frame, *value, made, bound).ok_or(KernelError::NotMade(j))?;
+    }
+    Ok(())
+}
+
+/// A slot for a value that is planned to lie in `memory`.
+fn planned_slot<'a>(
+    program: &Program,
+    dims: Option<&'a [usize]>,
+    value: ValueIndex,
+    memory: Option<&'a mut [u8]>,
+) -> Slot<'a> {
+    let (Some(dtype), Some(dims)) = (program.values[value].dtype, dims) else { return Slot::unplanned() };
+    match (bytes_of(dtype, dims), memory) {
+        (Some(len), Some(memory)) if memory.len() == len => Slot::planned(dtype, dims, memory),
+        _ => Slot::unplanned(),
+    }
+}
+
+/// What a step takes out of the frame and the caller's buffers while it runs.
+struct Borrowed<'c> {
+    lent: SmallVec<[Lent<'c>; 1]>,
+    /// The input that output 0 overwrites, and its buffer where it lies on the heap.
+    over: Option<ValueIndex>,
+    buffer: Option<Buffer>,
+}
+
+/// The caller's buffer behind an output of a step.
+struct Lent<'c> {
+    slot: usize,
+    output: usize,
+    bytes: &'c mut [u8],
+}
+
+impl<'c> Borrowed<'c> {
+    fn take(program: &Program, frame: &mut Frame, io: &mut Io<'_, '_, 'c>, step: &Step) -> Borrowed<'c> {
+        let mut borrowed = Borrowed { lent: SmallVec::new(), over: None, buffer: None };
+        if let Some(input) = step.in_place.and_then(|i| step.inputs[i])
+            && let Some(storage) = program.values[input].storage
+        {
+            match &mut frame.held[storage] {
+                Held::Arena | Held::Bound(_) => borrowed.over = Some(input),
+                held @ Held::Buffer(_) => {
+                    borrowed.over = Some(input);
+                    if let Held::Buffer(buffer) = std::mem::take(held) {
+                        borrowed.buffer = Some(buffer);
+                    }
+                }
+                // Shared content is not written to.
+                Held::Datum(_) | Held::Nothing => {}
+            }
+        }
+        if io.buffers.is_empty() {
+            return borrowed;
+        }
+        for (slot, value) in step.outputs.iter().enumerate() {
+            if let Some(storage) = value.and_then(|v| program.values[v].storage)
+                && let Storage::Made { output: Some(output), .. } = program.storages[storage]
+                && let Some(Some(buffer)) = io.buffers.get_mut(output)
+            {
+                borrowed.lent.push(Lent { slot, output, bytes: std::mem::take(&mut buffer.bytes) });
+            }
+        }
+        borrowed
+    }
+
+    fn give_back(self, io: &mut Io<'_, '_, 'c>) {
+        for lent in self.lent {
+            if let Some(buffer) = &mut io.buffers[lent.output] {
+                buffer.bytes = lent.bytes;
+            }
+        }
+    }
+}
+
+/// All values as they are between two steps.
+struct Values<'s, 'b, 'c> {
+    program: &'s Program,
+    held: &'s [Held],
+    dims: &'s [StaticDims],
+    dtypes: &'s [DType],
+    io: &'s Io<'s, 'b, 'c>,
+    /// A value that is about to be overwritten: its bytes are out of reach.
+    over: Option<ValueIndex>,
+}
+
+impl<'s> Values<'s, '_, '_> {
+    /// The value, where there is one. `piece` is its place in the arena.
+    fn view(&self, value: ValueIndex, piece: impl FnOnce() -> Option<&'s [u8]>) -> Option<View<'s>> {
+        let (dtype, dims) = (self.dtypes[value], &self.dims[value][..]);
+        if self.over == Some(value) {
+            return Some(View::Tensor(TensorView::new(dtype, dims, &[])));
+        }
+        let with_dims = |view| match view {
+            View::Tensor(tensor) => View::Tensor(tensor.with_dims(dims)),
+            other => other,
+        };
+        let tensor = |bytes: &'s [u8]| {
+            let bytes = bytes.get(..bytes_of(dtype, dims)?)?;
+            Some(View::Tensor(TensorView::new(dtype, dims, bytes)))
+        };
+        let storage = self.program.values[value].storage?;
+        match self.program.storages[storage] {
+            Storage::Input(i) => self.io.inputs[i].map(with_dims),
+            Storage::Constant(c) => {
+                Some(View::Tensor(TensorView::of(&self.program.constants[c]).with_dims(dims)))
+            }
+            Storage::Made { .. } => match &self.held[storage] {
+                Held::Arena => tensor(piece().unwrap_or_default()),
+                Held::Bound(output) => tensor(self.io.buffers[*output].as_ref()?.bytes),
+                held => view_of(held, dtype, dims),
+            },
+        }
+    }
+}
+
+/// Notes what a step made of one output; `None` where it made nothing of an output that is wanted.
+fn store(
+    program: &Program,
+    frame: &mut Frame,
+    value: Option<ValueIndex>,
+    made: Option<Made>,
+    bound: Option<usize>,
+) -> Option<()> {
+    let Some(value) = value else {
+        if let Some(Made::Buffer { buffer, .. }) = made {
+            frame.pool.give(buffer);
+        }
+        return Some(());
+    };
+    let storage = program.values[value].storage.expect("outputs of steps have storage");
+    let (dtype, dims, held) = match made? {
+        Made::InPlace { dtype, dims } => (dtype, dims, bound.map_or(Held::Arena, Held::Bound)),
+        Made::Buffer { dtype, dims, buffer } => (dtype, dims, Held::Buffer(buffer)),
+        Made::Datum(Datum::Tensor(tensor)) => {
+            (tensor.dtype(), tensor.dims().into(), Held::Datum(Datum::Tensor(align(&tensor))))
+        }
+        Made::Datum(other) => (DType::F32, StaticDims::new(), Held::Datum(other)),
+    };
+    frame.dims[value] = dims;
+    frame.dtypes[value] = dtype;
+    frame.held[storage] = held;
+    Some(())
+}
+
+/// Gives a value other dimensions; its bytes stay where they are.
+fn run_alias(
+    program: &Program,
+    alias: &Alias,
+    frame: &mut Frame,
+    io: &Io<'_, '_, '_>,
+    index: usize,
+    step: &Step,
+) -> Result<(), KernelError> {
+    let (Some(input), Some(output)) = (step.inputs[0], step.outputs[0]) else { return Ok(()) };
+    let Frame { plan, arena, held, dims, dtypes, .. } = &mut *frame;
+    let cuts = &plan.steps[index];
+    let pieces = cuts.cuts.cut(arena.bytes_mut());
+    let values = Values { program, held, dims, dtypes, io, over: None };
+    let second = step.inputs.get(1).copied().flatten();
+    let second = second.and_then(|v| values.view(v, || pieces[usize::from(cuts.inputs[1]?)].read()));
+    let result = alias.dims(&dims[input], second.and_then(View::tensor))?;
+    drop(pieces);
+    frame.dims[output] = result;
+    frame.dtypes[output] = frame.dtypes[input];
+    Ok(())
+}
+
+/// Hands out the outputs and empties the frame.
+fn hand_out(
+    program: &Program,
+    frame: &mut Frame,
+    io: &mut Io<'_, '_, '_>,
+    made: &mut SmallVec<[Made; 4]>,
+) -> Result<(), RunError> {
+    let not_made = |o: usize| RunError::NotMade(program.signature.outputs[o].name.clone());
+    let mut all: SmallVec<[Option<Made>; 4]> = SmallVec::new();
+    for (o, &value) in program.outputs.iter().enumerate() {
+        all.push(hand_out_copy(program, frame, io, o, value).ok_or_else(|| not_made(o))?);
+    }
+    for (o, (out, &value)) in all.into_iter().zip(&program.outputs).enumerate() {
+        let (dtype, dims) = (frame.dtypes[value], frame.dims[value].clone());
+        made.push(match out {
+            Some(made) => made,
+            None => {
+                let storage = program.values[value].storage.ok_or_else(|| not_made(o))?;
+                match std::mem::take(&mut frame.held[storage]) {
+                    Held::Buffer(mut buffer) => {
+                        let len = bytes_of(dtype, &dims).ok_or_else(|| not_made(o))?;
+                        buffer.resize(len).map_err(RunError::Memory)?;
+                        Made::Buffer { dtype, dims, buffer }
+                    }
+                    Held::Datum(Datum::Tensor(tensor)) if tensor.dims() != &dims[..] => {
+                        Made::Datum(Datum::Tensor(tensor.reshaped(&dims).map_err(|_| not_made(o))?))
+                    }
+                    Held::Datum(datum) => Made::Datum(datum),
+                    Held::Nothing | Held::Arena | Held::Bound(_) => return Err(not_made(o)),
+                }
+            }
+        });
+    }
+    for (storage, info) in program.storages.iter().enumerate() {
+        if matches!(info, Storage::Made { output: Some(_), .. }) {
+            frame.release(storage);
+        }
+    }
+    Ok(())
+}
+
+/// An output that cannot just be taken: it goes into the caller's buffer, or its content is used elsewhere too.
+/// The inner `None` stands for one that can be taken, the outer for one that is not there.
+fn hand_out_copy(
+    program: &Program,
+    frame: &Frame,
+    io: &mut Io<'_, '_, '_>,
+    o: usize,
+    value: ValueIndex,
+) -> Option<Option<Made>> {
+    let storage = program.values[value].storage?;
+    let owner = matches!(program.storages[storage], Storage::Made { output: Some(owner), .. } if owner == o);
+    let (dtype, dims) = (frame.dtypes[value], frame.dims[value].clone());
+    if let Held::Bound(bound) = frame.held[storage]
+        && bound == o
+    {
+        return Some(Some(Made::InPlace { dtype, dims }));
+    }
+    let buffer = io.buffers.get_mut(o).and_then(Option::take);
+    if owner && buffer.is_none() {
+        return Some(None);
+    }
+    let values =
+        Values { program, held: &frame.held, dims: &frame.dims, dtypes: &frame.dtypes, io, over: None };
+    let view = values.view(value, || None)?;
+    match (view, buffer) {
+        (View::Tensor(tensor), Some(buffer)) if dtype == buffer.dtype && dims[..] == *buffer.dims => {
+            buffer.bytes.copy_from_slice(tensor.bytes());
+            Some(Some(Made::InPlace { dtype, dims }))
+        }
+        (_, Some(_)) if owner => Some(None),
+        (view, _) => Some(Some(Made::Datum(view.to_datum()))),
+    }
+}

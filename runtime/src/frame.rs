@@ -1,0 +1,81 @@
+//! The state of one execution: arena, heap buffers, and what each value is right now.
+
+use std::sync::Arc;
+
+use byoc_cpu::{Buffer, BufferPool, KernelError, TensorView, View};
+use byoc_graph::{DType, Datum, StaticDims};
+
+use crate::memory::MemoryPlan;
+
+/// Where the bytes of a storage are at this moment.
+#[derive(Default)]
+pub(crate) enum Held {
+    #[default]
+    Nothing,
+    /// In its place in the arena.
+    Arena,
+    /// In the buffer that the caller bound to this output of the program.
+    Bound(usize),
+    Buffer(Buffer),
+    Datum(Datum),
+}
+
+#[derive(Default)]
+pub(crate) struct Frame {
+    pub plan: Arc<MemoryPlan>,
+    pub arena: Buffer,
+    /// By storage.
+    pub held: Vec<Held>,
+    /// By value.
+    pub dims: Vec<StaticDims>,
+    pub dtypes: Vec<DType>,
+    pub pool: BufferPool,
+}
+
+impl Frame {
+    pub fn new(values: usize, storages: usize) -> Frame {
+        Frame {
+            held: (0..storages).map(|_| Held::Nothing).collect(),
+            dims: vec![StaticDims::new(); values],
+            dtypes: vec![DType::F32; values],
+            ..Frame::default()
+        }
+    }
+
+    /// Takes up a plan for other sizes.
+    pub fn adopt(&mut self, plan: Arc<MemoryPlan>) -> Result<(), KernelError> {
+        self.arena.resize(plan.size)?;
+        for (dims, planned) in self.dims.iter_mut().zip(&plan.dims) {
+            if let Some(planned) = planned {
+                dims.clone_from(planned);
+            }
+        }
+        self.plan = plan;
+        Ok(())
+    }
+
+    /// Puts away what a storage holds.
+    pub fn release(&mut self, storage: usize) {
+        if let Held::Buffer(buffer) = std::mem::take(&mut self.held[storage]) {
+            self.pool.give(buffer);
+        }
+    }
+}
+
+/// The view of a storage that holds a buffer or a datum.
+pub(crate) fn view_of<'a>(held: &'a Held, dtype: DType, dims: &'a [usize]) -> Option<View<'a>> {
+    match held {
+        Held::Buffer(buffer) => {
+            let len = bytes_of(dtype, dims)?;
+            Some(View::Tensor(TensorView::new(dtype, dims, buffer.bytes().get(..len)?)))
+        }
+        Held::Datum(Datum::Tensor(tensor)) => Some(View::Tensor(TensorView::of(tensor).with_dims(dims))),
+        Held::Datum(other) => Some(View::Other(other)),
+        Held::Nothing | Held::Arena | Held::Bound(_) => None,
+    }
+}
+
+/// Bytes that a tensor takes; `None` for strings and what cannot be addressed.
+pub(crate) fn bytes_of(dtype: DType, dims: &[usize]) -> Option<usize> {
+    dtype.byte_len(byoc_graph::element_count(dims)?)
+}

@@ -1,0 +1,31 @@
+//! Which storages there are, how long they live, and where they lie.
+
+mod arena;
+mod plan;
+
+use arena::Cuts;
+pub(crate) use plan::{MemoryPlan, Operands};
+
+use std::ops::RangeInclusive;
+
+/// Index of a value in a program.
+pub(crate) type ValueIndex = usize;
+/// Index of a storage in a program.
+pub(crate) type StorageIndex = usize;
+
+/// Where the bytes of values come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Storage {
+    /// Given by the caller.
+    Input(usize),
+    Constant(usize),
+    /// Made by a step.
+    Made {
+        /// The value whose size it has.
+        value: ValueIndex,
+        /// The steps from the one that makes it to the last that uses it.
+        life: RangeInclusive<usize>,
+        /// The program output that it is handed out as.
+        output: Option<usize>,
+    },
+}

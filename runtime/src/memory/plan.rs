@@ -1,0 +1,159 @@
+//! Offsets in the arena for the storages whose size is known.
+//!
+//! Largest first, each at the best fit: the smallest gap, among the storages placed before it that live at the
+//! same time, that holds it; behind them all where there is none (Pisarchyk and Lee, "Efficient Memory
+//! Management for Deep Neural Net Inference", 2020, section 5.2, greedy by size).
+
+use std::ops::{Range, RangeInclusive};
+
+use byoc_graph::StaticDims;
+use smallvec::SmallVec;
+
+use super::{Cuts, Storage, StorageIndex};
+
+const ALIGN: usize = 64;
+
+/// The memory of one execution, for one binding of the symbolic dimensions.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryPlan {
+    /// What the dimensions were bound to.
+    pub binding: SmallVec<[i64; 4]>,
+    /// Bytes that the arena takes.
+    pub size: usize,
+    /// Dimensions of each value, where they are known.
+    pub dims: Vec<Option<StaticDims>>,
+    pub steps: Vec<StepCuts>,
+}
+
+/// How a step's operands lie in the arena.
+#[derive(Debug, Default)]
+pub(crate) struct StepCuts {
+    pub cuts: Cuts,
+    /// The piece of each input and output; `None` outside of the arena.
+    pub inputs: SmallVec<[Option<u16>; 4]>,
+    pub outputs: SmallVec<[Option<u16>; 2]>,
+}
+
+/// Storages of a step's operands.
+pub(crate) struct Operands {
+    pub inputs: SmallVec<[Option<StorageIndex>; 4]>,
+    pub outputs: SmallVec<[Option<StorageIndex>; 2]>,
+}
+
+impl MemoryPlan {
+    /// Plans for `sizes`, in bytes by storage; `None` where unknown.
+    pub fn new(
+        binding: SmallVec<[i64; 4]>,
+        dims: Vec<Option<StaticDims>>,
+        storages: &[Storage],
+        sizes: &[Option<usize>],
+        steps: impl Iterator<Item = Operands>,
+    ) -> MemoryPlan {
+        let mut wanted = Vec::new();
+        for (i, storage) in storages.iter().enumerate() {
+            if let (Storage::Made { life, output: None, .. }, Some(size)) = (storage, sizes[i])
+                && let Some(size) = size.checked_next_multiple_of(ALIGN)
+            {
+                wanted.push((i, size, life.clone()));
+            }
+        }
+        let (size, placed) = place(wanted);
+        let mut places = vec![None; storages.len()];
+        for (i, offset) in placed {
+            places[i] = Some(offset..offset + sizes[i].expect("only known sizes are placed"));
+        }
+        let steps = steps.map(|operands| cuts(&operands, &places)).collect();
+        MemoryPlan { binding, size, dims, steps }
+    }
+}
+
+type Wanted = (StorageIndex, usize, RangeInclusive<usize>);
+
+/// Gives each storage an offset; also returns the size of the whole. What would not fit an address is left out.
+fn place(mut wanted: Vec<Wanted>) -> (usize, Vec<(StorageIndex, usize)>) {
+    wanted.sort_by_key(|(i, size, _)| (std::cmp::Reverse(*size), *i));
+    // Ascending by offset.
+    let mut placed: Vec<(usize, usize, RangeInclusive<usize>)> = Vec::new();
+    let mut offsets = Vec::with_capacity(wanted.len());
+    let mut total = 0;
+    for (i, size, life) in wanted {
+        let mut best: Option<(usize, usize)> = None;
+        let mut end = 0;
+        for (start, stop, other) in &placed {
+            if other.end() < life.start() || life.end() < other.start() {
+                continue;
+            }
+            let gap = start.saturating_sub(end);
+            if gap >= size && best.is_none_or(|(smallest, _)| gap < smallest) {
+                best = Some((gap, end));
+            }
+            end = end.max(*stop);
+        }
+        let offset = best.map_or(end, |(_, offset)| offset);
+        let Some(stop) = offset.checked_add(size).filter(|&stop| stop <= isize::MAX as usize) else {
+            continue;
+        };
+        let at = placed.partition_point(|(start, ..)| *start <= offset);
+        placed.insert(at, (offset, stop, life));
+        offsets.push((i, offset));
+        total = total.max(stop);
+    }
+    (total, offsets)
+}
+
+fn cuts(step: &Operands, places: &[Option<Range<usize>>]) -> StepCuts {
+    let range = |storage: &Option<StorageIndex>| storage.and_then(|s| places[s].clone());
+    let reads = step.inputs.iter().filter_map(range).map(|r| (r, false));
+    let writes = step.outputs.iter().filter_map(range).map(|r| (r, true));
+    let mut pieces: Vec<(Range<usize>, bool)> = writes.chain(reads).filter(|(r, _)| !r.is_empty()).collect();
+    // A piece that is read and written (in place), or read twice, is one piece; the writer comes first.
+    pieces.sort_by_key(|(r, write)| (r.start, !write));
+    pieces.dedup_by(|later, first| later.0 == first.0);
+    let piece = |storage: &Option<StorageIndex>| {
+        let range = range(storage)?;
+        let at = pieces.iter().position(|(r, _)| *r == range)?;
+        u16::try_from(at).ok()
+    };
+    StepCuts {
+        inputs: step.inputs.iter().map(piece).collect(),
+        outputs: step.outputs.iter().map(piece).collect(),
+        cuts: Cuts::new(pieces),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn storages_that_live_together_lie_apart(
+            all in proptest::collection::vec((1usize..5000, 0usize..40, 0usize..12), 0..60)
+        ) {
+            let wanted: Vec<Wanted> = all
+                .iter()
+                .enumerate()
+                .map(|(i, (size, from, len))| (i, size.next_multiple_of(ALIGN), *from..=from + len))
+                .collect();
+            let (total, placed) = place(wanted.clone());
+            prop_assert_eq!(placed.len(), wanted.len());
+            for (n, (i, a)) in placed.iter().enumerate() {
+                prop_assert_eq!(a % ALIGN, 0);
+                prop_assert!(a + wanted[*i].1 <= total);
+                for (j, b) in &placed[..n] {
+                    let together = wanted[*i].2.start() <= wanted[*j].2.end()
+                        && wanted[*j].2.start() <= wanted[*i].2.end();
+                    let apart = a + wanted[*i].1 <= *b || b + wanted[*j].1 <= *a;
+                    prop_assert!(!together || apart, "{:?} and {:?}", wanted[*i], wanted[*j]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_chain_needs_two_places() {
+        let chain = (0..10).map(|i| (i, 640, i..=i + 1)).collect();
+        assert_eq!(place(chain).0, 1280);
+    }
+}

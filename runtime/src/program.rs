@@ -1,0 +1,256 @@
+//! A program: the steps of a model, built once and run many times.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use byoc_cpu::fast::{Exec, Isa};
+use byoc_cpu::pool::ThreadPool;
+use byoc_cpu::{Ctx, Kernel, KernelError, Made, Observer, TensorView, View};
+use byoc_graph::{DType, Datum, Dim, StaticDims, Tensor};
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use crate::alias::Alias;
+use crate::execute;
+use crate::frame::{Frame, bytes_of};
+use crate::memory::{MemoryPlan, Operands, Storage, StorageIndex, ValueIndex};
+use crate::signature::{Binding, InputError, InputSpec, OutputSpec, Signature};
+
+/// What the runtime executes. Cheap to share: runs take `&self`, from any number of threads.
+pub struct Program {
+    pub(crate) signature: Signature,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) values: Vec<ValueInfo>,
+    pub(crate) storages: Vec<Storage>,
+    pub(crate) constants: Vec<Tensor>,
+    pub(crate) inputs: Vec<ValueIndex>,
+    pub(crate) outputs: Vec<ValueIndex>,
+    pub(crate) pool: Arc<ThreadPool>,
+    pub(crate) isa: Isa,
+    /// Frames of finished runs, for the next ones.
+    frames: Mutex<Vec<Frame>>,
+    /// Plans for the bindings that were met last.
+    plans: Mutex<Vec<Arc<MemoryPlan>>>,
+}
+
+/// Plans that are kept; a model with dynamic shapes meets some again and again.
+const KEPT_PLANS: usize = 16;
+
+#[derive(Default)]
+pub(crate) struct ValueInfo {
+    pub dtype: Option<DType>,
+    pub shape: Option<SmallVec<[Dim; 4]>>,
+    /// `None` for values that no step touches.
+    pub storage: Option<StorageIndex>,
+}
+
+pub(crate) struct Step {
+    /// The node's label.
+    pub label: Arc<str>,
+    pub op: Arc<str>,
+    /// The kernel's name, or the vendor.
+    pub by: Arc<str>,
+    pub target: Arc<str>,
+    pub action: Action,
+    /// Inputs, then captures; `None` where absent or taken over by the kernel.
+    pub inputs: SmallVec<[Option<ValueIndex>; 4]>,
+    pub outputs: SmallVec<[Option<ValueIndex>; 2]>,
+    /// The input in whose memory output 0 is computed.
+    pub in_place: Option<usize>,
+    /// Storages whose last use this is.
+    pub release: Vec<StorageIndex>,
+}
+
+pub(crate) enum Action {
+    Kernel(Box<dyn Kernel>),
+    /// Runs bodies, whose steps are observed instead of this one.
+    Bodies(Box<dyn Kernel>),
+    Alias(Alias),
+}
+
+/// One step, as listings and profiles show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepInfo {
+    pub label: Arc<str>,
+    pub op: Arc<str>,
+    pub by: Arc<str>,
+    pub target: Arc<str>,
+}
+
+#[derive(Debug, Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error("{op} node `{node}` failed on {target}: {source}")]
+    Step { node: Arc<str>, op: Arc<str>, target: Arc<str>, source: KernelError },
+    #[error("no memory for the run: {0}")]
+    Memory(KernelError),
+    #[error("output `{0}` was not made")]
+    NotMade(Arc<str>),
+}
+
+/// Memory of the caller for an output of known type and shape.
+pub struct OutputBuffer<'a> {
+    pub dtype: DType,
+    pub dims: &'a [usize],
+    /// As many bytes as that takes, aligned for the elements.
+    pub bytes: &'a mut [u8],
+}
+
+impl Program {
+    pub(crate) fn new(
+        signature: Signature,
+        (pool, isa): (Arc<ThreadPool>, Isa),
+        (steps, values): (Vec<Step>, Vec<ValueInfo>),
+        (storages, constants): (Vec<Storage>, Vec<Tensor>),
+        (inputs, outputs): (Vec<ValueIndex>, Vec<ValueIndex>),
+    ) -> Program {
+        let (frames, plans) = Default::default();
+        Program { signature, steps, values, storages, constants, inputs, outputs, pool, isa, frames, plans }
+    }
+
+    pub fn inputs(&self) -> &[InputSpec] {
+        &self.signature.inputs
+    }
+
+    pub fn outputs(&self) -> &[OutputSpec] {
+        &self.signature.outputs
+    }
+
+    /// The steps, in the order in which they run.
+    pub fn steps(&self) -> impl Iterator<Item = StepInfo> + '_ {
+        self.steps.iter().map(|s| StepInfo {
+            label: s.label.clone(),
+            op: s.op.clone(),
+            by: s.by.clone(),
+            target: s.target.clone(),
+        })
+    }
+
+    /// Checks inputs without running anything.
+    pub fn check(&self, inputs: &[Option<View<'_>>]) -> Result<(), InputError> {
+        self.signature.bind(inputs).map(drop)
+    }
+
+    /// Runs the program on inputs in the order of [`Program::inputs`].
+    pub fn run(&self, inputs: &[Option<View<'_>>]) -> Result<Vec<Datum>, RunError> {
+        self.run_observed(inputs, &mut [], None)
+    }
+
+    /// Runs the program on data.
+    pub fn run_data(&self, inputs: &[Datum]) -> Result<Vec<Datum>, RunError> {
+        let aligned: Vec<Datum> = inputs.iter().map(align_datum).collect();
+        let views: SmallVec<[_; 8]> = aligned.iter().map(|d| Some(View::of(d))).collect();
+        self.run(&views)
+    }
+
+    /// Runs the program, with some outputs written where the caller wants them, and tells `observer` of each
+    /// step. An output that has a buffer comes back as an empty tensor of rank 1 unless it did not fit in there.
+    pub fn run_observed(
+        &self,
+        inputs: &[Option<View<'_>>],
+        buffers: &mut [Option<OutputBuffer<'_>>],
+        observer: Option<&dyn Observer>,
+    ) -> Result<Vec<Datum>, RunError> {
+        let ctx = Ctx { exec: Exec { pool: &self.pool, isa: self.isa }, observer };
+        let mut made = SmallVec::new();
+        self.run_nested(&ctx, inputs, buffers, &mut made)?;
+        let data = made.into_iter().map(|made| match made {
+            Made::Datum(datum) => datum,
+            Made::Buffer { dtype, dims, buffer } => {
+                Datum::Tensor(buffer.into_tensor(dtype, &dims).expect("sized for its tensor"))
+            }
+            Made::InPlace { .. } => Datum::Tensor(Tensor::from_vec::<f32>(&[0], Vec::new()).expect("empty")),
+        });
+        Ok(data.collect())
+    }
+
+    /// Runs the program as part of another one.
+    pub(crate) fn run_nested(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        buffers: &mut [Option<OutputBuffer<'_>>],
+        made: &mut SmallVec<[Made; 4]>,
+    ) -> Result<(), RunError> {
+        let binding = self.signature.bind(inputs)?;
+        let frame = self.frames.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut frame = frame.unwrap_or_else(|| self.new_frame());
+        if frame.plan.steps.is_empty() || frame.plan.binding != binding {
+            frame.adopt(self.plan(binding)).map_err(RunError::Memory)?;
+        }
+        // A frame whose run failed is dropped: what it holds is anyone's guess.
+        execute::execute(self, ctx, &mut frame, inputs, buffers, made)?;
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner).push(frame);
+        Ok(())
+    }
+
+    fn new_frame(&self) -> Frame {
+        Frame::new(self.values.len(), self.storages.len())
+    }
+
+    /// The memory plan for a binding, remembered.
+    fn plan(&self, binding: Binding) -> Arc<MemoryPlan> {
+        let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = plans.iter().position(|p| p.binding == binding) {
+            let plan = plans.remove(at);
+            plans.push(plan.clone());
+            return plan;
+        }
+        let plan = Arc::new(self.make_plan(binding));
+        if plans.len() == KEPT_PLANS {
+            plans.remove(0);
+        }
+        plans.push(plan.clone());
+        plan
+    }
+
+    fn make_plan(&self, binding: Binding) -> MemoryPlan {
+        let shape = |v: &ValueInfo| self.signature.evaluate_shape(v.shape.as_ref()?, &binding);
+        let dims: Vec<Option<StaticDims>> = self.values.iter().map(shape).collect();
+        let size = |storage: &Storage| match storage {
+            Storage::Made { value, .. } => bytes_of(self.values[*value].dtype?, dims[*value].as_ref()?),
+            _ => None,
+        };
+        let sizes: Vec<Option<usize>> = self.storages.iter().map(size).collect();
+        let storage = |v: &Option<ValueIndex>| v.and_then(|v| self.values[v].storage);
+        let operands = self.steps.iter().map(|step| match step.action {
+            Action::Alias(_) => {
+                Operands { inputs: step.inputs.iter().map(storage).collect(), outputs: SmallVec::new() }
+            }
+            _ => Operands {
+                inputs: step.inputs.iter().map(storage).collect(),
+                outputs: step.outputs.iter().map(storage).collect(),
+            },
+        });
+        MemoryPlan::new(binding, dims, &self.storages, &sizes, operands)
+    }
+
+    /// Bytes of constants that the program itself keeps (weights that kernels have packed are not among them).
+    pub fn constant_bytes(&self) -> usize {
+        self.constants.iter().map(|t| t.bytes().len()).sum()
+    }
+
+    /// Bytes of the arena for the given inputs.
+    pub fn arena_bytes(&self, inputs: &[Option<View<'_>>]) -> Result<usize, InputError> {
+        Ok(self.plan(self.signature.bind(inputs)?).size)
+    }
+}
+
+/// The same value with its elements where such elements may lie; copied only where they do not.
+pub fn align_datum(datum: &Datum) -> Datum {
+    match datum {
+        Datum::Tensor(tensor) => Datum::Tensor(align(tensor)),
+        other => other.clone(),
+    }
+}
+
+pub(crate) fn align(tensor: &Tensor) -> Tensor {
+    if TensorView::of(tensor).is_aligned() {
+        return tensor.clone();
+    }
+    let copy = byoc_cpu::Buffer::new(tensor.bytes().len()).ok().and_then(|mut buffer| {
+        buffer.bytes_mut().copy_from_slice(tensor.bytes());
+        buffer.into_tensor(tensor.dtype(), tensor.dims()).ok()
+    });
+    copy.unwrap_or_else(|| tensor.clone())
+}

@@ -1,0 +1,248 @@
+//! What programs compute, and what they refuse.
+
+mod common;
+
+use byoc_graph::{DType, Datum, Tensor};
+use byoc_runtime::{BuildError, InputError, OutputBuffer, RunError, View};
+use common::{build, f32s, i64s, model, try_build};
+
+#[test]
+fn a_chain_with_known_shapes_lies_in_the_arena() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (float[2, 3] x) => (float[2, 3] y)
+         <float[2, 3] a, float[2, 3] b, float[2, 3] c, float[3] k = {1, 2, 3}> {
+            a = Add(x, k)
+            b = Relu(a)
+            c = Mul(b, b)
+            y = Sub(c, a)
+         }",
+    );
+    let x = f32s(&[2, 3], &[-3., -2., -1., 0., 1., 2.]);
+    let views = [Some(View::of(&x))];
+    assert!(program.arena_bytes(&views).unwrap() > 0);
+    for _ in 0..3 {
+        let y = program.run(&views).unwrap();
+        assert_eq!(y, [f32s(&[2, 3], &[2., 0., 2., 0., 6., 20.])]);
+    }
+}
+
+#[test]
+fn unknown_shapes_grow_and_symbolic_ones_are_bound() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (float[N, M] x, float[M] k) => (float[N, M] y)
+         <float[N, M] a, float[P, Q] b> {
+            a = Add(x, k)
+            b = Relu(a)
+            y = Mul(b, a)
+         }",
+    );
+    for n in [1usize, 5, 2, 0, 7] {
+        let x = f32s(&[n, 2], &vec![1.5; n * 2]);
+        let y = program.run_data(&[x, f32s(&[2], &[1., -2.])]).unwrap();
+        assert_eq!(y, [f32s(&[n, 2], &[6.25, -0.0].repeat(n))]);
+    }
+}
+
+#[test]
+fn views_move_nothing_and_may_be_outputs() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (float[2, 6] x) => (float[N, 3] y, float[12] z, float[2, 6] w, float[2, 6] r)
+         <int64[2] s = {-1, 3}, int64[1] flat = {-1}> {
+            r = Relu(x)
+            y = Reshape(r, s)
+            z = Reshape(y, flat)
+            w = Identity(x)
+         }",
+    );
+    let values: Vec<f32> = (0..12).map(|i| i as f32).collect();
+    let x = f32s(&[2, 6], &values);
+    let out = program.run_data(std::slice::from_ref(&x)).unwrap();
+    let want = [f32s(&[4, 3], &values), f32s(&[12], &values), x.clone(), x];
+    assert_eq!(out, want);
+}
+
+#[test]
+fn a_view_that_is_still_needed_is_not_overwritten() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (float[2, 2] x) => (float[2, 2] y)
+         <float[2, 2] a, float[4] flat, float[2, 2] n, float[2, 2] back, int64[1] s = {4}, int64[2] t = {2, 2},
+          float one = {1}> {
+            a = Add(x, one)
+            flat = Reshape(a, s)
+            n = Sub(one, a)
+            back = Reshape(flat, t)
+            y = Add(n, back)
+         }",
+    );
+    let y = program.run_data(&[f32s(&[2, 2], &[1., 2., 3., 4.])]).unwrap();
+    assert_eq!(y, [f32s(&[2, 2], &[1.; 4])]);
+}
+
+#[test]
+fn outputs_are_written_where_the_caller_wants_them() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (float[2] x) => (float[2] y, float[2] z)
+         <float[2] a> {
+            a = Add(x, x)
+            y = Relu(a)
+            z = Mul(y, x)
+         }",
+    );
+    let x = f32s(&[2], &[-1., 3.]);
+    let mut place = [0f32; 2];
+    let bytes = bytemuck::cast_slice_mut(&mut place);
+    let mut buffers = [Some(OutputBuffer { dtype: DType::F32, dims: &[2], bytes }), None];
+    let out = program.run_observed(&[Some(View::of(&x))], &mut buffers, None).unwrap();
+    assert_eq!(out[1], f32s(&[2], &[-0., 18.]));
+    assert_eq!(place, [0., 6.]);
+}
+
+#[test]
+fn inputs_are_checked_before_anything_runs() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (float[N, 2] x, float[N, 2] k) => (float[N, 2] y) { y = Add(x, k) }",
+    );
+    let good = f32s(&[3, 2], &[0.; 6]);
+    let check = |inputs: &[Option<&Datum>]| {
+        let views: Vec<_> = inputs.iter().map(|d| d.map(View::of)).collect();
+        match program.run(&views) {
+            Err(RunError::Input(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(check(&[Some(&good)]), InputError::Count { expected: 2, got: 1 }));
+    assert!(matches!(check(&[Some(&good), None]), InputError::Missing(name) if &*name == "k"));
+    let ints = i64s(&[3, 2], &[0; 6]);
+    assert!(matches!(check(&[Some(&good), Some(&ints)]), InputError::DType { got: DType::I64, .. }));
+    let flat = f32s(&[6], &[0.; 6]);
+    assert!(matches!(check(&[Some(&good), Some(&flat)]), InputError::Rank { expected: 2, got: 1, .. }));
+    let wide = f32s(&[3, 3], &[0.; 9]);
+    assert!(matches!(
+        check(&[Some(&good), Some(&wide)]),
+        InputError::Dim { axis: 1, expected: 2, got: 3, .. }
+    ));
+    let long = f32s(&[4, 2], &[0.; 8]);
+    let error = check(&[Some(&good), Some(&long)]);
+    assert!(matches!(error, InputError::Symbol { axis: 0, expected: 3, got: 4, .. }), "{error}");
+}
+
+#[test]
+fn an_operator_that_nobody_knows_is_named() {
+    let text = "<ir_version: 8, opset_import: [\"\": 17, \"my\": 1]>
+         g (float[2] x) => (float[2] y) { [n1] y = my.Mystery(x) }";
+    match try_build(&model(text), 1) {
+        Err(BuildError::NoTarget { node, op, domain, .. }) => {
+            assert_eq!((&*node, &*op, &*domain), ("n1", "Mystery", "my"));
+        }
+        other => panic!("{:?}", other.map(|_| ())),
+    }
+}
+
+#[test]
+fn a_failing_step_is_named_and_leaves_the_program_usable() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (float[N] x, float[M] k) => (float[P] y) <float[N] a> {
+            [grow] a = Add(x, x)
+            [clash] y = Add(a, k)
+         }",
+    );
+    let x = f32s(&[2], &[1., 2.]);
+    let error = program.run_data(&[x.clone(), f32s(&[3], &[0.; 3])]).unwrap_err();
+    assert!(error.to_string().starts_with("Add node `clash` failed on host: shapes [2] and [3]"), "{error}");
+    let y = program.run_data(&[x, f32s(&[1], &[1.])]).unwrap();
+    assert_eq!(y, [f32s(&[2], &[3., 5.])]);
+}
+
+#[test]
+fn branches_see_values_around_them() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (bool c, float[2] x) => (float[2] y)
+         <float[2] a, float[2] k = {10, 20}> {
+            a = Add(x, x)
+            y = If (c) <
+                then_branch = t () => (float[2] r) { r = Add(a, k) },
+                else_branch = e () => (float[2] s) { s = Mul(x, a) }
+            >
+         }",
+    );
+    for (condition, want) in [(true, [12., 24.]), (false, [2., 8.])] {
+        let c = Datum::Tensor(Tensor::from_bools(&[], vec![condition]).unwrap());
+        let y = program.run_data(&[c, f32s(&[2], &[1., 2.])]).unwrap();
+        assert_eq!(y, [f32s(&[2], &want)]);
+    }
+}
+
+#[test]
+fn loops_carry_and_collect() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (int64 n, bool c, float[2] x, float[2] step) => (float[2] last, float[N, 2] all) {
+            last, all = Loop (n, c, x) <
+                body = b (int64 i, bool go, float[2] v) => (bool go2, float[2] w, float[2] seen) {
+                    go2 = Identity(go)
+                    w = Add(v, step)
+                    seen = Mul(w, v)
+                }
+            >
+         }",
+    );
+    let yes = Datum::Tensor(Tensor::from_bools(&[], vec![true]).unwrap());
+    let (x, step) = (f32s(&[2], &[0., 1.]), f32s(&[2], &[1., 2.]));
+    let run = |n: i64| program.run_data(&[i64s(&[], &[n]), yes.clone(), x.clone(), step.clone()]).unwrap();
+    assert_eq!(run(3), [f32s(&[2], &[3., 7.]), f32s(&[3, 2], &[0., 3., 2., 15., 6., 35.])]);
+    assert_eq!(run(0), [x.clone(), f32s(&[0, 2], &[])]);
+}
+
+#[test]
+fn scans_walk_either_way() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (float[1] s, float[1, 3] x) => (float[1] t, float[1, 3] y) {
+            t, y = Scan <num_scan_inputs = 1, scan_input_axes = [1], scan_input_directions = [1],
+                         scan_output_axes = [1],
+                body = b (float[1] a, float[1] v) => (float[1] b, float[1] o) {
+                    b = Add(a, v)
+                    o = Identity(b)
+                }
+            > (s, x)
+         }",
+    );
+    let out = program.run_data(&[f32s(&[1], &[0.]), f32s(&[1, 3], &[1., 2., 3.])]).unwrap();
+    assert_eq!(out, [f32s(&[1], &[6.]), f32s(&[1, 3], &[3., 5., 6.])]);
+}
+
+#[test]
+fn runs_in_parallel_do_not_disturb_each_other() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (float[N, 8] x) => (float[N, 8] y)
+         <float[N, 8] a, float[8, 8] w = {
+            1,0,0,0,0,0,0,1, 0,1,0,0,0,0,0,0, 0,0,1,0,0,0,0,0, 0,0,0,1,0,0,0,0,
+            0,0,0,0,1,0,0,0, 0,0,0,0,0,1,0,0, 0,0,0,0,0,0,1,0, 0,0,0,0,0,0,0,1}> {
+            a = MatMul(x, w)
+            y = Add(a, x)
+         }",
+    );
+    std::thread::scope(|scope| {
+        for t in 1..=4usize {
+            let program = &program;
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let n = t + round % 3;
+                    let x = f32s(&[n, 8], &vec![t as f32; n * 8]);
+                    let mut want = vec![2.0 * t as f32; n * 8];
+                    want.chunks_mut(8).for_each(|row| row[7] += t as f32);
+                    assert_eq!(program.run_data(&[x]).unwrap(), [f32s(&[n, 8], &want)]);
+                }
+            });
+        }
+    });
+}
