@@ -246,6 +246,9 @@ fn external_data_stays_external() {
     assert_eq!(entries, [("location", "weights/w.bin"), ("offset", "4"), ("length", "8")]);
     assert_eq!(content_of_w(&here.join("out.onnx")), [4, 5, 6, 7, 8, 9, 10, 11]);
 
+    onnx::save(&model, here.join("out.onnxtxt")).unwrap();
+    assert_eq!(content_of_w(&here.join("out.onnxtxt")), [4, 5, 6, 7, 8, 9, 10, 11]);
+
     // Elsewhere: it is copied, and the result stands alone.
     onnx::save(&model, there.join("out.onnx")).unwrap();
     assert_eq!(files_in(&there), ["out.onnx", "out.onnx.data"]);

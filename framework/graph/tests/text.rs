@@ -2,7 +2,9 @@
 
 mod support;
 
+use byoc_graph::onnx;
 use byoc_graph::text::parse_model;
+use onnx_protobuf::{GraphProto, NodeProto};
 use protobuf::Message;
 
 const COMPARE: &str = r#"
@@ -13,6 +15,16 @@ for text in sorted(pathlib.Path(sys.argv[1]).glob("*.onnxtxt")):
     if expected.SerializeToString(deterministic=True) != got.SerializeToString(deterministic=True):
         sys.exit(f"{text}\n--- expected\n{expected}\n--- got\n{got}")
     print(text.name)
+"#;
+
+/// Reads what was printed with ONNX's parser: the same operators, or else it says where it stopped.
+const READ: &str = r#"
+import sys, pathlib, onnx, onnx.parser
+for text in sorted(pathlib.Path(sys.argv[1]).glob("*.onnxtxt")):
+    got = onnx.parser.parse_model(text.read_text())
+    expected = onnx.load(str(text.with_suffix(".onnx")))
+    if [n.op_type for n in got.graph.node] != [n.op_type for n in expected.graph.node]:
+        sys.exit(f"{text.read_text()}")
 "#;
 
 /// Constructs that the partition cases do not have.
@@ -147,4 +159,77 @@ fn damaged_text_does_not_panic() {
             }
         }
     }
+}
+
+/// Removes what the syntax has no place for, and what is there but empty.
+fn strip(graph: &mut GraphProto) {
+    graph.doc_string = None;
+    graph.metadata_props.clear();
+    graph.quantization_annotation.clear();
+    graph.special_fields = Default::default();
+    for tensor in &mut graph.initializer {
+        tensor.doc_string = None;
+        tensor.metadata_props.clear();
+    }
+    for info in graph.input.iter_mut().chain(&mut graph.output).chain(&mut graph.value_info) {
+        info.doc_string = None;
+        info.metadata_props.clear();
+        info.type_ = info.type_.take().filter(|ty| ty.value.is_some()).into();
+        if let Some(ty) = info.type_.as_mut().filter(|ty| ty.has_tensor_type()) {
+            let shape = ty.mut_tensor_type().shape.as_mut();
+            shape.into_iter().flat_map(|shape| &mut shape.dim).for_each(|dim| dim.denotation = None);
+        }
+    }
+    strip_nodes(&mut graph.node);
+}
+
+fn strip_nodes(nodes: &mut [NodeProto]) {
+    for node in nodes {
+        node.doc_string = None;
+        node.metadata_props.clear();
+        for attribute in &mut node.attribute {
+            attribute.doc_string = None;
+            attribute
+                .t
+                .as_mut()
+                .into_iter()
+                .chain(&mut attribute.tensors)
+                .for_each(|tensor| tensor.name = None);
+            for body in attribute.g.as_mut().into_iter().chain(&mut attribute.graphs) {
+                body.name = None;
+                strip(body);
+            }
+        }
+    }
+}
+
+fn stripped(model: &byoc_graph::Model) -> Vec<u8> {
+    let mut proto = onnx::to_proto(model).unwrap();
+    strip(proto.graph.mut_or_insert_default());
+    for function in &mut proto.functions {
+        function.metadata_props.clear();
+        strip_nodes(&mut function.node);
+    }
+    proto.write_to_bytes().unwrap()
+}
+
+/// A printed model is read as what was printed, and ONNX reads it as well.
+#[test]
+fn printed_models_read_the_same() {
+    let Some(corpora) = support::test_data("corpora") else { return };
+    let mut paths = support::files_below(&corpora, "onnx");
+    paths.retain(|path| path.metadata().unwrap().len() < 50_000);
+    let folder = tempfile::tempdir().unwrap();
+    for (i, path) in paths.iter().enumerate() {
+        let model = onnx::load(path).unwrap();
+        let text = onnx::to_text(&model).unwrap();
+        let again = onnx::from_text(&text, None)
+            .unwrap_or_else(|error| panic!("{}: {error}\n{text}", path.display()));
+        // Sparse tensors are written in full.
+        let sparse = !onnx::to_proto(&model).unwrap().graph.sparse_initializer.is_empty();
+        assert!(sparse || stripped(&again) == stripped(&model), "{} differs from\n{text}", path.display());
+        std::fs::write(folder.path().join(format!("{i}.onnxtxt")), text).unwrap();
+        std::fs::write(folder.path().join(format!("{i}.onnx")), onnx::to_bytes(&again).unwrap()).unwrap();
+    }
+    support::python(READ, &[folder.path()]);
 }

@@ -7,9 +7,15 @@ use onnx_protobuf::{AttributeProto, GraphProto, SparseTensorProto, TensorProto};
 use protobuf::{EnumOrUnknown, MessageField};
 
 use super::error::{Error, Result};
-use super::tensor::{self, Place};
-use super::types;
+use super::{leftover, types};
 use crate::{Attr, AttrKind, Graph, SparseTensor, Tensor};
+
+/// What writes the values of attributes that are more than numbers and text.
+pub(super) trait Sink {
+    fn tensor(&mut self, name: &str, tensor: &Tensor) -> TensorProto;
+    fn sparse(&mut self, tensor: &SparseTensor) -> SparseTensorProto;
+    fn graph(&mut self, body: &Graph) -> Result<GraphProto>;
+}
 
 /// What the import of an attribute needs from around it.
 pub(super) trait Context {
@@ -103,12 +109,7 @@ fn forget_if_empty(proto: &mut MessageField<TensorProto>) {
 }
 
 /// Writes an attribute's value into `proto`, which may hold what import left.
-pub(super) fn export(
-    proto: &mut AttributeProto,
-    attribute: &Attr,
-    place: &mut Place<'_>,
-    graph: &mut dyn FnMut(&Graph, &mut Place<'_>) -> Result<GraphProto>,
-) -> Result<()> {
+pub(super) fn export(proto: &mut AttributeProto, attribute: &Attr, sink: &mut dyn Sink) -> Result<()> {
     proto.type_ = Some(EnumOrUnknown::from_i32(attribute.kind() as i32));
     match attribute {
         Attr::Ref { name, .. } => proto.ref_attr_name = Some(name.to_string()),
@@ -120,16 +121,16 @@ pub(super) fn export(
         Attr::Strs(strings) => proto.strings = strings.clone(),
         Attr::Tensor(t) => {
             let left = proto.t.take().unwrap_or_default();
-            let written = tensor::export(left.name(), t, place);
-            proto.t = MessageField::some(super::leftover::merge_tensor(left, written));
+            let written = sink.tensor(left.name(), t);
+            proto.t = MessageField::some(leftover::merge_tensor(left, written));
         }
-        Attr::Tensors(list) => proto.tensors = list.iter().map(|t| tensor::export("", t, place)).collect(),
-        Attr::SparseTensor(t) => proto.sparse_tensor = MessageField::some(tensor::export_sparse(t, place)),
+        Attr::Tensors(list) => proto.tensors = list.iter().map(|t| sink.tensor("", t)).collect(),
+        Attr::SparseTensor(t) => proto.sparse_tensor = MessageField::some(sink.sparse(t)),
         Attr::SparseTensors(list) => {
-            proto.sparse_tensors = list.iter().map(|t| tensor::export_sparse(t, place)).collect();
+            proto.sparse_tensors = list.iter().map(|t| sink.sparse(t)).collect();
         }
-        Attr::Graph(body) => proto.g = MessageField::some(graph(body, place)?),
-        Attr::Graphs(list) => proto.graphs = list.iter().map(|g| graph(g, place)).collect::<Result<_>>()?,
+        Attr::Graph(body) => proto.g = MessageField::some(sink.graph(body)?),
+        Attr::Graphs(list) => proto.graphs = list.iter().map(|g| sink.graph(g)).collect::<Result<_>>()?,
         Attr::Type(t) => proto.tp = MessageField::some(types::export(t)),
         Attr::Types(list) => proto.type_protos = list.iter().map(types::export).collect(),
     }

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::mem;
 
 use onnx_protobuf::{
-    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto,
-    ValueInfoProto,
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, SparseTensorProto,
+    TensorProto, ValueInfoProto,
 };
 use protobuf::MessageField;
 
@@ -14,12 +14,13 @@ use super::external::Storage;
 use super::tensor::{self, Place};
 use super::types::non_empty;
 use super::{attribute, leftover, value_info};
-use crate::{Attr, Function, FunctionId, Graph, Model, Node, Opsets, Origin, Tensor, ValueId};
+use crate::{Attr, Function, FunctionId, Graph, Model, Node, Opsets, Origin, SparseTensor, Tensor, ValueId};
 
 /// Below this IR version every initializer has to be a graph input.
 const FREE_INITIALIZERS: i64 = 4;
 
-pub(super) fn export(model: &Model, place: &mut Place<'_>) -> Result<ModelProto> {
+pub(super) fn export(model: &Model, sparse: Sparse, place: &mut Place<'_>) -> Result<ModelProto> {
+    let mut exporter = Exporter { ir_version: model.ir_version, sparse, place };
     let mut proto: ModelProto = leftover::unpack(&model.opaque)?;
     proto.ir_version = Some(model.ir_version);
     proto.opset_import = opsets(&model.opsets);
@@ -29,9 +30,9 @@ pub(super) fn export(model: &Model, place: &mut Place<'_>) -> Result<ModelProto>
     proto.model_version = (model.model_version != 0).then_some(model.model_version);
     proto.doc_string = non_empty(&model.doc);
     proto.metadata_props = leftover::entries(&model.metadata);
-    proto.graph = MessageField::some(graph(&model.graph, model.ir_version, place)?);
+    proto.graph = MessageField::some(exporter.graph(&model.graph)?);
     for (id, f) in &model.functions {
-        proto.functions.push(function(id, f, model.ir_version, place)?);
+        proto.functions.push(exporter.function(id, f)?);
     }
     Ok(proto)
 }
@@ -43,6 +44,19 @@ fn opsets(opsets: &Opsets) -> Vec<OperatorSetIdProto> {
         ..Default::default()
     };
     opsets.iter().map(import).collect()
+}
+
+/// How sparse initializers are written: as the file had them, or in full.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Sparse {
+    Keep,
+    Fill,
+}
+
+struct Exporter<'a, 'p> {
+    ir_version: i64,
+    sparse: Sparse,
+    place: &'a mut Place<'p>,
 }
 
 /// What import left of a graph, by the names of what it belongs to.
@@ -73,36 +87,104 @@ impl Rest {
     }
 }
 
-fn graph(graph: &Graph, ir_version: i64, place: &mut Place<'_>) -> Result<GraphProto> {
-    let mut proto: GraphProto = leftover::unpack(&graph.opaque)?;
-    let mut rest = Rest::take(&mut proto);
-    proto.name = Some(graph.name.clone());
-    proto.doc_string = non_empty(&graph.doc);
-    proto.metadata_props = leftover::entries(&graph.metadata);
-    proto.sparse_initializer.retain(|sparse| holds_sparse(graph, sparse));
-    let sparse: HashSet<String> =
-        proto.sparse_initializer.iter().map(|s| s.values.name().to_owned()).collect();
+impl Exporter<'_, '_> {
+    fn graph(&mut self, graph: &Graph) -> Result<GraphProto> {
+        let mut proto: GraphProto = leftover::unpack(&graph.opaque)?;
+        let mut rest = Rest::take(&mut proto);
+        proto.name = Some(graph.name.clone());
+        proto.doc_string = non_empty(&graph.doc);
+        proto.metadata_props = leftover::entries(&graph.metadata);
+        let keep = self.sparse == Sparse::Keep;
+        proto.sparse_initializer.retain(|sparse| keep && holds_sparse(graph, sparse));
+        let sparse: HashSet<String> =
+            proto.sparse_initializer.iter().map(|s| s.values.name().to_owned()).collect();
 
-    proto.input = input_ids(graph, ir_version, &rest.input_order).map(|id| rest.info(graph, id)).collect();
-    proto.output = graph.outputs().iter().map(|&id| rest.info(graph, id)).collect();
-    let defaults = graph.inputs().iter().filter_map(|&id| Some((id, graph.default_of(id)?)));
-    let constants = graph.values().filter_map(|(id, value)| match value.origin() {
-        Origin::Constant(tensor) => Some((id, tensor)),
-        _ => None,
-    });
-    for (id, content) in defaults.chain(constants) {
-        let name = &graph.value(id).name;
-        if !sparse.contains(&**name) {
-            let written = tensor::export(name, content, place);
-            let left = rest.tensors.remove(&**name).unwrap_or_default();
-            proto.initializer.push(leftover::merge_tensor(left, written));
+        proto.input =
+            input_ids(graph, self.ir_version, &rest.input_order).map(|id| rest.info(graph, id)).collect();
+        proto.output = graph.outputs().iter().map(|&id| rest.info(graph, id)).collect();
+        let defaults = graph.inputs().iter().filter_map(|&id| Some((id, graph.default_of(id)?)));
+        let constants = graph.values().filter_map(|(id, value)| match value.origin() {
+            Origin::Constant(tensor) => Some((id, tensor)),
+            _ => None,
+        });
+        for (id, content) in defaults.chain(constants) {
+            let name = &graph.value(id).name;
+            if !sparse.contains(&**name) {
+                let written = tensor::export(name, content, self.place);
+                let left = rest.tensors.remove(&**name).unwrap_or_default();
+                proto.initializer.push(leftover::merge_tensor(left, written));
+            }
         }
+        for id in graph.model_order() {
+            proto.node.push(self.node(graph, graph.node(id))?);
+        }
+        proto.value_info = value_infos(graph, &rest);
+        Ok(proto)
     }
-    for id in graph.model_order() {
-        proto.node.push(node(graph, graph.node(id), ir_version, place)?);
+
+    fn node(&mut self, in_graph: &Graph, node: &Node) -> Result<NodeProto> {
+        let name_of =
+            |id: &Option<ValueId>| id.map_or(String::new(), |id| in_graph.value(id).name.to_string());
+        let mut proto: NodeProto = leftover::unpack(&node.opaque)?;
+        proto.name = non_empty(&node.name);
+        proto.op_type = Some(node.op.name.to_string());
+        proto.domain = non_empty(&node.op.domain);
+        proto.overload = non_empty(&node.op.overload);
+        proto.doc_string = non_empty(&node.doc);
+        proto.metadata_props = leftover::entries(&node.metadata);
+        proto.input = node.inputs().iter().map(name_of).collect();
+        proto.output = node.outputs().iter().map(name_of).collect();
+        let rest = mem::take(&mut proto.attribute).into_iter();
+        let mut rest: HashMap<String, AttributeProto> = rest.map(|a| (a.name().to_owned(), a)).collect();
+        for (name, attr) in &node.attrs {
+            let left = rest.remove(&**name).unwrap_or_default();
+            proto.attribute.push(self.attribute(left, name, attr)?);
+        }
+        Ok(proto)
     }
-    proto.value_info = value_infos(graph, &rest);
-    Ok(proto)
+
+    fn attribute(&mut self, mut proto: AttributeProto, name: &str, attr: &Attr) -> Result<AttributeProto> {
+        proto.name = Some(name.to_owned());
+        attribute::export(&mut proto, attr, self)?;
+        Ok(proto)
+    }
+
+    fn function(&mut self, id: &FunctionId, of: &Function) -> Result<FunctionProto> {
+        let mut proto: FunctionProto = leftover::unpack(&of.opaque)?;
+        let body = self.graph(&of.body)?;
+        let names = |infos: &[ValueInfoProto]| infos.iter().map(|info| info.name().to_owned()).collect();
+        proto.domain = Some(id.domain.to_string());
+        proto.name = Some(id.name.to_string());
+        proto.overload = non_empty(&id.overload);
+        proto.doc_string = non_empty(&of.doc);
+        proto.metadata_props = leftover::entries(&of.metadata);
+        proto.opset_import = opsets(&of.opsets);
+        proto.input = names(&body.input);
+        proto.output = names(&body.output);
+        proto.attribute = of.attributes.iter().map(|name| name.to_string()).collect();
+        for (name, attr) in &of.attribute_defaults {
+            proto.attribute_proto.push(self.attribute(AttributeProto::new(), name, attr)?);
+        }
+        // Functions have no initializers: constants become nodes again.
+        proto.node = body.initializer.into_iter().map(constant_node).chain(body.node).collect();
+        let typed = body.input.into_iter().chain(body.output).filter(|info| info.type_.is_some());
+        proto.value_info = typed.chain(body.value_info).collect();
+        Ok(proto)
+    }
+}
+
+impl attribute::Sink for Exporter<'_, '_> {
+    fn tensor(&mut self, name: &str, tensor: &Tensor) -> TensorProto {
+        tensor::export(name, tensor, self.place)
+    }
+
+    fn sparse(&mut self, tensor: &SparseTensor) -> SparseTensorProto {
+        tensor::export_sparse(tensor, self.place)
+    }
+
+    fn graph(&mut self, body: &Graph) -> Result<GraphProto> {
+        Exporter::graph(self, body)
+    }
 }
 
 /// The inputs, and where the IR version wants it the constants among them.
@@ -126,7 +208,7 @@ fn input_ids<'g>(
 }
 
 /// Whether the graph still holds what a sparse initializer says.
-fn holds_sparse(graph: &Graph, sparse: &onnx_protobuf::SparseTensorProto) -> bool {
+fn holds_sparse(graph: &Graph, sparse: &SparseTensorProto) -> bool {
     let name = sparse.values.name();
     let Some(id) = graph.value_by_name(name) else { return false };
     let constant = match graph.value(id).origin() {
@@ -157,61 +239,6 @@ fn value_infos(graph: &Graph, rest: &Rest) -> Vec<ValueInfoProto> {
     foreign.sort_by_key(|info| info.name());
     infos.extend(foreign.into_iter().cloned());
     infos
-}
-
-fn node(in_graph: &Graph, node: &Node, ir_version: i64, place: &mut Place<'_>) -> Result<NodeProto> {
-    let name_of = |id: &Option<ValueId>| id.map_or(String::new(), |id| in_graph.value(id).name.to_string());
-    let mut proto: NodeProto = leftover::unpack(&node.opaque)?;
-    proto.name = non_empty(&node.name);
-    proto.op_type = Some(node.op.name.to_string());
-    proto.domain = non_empty(&node.op.domain);
-    proto.overload = non_empty(&node.op.overload);
-    proto.doc_string = non_empty(&node.doc);
-    proto.metadata_props = leftover::entries(&node.metadata);
-    proto.input = node.inputs().iter().map(name_of).collect();
-    proto.output = node.outputs().iter().map(name_of).collect();
-    let rest = mem::take(&mut proto.attribute).into_iter();
-    let mut rest: HashMap<String, AttributeProto> = rest.map(|a| (a.name().to_owned(), a)).collect();
-    for (name, attr) in &node.attrs {
-        let left = rest.remove(&**name).unwrap_or_default();
-        proto.attribute.push(named_attribute(left, name, attr, ir_version, place)?);
-    }
-    Ok(proto)
-}
-
-fn named_attribute(
-    mut proto: AttributeProto,
-    name: &str,
-    attr: &Attr,
-    ir_version: i64,
-    place: &mut Place<'_>,
-) -> Result<AttributeProto> {
-    proto.name = Some(name.to_owned());
-    attribute::export(&mut proto, attr, place, &mut |body, place| graph(body, ir_version, place))?;
-    Ok(proto)
-}
-
-fn function(id: &FunctionId, of: &Function, ir_version: i64, place: &mut Place<'_>) -> Result<FunctionProto> {
-    let mut proto: FunctionProto = leftover::unpack(&of.opaque)?;
-    let body = graph(&of.body, ir_version, place)?;
-    let names = |infos: &[ValueInfoProto]| infos.iter().map(|info| info.name().to_owned()).collect();
-    proto.domain = Some(id.domain.to_string());
-    proto.name = Some(id.name.to_string());
-    proto.overload = non_empty(&id.overload);
-    proto.doc_string = non_empty(&of.doc);
-    proto.metadata_props = leftover::entries(&of.metadata);
-    proto.opset_import = opsets(&of.opsets);
-    proto.input = names(&body.input);
-    proto.output = names(&body.output);
-    proto.attribute = of.attributes.iter().map(|name| name.to_string()).collect();
-    for (name, attr) in &of.attribute_defaults {
-        proto.attribute_proto.push(named_attribute(AttributeProto::new(), name, attr, ir_version, place)?);
-    }
-    // Functions have no initializers: constants become nodes again.
-    proto.node = body.initializer.into_iter().map(constant_node).chain(body.node).collect();
-    let typed = body.input.into_iter().chain(body.output).filter(|info| info.type_.is_some());
-    proto.value_info = typed.chain(body.value_info).collect();
-    Ok(proto)
 }
 
 fn constant_node(mut tensor: TensorProto) -> NodeProto {

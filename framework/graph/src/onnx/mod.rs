@@ -29,6 +29,8 @@ pub use datum::{datum_from_bytes, datum_to_bytes, read_datum, write_datum};
 pub use error::Error;
 pub use save::save;
 
+use export::Sparse;
+
 use crate::{Model, files, text};
 
 /// Reads a model: in ONNX's textual syntax if the file ends in `.onnxtxt`, else in its binary format.
@@ -36,7 +38,7 @@ pub fn load(path: impl AsRef<Path>) -> Result<Model, Error> {
     let path = path.as_ref();
     let bytes = files::map(path).map_err(|error| Error::io(path, error))?;
     let folder = files::folder_of(path);
-    let model = if path.extension().is_some_and(|extension| extension == "onnxtxt") {
+    let model = if is_text(path) {
         std::str::from_utf8(&bytes)
             .map_err(|error| Error::invalid("the file", format!("is not text: {error}")))
             .and_then(|text| from_text(text, Some(folder)))
@@ -44,6 +46,10 @@ pub fn load(path: impl AsRef<Path>) -> Result<Model, Error> {
         from_bytes(bytes, Some(folder))
     };
     model.map_err(|error| error.within(path))
+}
+
+fn is_text(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "onnxtxt")
 }
 
 /// The model in a binary message, which the model's weights go on sharing. External data is looked for in
@@ -64,7 +70,13 @@ pub fn from_proto(proto: ModelProto, folder: Option<&Path>) -> Result<Model, Err
 
 /// The model as a message that holds all of its weights.
 pub fn to_proto(model: &Model) -> Result<ModelProto, Error> {
-    export::export(model, &mut |_| None)
+    export::export(model, Sparse::Keep, &mut |_| None)
+}
+
+/// The model in ONNX's textual syntax, which has no place for documentation and metadata below the model.
+pub fn to_text(model: &Model) -> Result<String, Error> {
+    // The syntax has no sparse tensors.
+    export::export(model, Sparse::Fill, &mut |_| None).map(|proto| text::print_model(&proto))
 }
 
 /// The model as a binary message that holds all of its weights.

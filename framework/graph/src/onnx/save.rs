@@ -9,9 +9,10 @@ use onnx_protobuf::ModelProto;
 use protobuf::Message;
 
 use super::error::{Error, Result};
-use super::export;
+use super::export::{self, Sparse};
+use super::is_text;
 use super::tensor::Location;
-use crate::{External, Model, Tensor, files};
+use crate::{External, Model, Tensor, files, text};
 
 /// A protobuf message cannot be longer.
 const MAX_MESSAGE: u64 = i32::MAX as u64;
@@ -22,7 +23,7 @@ const MIN_EXTERNAL: usize = 1 << 10;
 /// External tensors begin at a multiple of the page size, so that they can be mapped.
 const PAGE: u64 = 4096;
 
-/// Writes the model to `path`, all of it or nothing.
+/// Writes the model to `path`, all of it or nothing: as text if it ends in `.onnxtxt`, else in binary.
 ///
 /// Content that came from an external file stays there if that lies in the same folder or below;
 /// otherwise it is copied to `<path>.data`. What is too large for one message goes there, too.
@@ -38,14 +39,19 @@ fn save_at(model: &Model, path: &Path) -> Result<()> {
     let file_name = file_name.to_str().ok_or_else(|| at(io::Error::from(io::ErrorKind::InvalidFilename)))?;
     let data_name = format!("{file_name}.data");
 
+    let sparse = if is_text(path) { Sparse::Fill } else { Sparse::Keep };
     let mut placement = Placement::new(&folder, &data_name);
-    let mut proto = export::export(model, &mut |tensor| placement.place(tensor))?;
+    let mut proto = export::export(model, sparse, &mut |tensor| placement.place(tensor))?;
     if placement.overwrites_what_it_keeps() {
         placement = Placement { replace_data: true, ..Placement::new(&folder, &data_name) };
-        proto = export::export(model, &mut |tensor| placement.place(tensor))?;
+        proto = export::export(model, sparse, &mut |tensor| placement.place(tensor))?;
     }
     check_size(&proto)?;
-    let message = files::temporary(&folder, |file| Ok(proto.write_to_writer(file)?)).map_err(at)?;
+    let write_model = |file: &mut dyn Write| match is_text(path) {
+        true => file.write_all(text::print_model(&proto).as_bytes()),
+        false => Ok(proto.write_to_writer(file)?),
+    };
+    let message = files::temporary(&folder, write_model).map_err(at)?;
     let data_path = folder.join(&data_name);
     if !placement.written.is_empty() {
         let data = files::temporary(&folder, |file| placement.write(file)).map_err(at)?;

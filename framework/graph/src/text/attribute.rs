@@ -26,7 +26,8 @@ const ATTRIBUTE_TYPES: [(&str, AttributeType, Option<AttributeType>); 14] = [
     ("type_protos", AttributeType::TYPE_PROTOS, Some(AttributeType::TYPE_PROTO)),
 ];
 
-fn name_of(of: AttributeType) -> &'static str {
+/// The word for a type.
+pub(super) fn name_of(of: AttributeType) -> &'static str {
     ATTRIBUTE_TYPES.iter().find(|(_, t, _)| *t == of).map_or("nothing", |(name, ..)| name)
 }
 
@@ -34,7 +35,7 @@ fn name_of(of: AttributeType) -> &'static str {
 pub(super) fn attributes(cursor: &mut Cursor<'_>) -> Result<Vec<AttributeProto>> {
     match cursor.peek() {
         Some('<') => cursor.list('<', '>', |cursor| {
-            let name = cursor.identifier()?.to_owned();
+            let name = cursor.name()?;
             attribute(cursor, name)
         }),
         _ => Ok(Vec::new()),

@@ -279,7 +279,7 @@ fn word(text: &str) -> &str {
     &text[..end]
 }
 
-fn is_float_word(word: &str) -> bool {
+pub(super) fn is_float_word(word: &str) -> bool {
     ["inf", "infinity", "nan"].iter().any(|w| word.eq_ignore_ascii_case(w))
 }
 

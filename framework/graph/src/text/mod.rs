@@ -5,10 +5,13 @@
 
 mod attribute;
 mod cursor;
+mod elements;
 mod graph;
 mod model;
+mod print;
 mod tensor;
 mod types;
 
 pub use cursor::ParseError;
 pub use model::parse_model;
+pub(crate) use print::print_model;

@@ -15,7 +15,10 @@ fn element_type(name: &str) -> Option<i32> {
 
 /// Whether a type comes next.
 pub(super) fn at_type(cursor: &mut Cursor<'_>) -> bool {
-    let word = cursor.peek_identifier();
+    is_type_word(cursor.peek_identifier())
+}
+
+pub(super) fn is_type_word(word: &str) -> bool {
     element_type(word).is_some() || COMPOUND_TYPES.contains(&word)
 }
 
