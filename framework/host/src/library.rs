@@ -231,7 +231,7 @@ fn enter(path: &Path, entry: abi::Entry) -> Result<Library, LoadError> {
         Ok(OptionInfo {
             name: text(option.name),
             kind,
-            default: text(option.default),
+            default: text(option.default_value),
             help: text(option.help),
         })
     });

@@ -100,8 +100,8 @@ impl<'a> Snapshot<'a> {
         args.is_default = u32::from(attribute.is_default);
         let mut list = |len: usize| args.len = len as u64;
         match &attribute.content {
-            AttributeContent::Int(value) => (args.kind, args.int) = (abi::ATTR_INT, *value),
-            AttributeContent::Float(value) => (args.kind, args.float) = (abi::ATTR_FLOAT, *value),
+            AttributeContent::Int(value) => (args.kind, args.int_value) = (abi::ATTR_INT, *value),
+            AttributeContent::Float(value) => (args.kind, args.float_value) = (abi::ATTR_FLOAT, *value),
             AttributeContent::String(bytes) => {
                 (args.kind, args.string) = (abi::ATTR_STRING, Str::bytes(bytes))
             }

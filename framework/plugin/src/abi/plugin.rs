@@ -18,7 +18,7 @@ abi_structs! {
         kind: u32,
         reserved: u32,
         name: Str,
-        default: Str,
+        default_value: Str,
         help: Str,
     }
 

@@ -49,9 +49,9 @@ abi_structs! {
         kind: u32,
         /// 1 where the model leaves it out.
         is_default: u32,
-        int: i64,
+        int_value: i64,
         /// `ATTR_FLOAT`.
-        float: f32,
+        float_value: f32,
         reserved: u32,
         /// `ATTR_STRING`, and the raw content of `ATTR_TENSOR`.
         string: Str,

@@ -93,7 +93,7 @@ fn option_decl(option: &OptionDecl) -> abi::OptionDecl {
     abi::OptionDecl {
         kind,
         name: abi::Str::new(option.name),
-        default: abi::Str::new(option.default),
+        default_value: abi::Str::new(option.default),
         help: abi::Str::new(option.help),
         ..AbiStruct::empty()
     }

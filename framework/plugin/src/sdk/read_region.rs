@@ -86,8 +86,8 @@ impl<'a> Walk<'a> {
         // SAFETY: the host keeps all of these for the call.
         let value = unsafe {
             match args.kind {
-                abi::ATTR_INT => AttributeValue::Int(args.int),
-                abi::ATTR_FLOAT => AttributeValue::Float(args.float),
+                abi::ATTR_INT => AttributeValue::Int(args.int_value),
+                abi::ATTR_FLOAT => AttributeValue::Float(args.float_value),
                 abi::ATTR_STRING => AttributeValue::String(args.string.as_bytes()),
                 abi::ATTR_INTS => AttributeValue::Ints(abi::slice(args.ints, args.len)),
                 abi::ATTR_FLOATS => AttributeValue::Floats(abi::slice(args.floats, args.len)),
