@@ -1,8 +1,8 @@
 //! Activations: as the last step of a product or a convolution, or over a slice.
 
-use super::Isa;
 use super::math;
 use super::simd::{Simd, Task};
+use super::{Exec, Isa};
 
 /// A function of one number that a kernel can apply on the way out.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -46,6 +46,19 @@ impl Activation {
             Activation::Clip { low, high } => Some((low, high)),
             _ => None,
         }
+    }
+
+    /// Writes the images of all of `x`, with all threads.
+    ///
+    /// # Panics
+    /// If the sizes differ.
+    pub fn map(self, exec: Exec<'_>, x: &[f32], out: &mut [f32]) {
+        const PIECE: usize = 16 * 1024;
+        assert_eq!(x.len(), out.len(), "sizes of input and output");
+        exec.pool.parallel_chunks(out, PIECE, &|piece, out| {
+            out.copy_from_slice(&x[piece * PIECE..][..out.len()]);
+            self.apply(exec.isa, out);
+        });
     }
 
     /// Replaces each element by its image.
@@ -107,7 +120,12 @@ impl Task for Apply<'_> {
         macro_rules! each {
             ($($variant:pat => $value:expr),* $(,)?) => {
                 // One loop for each function, so that the choice is made once and not for every vector.
-                match activation { $($variant => math::map(s, self.data, #[inline(always)] |x| $value.eval(s, x))),* }
+                match activation {
+                    $($variant => for at in (0..self.data.len()).step_by(S::LANES) {
+                        let y = $value.eval(s, math::load_at(s, self.data, at));
+                        math::store_at(s, self.data, at, y);
+                    })*
+                }
             };
         }
         use Activation as A;

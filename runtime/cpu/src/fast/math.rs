@@ -90,19 +90,26 @@ pub(super) fn erf<S: Simd>(s: S, x: S::F) -> S::F {
     s.select(s.less(a, one), near, s.copy_sign(far, x))
 }
 
-/// Replaces each element `x` by `f(x)`.
+/// The vector from index `at`, zero beyond the end.
 #[inline(always)]
-pub(super) fn map<S: Simd>(s: S, data: &mut [f32], f: impl Fn(S::F) -> S::F) {
-    let mut chunks = data.chunks_exact_mut(S::LANES);
-    for chunk in &mut chunks {
-        let p = chunk.as_mut_ptr();
-        // SAFETY: the chunk has `LANES` elements.
-        unsafe { s.store(p, f(s.load(p))) };
+pub(super) fn load_at<S: Simd>(s: S, data: &[f32], at: usize) -> S::F {
+    let rest = &data[at..];
+    // SAFETY: `rest` has as many elements as are read.
+    unsafe {
+        if rest.len() >= S::LANES { s.load(rest.as_ptr()) } else { s.load_part(rest.as_ptr(), rest.len()) }
     }
-    let rest = chunks.into_remainder();
-    if !rest.is_empty() {
-        let (p, n) = (rest.as_mut_ptr(), rest.len());
-        // SAFETY: the remainder has `n` elements.
-        unsafe { s.store_part(p, n, f(s.load_part(p, n))) };
+}
+
+/// Stores the part of the vector that fits from index `at`.
+#[inline(always)]
+pub(super) fn store_at<S: Simd>(s: S, data: &mut [f32], at: usize, v: S::F) {
+    let rest = &mut data[at..];
+    // SAFETY: `rest` has as many elements as are written.
+    unsafe {
+        if rest.len() >= S::LANES {
+            s.store(rest.as_mut_ptr(), v);
+        } else {
+            s.store_part(rest.as_mut_ptr(), rest.len(), v);
+        }
     }
 }

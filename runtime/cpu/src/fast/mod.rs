@@ -6,9 +6,12 @@
 
 pub mod activation;
 pub mod conv;
+mod copy;
 pub mod gemm;
 mod math;
+pub mod pooling;
 pub mod quantize;
+pub mod rows;
 mod scratch;
 pub mod simd;
 

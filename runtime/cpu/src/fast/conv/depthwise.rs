@@ -1,14 +1,14 @@
 //! One kernel per channel: no sums over channels, so a plane is read straight from its frame.
 
 use super::window::Geometry;
-use super::{ConvEpilogue, Images, PackedConv, copy_strided};
+use super::{ConvEpilogue, Fill, Images, PackedConv};
 use crate::fast::Exec;
-use crate::fast::gemm::tile::{Arith, Float};
+use crate::fast::gemm::tile::{Arith, Float, copied};
 use crate::fast::scratch::with_scratch;
 use crate::fast::simd::{Simd, Task};
 
 /// Elements that a vector may read beyond a frame's end.
-pub(super) const SLACK: usize = 64;
+pub(crate) const SLACK: usize = 64;
 /// Multiply-adds of one piece of work.
 const PIECE: usize = 200_000;
 
@@ -36,9 +36,7 @@ pub(super) fn run(
             for (i, output) in output.chunks_exact_mut(pixels).enumerate() {
                 let plane = piece * planes + i;
                 let source = &input.data[plane * height * width..][..height * width];
-                geometry.fill(&mut frame[..geometry.plane()], 0.0, |out, start, step| {
-                    copy_strided(out, source, start, step);
-                });
+                exec.isa.run(Fill { geometry, frame: &mut frame[..geometry.plane()], source, zero: 0.0 });
                 let channel = plane % channels;
                 let weights = &weights.weights[channel * taps..][..taps];
                 let finish = epilogue.from(channel, plane * pixels);
@@ -52,7 +50,7 @@ pub(super) fn run(
 }
 
 /// One output plane from one framed input plane.
-pub(super) struct Plane<'a, 'f, A: Arith> {
+pub(crate) struct Plane<'a, 'f, A: Arith> {
     pub geometry: &'a Geometry,
     /// With at least `SLACK` more elements.
     pub frame: &'a [A::Word],
@@ -118,7 +116,9 @@ impl<A: Arith> Plane<'_, '_, A> {
                 }
             }
         }
-        for (r, sums) in sums.into_iter().enumerate() {
+        // As in the micro-kernel: a copy for the loop that is not unrolled keeps the sums in registers.
+        let done = copied(&sums, A::zero(s));
+        for (r, sums) in done.into_iter().enumerate() {
             for (v, sum) in sums.into_iter().enumerate() {
                 let first = col + v * S::LANES;
                 let n = (cols - first).min(S::LANES);

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::depthwise::{Plane, SLACK};
-use super::{Channels, Geometry, Images, Pack, Window, fill_frames};
+use super::{Channels, Geometry, Images, Pack, Plane, SLACK, Window, fill_frames};
 use crate::fast::gemm::drive::{self, Dims, Layout, Operand, Problem};
 use crate::fast::gemm::kernels::Kernels;
 use crate::fast::gemm::pairs::{Pairs, pair};

@@ -10,11 +10,13 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
+pub(crate) use depthwise::{Plane, SLACK};
 pub use int::{PackedConvInt, conv_int, conv_quantized};
 pub use transpose::{PackedConvTranspose, conv_transpose};
 pub(crate) use window::Geometry;
 pub use window::Window;
 
+use super::copy::copy;
 use super::gemm::drive::{self, Dims, Layout, Operand, Problem};
 use super::gemm::tile::{FinishFloat, Float};
 use super::gemm::{Epilogue, Matrix, pack_left};
@@ -152,7 +154,7 @@ pub fn conv(
     with_scratch(planes * geometry.plane(), |frame| {
         let source = |plane: usize| &input.data[plane * height * width..][..height * width];
         fill_frames(exec, geometry, frame, |plane, frame| {
-            geometry.fill(frame, 0.0, |out, start, step| copy_strided(out, source(plane), start, step));
+            exec.isa.run(Fill { geometry, frame, source: source(plane), zero: 0.0 });
         });
         drive::run(exec, &Conv { geometry, frame, images, weights, epilogue }, output);
     });
@@ -175,11 +177,11 @@ pub(crate) fn fill_frames<T: Pod + Send>(
     });
 }
 
-#[inline]
+#[inline(always)]
 fn copy_strided(out: &mut [f32], source: &[f32], start: usize, step: usize) {
     let source = &source[start..];
     match step {
-        1 => out.copy_from_slice(&source[..out.len()]),
+        1 => copy(out, source),
         2 => {
             // In whole pairs, which vectorise; the last pair may lack its second element.
             let Some((last, most)) = out.split_last_mut() else { return };
@@ -187,6 +189,29 @@ fn copy_strided(out: &mut [f32], source: &[f32], start: usize, step: usize) {
             most.iter_mut().zip(source.chunks_exact(2)).for_each(|(out, pair)| *out = pair[0]);
         }
         _ => out.iter_mut().zip(source.iter().step_by(step)).for_each(|(out, &x)| *out = x),
+    }
+}
+
+/// [`Geometry::fill`] with wide copies.
+pub(crate) struct Fill<'a> {
+    pub geometry: &'a Geometry,
+    pub frame: &'a mut [f32],
+    pub source: &'a [f32],
+    /// What padding counts as.
+    pub zero: f32,
+}
+
+impl Task for Fill<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.geometry.fill(
+            self.frame,
+            self.zero,
+            #[inline(always)]
+            |out, start, step| copy_strided(out, self.source, start, step),
+        );
     }
 }
 

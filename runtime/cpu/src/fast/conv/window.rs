@@ -9,6 +9,8 @@ use std::ops::Range;
 use bytemuck::Pod;
 use smallvec::SmallVec;
 
+use crate::fast::copy::{copy, fill};
+
 /// A window that slides over height and width; one-dimensional ones have height 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -100,21 +102,29 @@ impl Geometry {
         self.window.strides == [1, 1] && self.phase == self.input && self.window.pads == [0; 4]
     }
 
-    /// Fills one plane's frame; `copy(out, start, step)` copies `input[start + i · step]` to `out[i]`.
-    pub(crate) fn fill<T: Copy>(&self, frame: &mut [T], zero: T, copy: impl Fn(&mut [T], usize, usize)) {
+    /// Fills one plane's frame; `get(out, start, step)` copies `input[start + i · step]` to `out[i]`.
+    #[inline(always)]
+    pub(crate) fn fill<T: Copy>(&self, frame: &mut [T], zero: T, get: impl Fn(&mut [T], usize, usize)) {
         let [rows, cols] = self.phase;
-        let rest = self.phases.iter().flat_map(|&p| (0..rows).map(move |row| (p, row)));
-        for ((phase, row), out) in rest.zip(frame.chunks_exact_mut(cols)) {
-            let inside = self.inside(1, phase[1]);
-            let in_row = (row * self.window.strides[0] + phase[0]).wrapping_sub(self.window.pads[0]);
-            if in_row >= self.input[0] || inside.is_empty() {
-                out.fill(zero);
+        let [row_stride, col_stride] = self.window.strides;
+        for (phase, frame) in self.phases.iter().zip(frame.chunks_exact_mut(rows * cols)) {
+            let (inside_rows, inside) = (self.inside(0, phase[0]), self.inside(1, phase[1]));
+            let (Range { start: top, end: bottom }, Range { start: left, end: right }) =
+                (inside_rows, inside);
+            if top >= bottom || left >= right {
+                fill(frame, zero);
                 continue;
             }
-            let first = inside.start * self.window.strides[1] + phase[1] - self.window.pads[1];
-            out[..inside.start].fill(zero);
-            out[inside.end..].fill(zero);
-            copy(&mut out[inside], in_row * self.input[1] + first, self.window.strides[1]);
+            fill(&mut frame[..top * cols], zero);
+            fill(&mut frame[bottom * cols..], zero);
+            let first = left * col_stride + phase[1] - self.window.pads[1];
+            for row in top..bottom {
+                let out = &mut frame[row * cols..(row + 1) * cols];
+                fill(&mut out[..left], zero);
+                fill(&mut out[right..], zero);
+                let in_row = row * row_stride + phase[0] - self.window.pads[0];
+                get(&mut out[left..right], in_row * self.input[1] + first, col_stride);
+            }
         }
     }
 
@@ -125,8 +135,8 @@ impl Geometry {
         first(pad)..first(pad + self.input[axis])
     }
 
-    /// Writes what taps `k` (of all channels, in order) see at pixels `n` into rows of `panel`; what follows a
-    /// row's last pixel is unspecified. `frame` holds the planes one after the other.
+    /// Writes what taps `k` (of all channels, in order) see at pixels `n` into rows of `panel`. `frame` holds the
+    /// planes one after the other.
     #[inline(always)]
     pub(crate) fn pack<T: Pod>(
         &self,
@@ -152,7 +162,8 @@ impl Geometry {
         for _ in k {
             let base = plane + taps[tap];
             for run in runs {
-                copy_run(frame, base + run.from, out, at + run.to, run.len);
+                let from = base + run.from;
+                copy(&mut out[at + run.to..at + run.to + run.len], &frame[from..from + run.len]);
             }
             at += panel;
             tap += 1;
@@ -184,21 +195,4 @@ struct Run {
     from: usize,
     to: usize,
     len: usize,
-}
-
-/// Copies `len` elements, and perhaps up to 15 more, which the next run overwrites.
-#[inline(always)]
-fn copy_run<T: Pod>(from: &[T], start: usize, to: &mut [T], at: usize, len: usize) {
-    const WHOLE: usize = 16;
-    for i in (0..len).step_by(WHOLE) {
-        let (start, at) = (start + i, at + i);
-        match (from.get(start..start + WHOLE), to.get_mut(at..at + WHOLE)) {
-            (Some(from), Some(to)) => to.copy_from_slice(from),
-            _ => {
-                let rest = len - i;
-                to[at..at + rest].copy_from_slice(&from[start..start + rest]);
-                return;
-            }
-        }
-    }
 }

@@ -127,7 +127,10 @@ pub(crate) unsafe fn compute<A: Arith, S: Simd, const MR: usize, const NV: usize
 
 /// A copy made element by element, which the compiler takes apart.
 #[inline(always)]
-fn copied<V: Copy, const MR: usize, const NV: usize>(from: &[[V; NV]; MR], zero: V) -> [[V; NV]; MR] {
+pub(crate) fn copied<V: Copy, const MR: usize, const NV: usize>(
+    from: &[[V; NV]; MR],
+    zero: V,
+) -> [[V; NV]; MR] {
     let mut to = [[zero; NV]; MR];
     for i in 0..MR {
         for j in 0..NV {
@@ -178,6 +181,14 @@ pub(crate) struct FinishFloat<'a> {
     pub beta: f32,
     pub low: f32,
     pub high: f32,
+}
+
+impl FinishFloat<'_> {
+    /// Leaves sums as they are.
+    pub(crate) fn nothing() -> Self {
+        let (low, high) = (f32::NEG_INFINITY, f32::INFINITY);
+        Self { alpha: 1.0, row_bias: None, column_bias: None, addend: None, beta: 1.0, low, high }
+    }
 }
 
 impl Arith for Float {

@@ -49,7 +49,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_part(self, p: *mut f32, n: usize, v: __m256) {
-        unsafe { _mm256_maskstore_ps(p, first(n), v) }
+        unsafe { self.store_part_i(p.cast(), n, _mm256_castps_si256(v)) }
     }
     #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
@@ -66,10 +66,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn div(self, a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_div_ps(a, b) }
-    }
-    #[inline(always)]
-    fn sqrt(self, a: __m256) -> __m256 {
-        unsafe { _mm256_sqrt_ps(a) }
     }
     #[inline(always)]
     fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
@@ -128,19 +124,28 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_part_i(self, p: *mut i32, n: usize, v: __m256i) {
-        unsafe { _mm256_maskstore_epi32(p, first(n), v) }
-    }
-    #[inline(always)]
-    fn add_i(self, a: __m256i, b: __m256i) -> __m256i {
-        unsafe { _mm256_add_epi32(a, b) }
+        // Not by a mask, since masked stores take tens of cycles on several processors.
+        unsafe {
+            let (mut p, mut rest) = (p, _mm256_castsi256_si128(v));
+            if n >= 8 {
+                return _mm256_storeu_si256(p.cast(), v);
+            }
+            if n & 4 != 0 {
+                _mm_storeu_si128(p.cast(), rest);
+                (p, rest) = (p.add(4), _mm256_extracti128_si256::<1>(v));
+            }
+            if n & 2 != 0 {
+                _mm_storel_epi64(p.cast(), rest);
+                (p, rest) = (p.add(2), _mm_unpackhi_epi64(rest, rest));
+            }
+            if n & 1 != 0 {
+                *p = _mm_cvtsi128_si32(rest);
+            }
+        }
     }
     #[inline(always)]
     fn dot_i16(self, acc: __m256i, a: __m256i, b: __m256i) -> __m256i {
         unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)) }
-    }
-    #[inline(always)]
-    fn to_f32(self, a: __m256i) -> __m256 {
-        unsafe { _mm256_cvtepi32_ps(a) }
     }
 }
 

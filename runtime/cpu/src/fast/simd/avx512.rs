@@ -68,10 +68,6 @@ impl Simd for Avx512 {
         unsafe { _mm512_div_ps(a, b) }
     }
     #[inline(always)]
-    fn sqrt(self, a: __m512) -> __m512 {
-        unsafe { _mm512_sqrt_ps(a) }
-    }
-    #[inline(always)]
     fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
@@ -131,16 +127,8 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_storeu_epi32(p, first(n), v) }
     }
     #[inline(always)]
-    fn add_i(self, a: __m512i, b: __m512i) -> __m512i {
-        unsafe { _mm512_add_epi32(a, b) }
-    }
-    #[inline(always)]
     fn dot_i16(self, acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
         unsafe { _mm512_dpwssd_epi32(acc, a, b) }
-    }
-    #[inline(always)]
-    fn to_f32(self, a: __m512i) -> __m512 {
-        unsafe { _mm512_cvtepi32_ps(a) }
     }
 }
 

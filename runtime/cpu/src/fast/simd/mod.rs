@@ -126,7 +126,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
-    fn sqrt(self, a: Self::F) -> Self::F;
     /// `a * b + c`, rounded once where the instructions can.
     fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// The larger; `b` when either is NaN.
@@ -157,9 +156,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `p` is writable for `n` elements.
     unsafe fn store_part_i(self, p: *mut i32, n: usize, v: Self::I);
-    fn add_i(self, a: Self::I, b: Self::I) -> Self::I;
     /// `acc + a₀·b₀ + a₁·b₁`, each lane of `a` and `b` holding two 16-bit integers.
     fn dot_i16(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
-    /// The nearest `f32`s.
-    fn to_f32(self, a: Self::I) -> Self::F;
 }

@@ -65,10 +65,6 @@ impl Simd for Portable {
         zip(a, b, |a, b| a / b)
     }
     #[inline(always)]
-    fn sqrt(self, a: F) -> F {
-        a.map(f32::sqrt)
-    }
-    #[inline(always)]
     fn fma(self, a: F, b: F, c: F) -> F {
         // Not `mul_add`, which is a slow library call where the baseline target has no FMA.
         std::array::from_fn(|i| a[i] * b[i] + c[i])
@@ -129,19 +125,11 @@ impl Simd for Portable {
         }
     }
     #[inline(always)]
-    fn add_i(self, a: I, b: I) -> I {
-        std::array::from_fn(|i| a[i].wrapping_add(b[i]))
-    }
-    #[inline(always)]
     fn dot_i16(self, acc: I, a: I, b: I) -> I {
         std::array::from_fn(|i| {
             let low = i32::from(a[i] as i16) * i32::from(b[i] as i16);
             let high = (a[i] >> 16) * (b[i] >> 16);
             acc[i].wrapping_add(low.wrapping_add(high))
         })
-    }
-    #[inline(always)]
-    fn to_f32(self, a: I) -> F {
-        a.map(|x| x as f32)
     }
 }

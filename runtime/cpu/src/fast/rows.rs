@@ -1,0 +1,175 @@
+//! Functions of whole rows: softmax, normalisations, sums.
+//!
+//! A row is summed in as many partial sums as the vector has lanes, added up in order, so results depend on
+//! the instruction set but not on threads.
+
+use super::Exec;
+use super::math;
+use super::simd::{Simd, Task};
+
+/// Elements of one piece of work: some tens of µs.
+const PIECE: usize = 32 * 1024;
+const MAX_LANES: usize = 16;
+
+/// What is computed of each row.
+#[derive(Clone, Copy)]
+pub enum RowFunction<'a> {
+    /// `e^(x - max) / Σ e^(x - max)`.
+    Softmax,
+    /// `(x - mean) / √(variance + epsilon) · scale + shift`.
+    LayerNorm { scale: Option<&'a [f32]>, shift: Option<&'a [f32]>, epsilon: f32 },
+    /// `x / √(mean of x² + epsilon) · scale`.
+    RmsNorm { scale: Option<&'a [f32]>, epsilon: f32 },
+}
+
+/// Applies `function` to each row of `columns` elements.
+///
+/// # Panics
+/// If the sizes do not fit together.
+pub fn map_rows(exec: Exec<'_>, function: RowFunction<'_>, x: &[f32], columns: usize, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "sizes of input and output");
+    let (scale, shift) = match function {
+        RowFunction::Softmax => (None, None),
+        RowFunction::LayerNorm { scale, shift, .. } => (scale, shift),
+        RowFunction::RmsNorm { scale, .. } => (scale, None),
+    };
+    assert!(scale.is_none_or(|scale| scale.len() == columns), "one scale for each column");
+    assert!(shift.is_none_or(|shift| shift.len() == columns), "one shift for each column");
+    if out.is_empty() {
+        return;
+    }
+    assert!(columns > 0 && x.len().is_multiple_of(columns), "the input must be whole rows");
+    let rows = (PIECE / columns).max(1);
+    exec.pool.parallel_chunks(out, rows * columns, &|piece, out| {
+        let x = &x[piece * rows * columns..][..out.len()];
+        exec.isa.run(Rows { function, x, columns, out });
+    });
+}
+
+struct Rows<'a> {
+    function: RowFunction<'a>,
+    x: &'a [f32],
+    columns: usize,
+    out: &'a mut [f32],
+}
+
+impl Task for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (x, out) in self.x.chunks_exact(self.columns).zip(self.out.chunks_exact_mut(self.columns)) {
+            match self.function {
+                RowFunction::Softmax => softmax(s, x, out),
+                RowFunction::LayerNorm { scale, shift, epsilon } => {
+                    let mean = reduce(s, Reduction::Sum, x) / x.len() as f32;
+                    let variance = reduce(s, Reduction::SquaresAround(mean), x) / x.len() as f32;
+                    normalise(s, x, mean, 1.0 / (variance + epsilon).sqrt(), scale, shift, out);
+                }
+                RowFunction::RmsNorm { scale, epsilon } => {
+                    let mean_square = reduce(s, Reduction::SquaresAround(0.0), x) / x.len() as f32;
+                    normalise(s, x, 0.0, 1.0 / (mean_square + epsilon).sqrt(), scale, None, out);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn softmax<S: Simd>(s: S, x: &[f32], out: &mut [f32]) {
+    let max = s.splat(reduce(s, Reduction::Max, x));
+    for at in (0..x.len()).step_by(S::LANES) {
+        math::store_at(s, out, at, math::exp(s, s.sub(math::load_at(s, x, at), max)));
+    }
+    let factor = s.splat(1.0 / reduce(s, Reduction::Sum, out));
+    for at in (0..x.len()).step_by(S::LANES) {
+        math::store_at(s, out, at, s.mul(math::load_at(s, out, at), factor));
+    }
+}
+
+/// `(x - mean) · factor · scale + shift`.
+#[inline(always)]
+fn normalise<S: Simd>(
+    s: S,
+    x: &[f32],
+    mean: f32,
+    factor: f32,
+    scale: Option<&[f32]>,
+    shift: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let (mean, factor) = (s.splat(mean), s.splat(factor));
+    for at in (0..x.len()).step_by(S::LANES) {
+        let mut y = s.mul(s.sub(math::load_at(s, x, at), mean), factor);
+        if let Some(scale) = scale {
+            y = s.mul(y, math::load_at(s, scale, at));
+        }
+        if let Some(shift) = shift {
+            y = s.add(y, math::load_at(s, shift, at));
+        }
+        math::store_at(s, out, at, y);
+    }
+}
+
+/// What a row is reduced to.
+#[derive(Clone, Copy)]
+enum Reduction {
+    Sum,
+    /// The sum of the squares of the distances from a number.
+    SquaresAround(f32),
+    /// NaN may be passed over: in softmax, the only user, it comes back by the sum.
+    Max,
+}
+
+impl Reduction {
+    #[inline(always)]
+    fn start(self) -> f32 {
+        if let Reduction::Max = self { f32::NEG_INFINITY } else { 0.0 }
+    }
+
+    #[inline(always)]
+    fn take<S: Simd>(self, s: S, acc: S::F, x: S::F) -> S::F {
+        match self {
+            Reduction::Sum => s.add(acc, x),
+            Reduction::SquaresAround(centre) => {
+                let d = s.sub(x, s.splat(centre));
+                s.fma(d, d, acc)
+            }
+            Reduction::Max => s.max(x, acc),
+        }
+    }
+
+    #[inline(always)]
+    fn join(self, a: f32, b: f32) -> f32 {
+        if let Reduction::Max = self { a.max(b) } else { a + b }
+    }
+}
+
+#[inline(always)]
+fn reduce<S: Simd>(s: S, reduction: Reduction, x: &[f32]) -> f32 {
+    /// Enough independent accumulators to hide the latency of an addition.
+    const CHAINS: usize = 4;
+    let mut sums = [s.splat(reduction.start()); CHAINS];
+    let mut at = 0;
+    while at + CHAINS * S::LANES <= x.len() {
+        for (chain, sum) in sums.iter_mut().enumerate() {
+            *sum = reduction.take(s, *sum, math::load_at(s, x, at + chain * S::LANES));
+        }
+        at += CHAINS * S::LANES;
+    }
+    let mut lanes = [reduction.start(); CHAINS * MAX_LANES];
+    let last = x.len() - x.len() % S::LANES;
+    while at < last {
+        sums[0] = reduction.take(s, sums[0], math::load_at(s, x, at));
+        at += S::LANES;
+    }
+    for (chain, sum) in sums.into_iter().enumerate() {
+        math::store_at(s, &mut lanes, chain * S::LANES, sum);
+    }
+    // The elements after the last whole vector, one by one.
+    let tail = x[last..].iter().fold(reduction.start(), |sum, &x| match reduction {
+        Reduction::SquaresAround(centre) => sum + (x - centre) * (x - centre),
+        _ => reduction.join(sum, x),
+    });
+    lanes.into_iter().fold(tail, |a, b| reduction.join(a, b))
+}
