@@ -207,6 +207,39 @@ fn weights_of_a_file_are_not_copied() {
     assert!(bytes.as_ptr_range().contains(&constant.bytes().as_ptr()));
 }
 
+/// Half a gigabyte of weights is mapped, and only looked at in places.
+#[test]
+#[cfg(target_os = "linux")]
+fn weights_are_not_read_while_loading() {
+    use std::os::unix::fs::FileExt;
+
+    const COUNT: u64 = 64;
+    const LEN: u64 = 8 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let data = fs::File::create(folder.path().join("w.bin")).unwrap();
+    data.set_len(COUNT * LEN).unwrap();
+    let mut constants = Vec::new();
+    for i in 0..COUNT {
+        data.write_all_at(&[i as u8 + 1], i * LEN).unwrap();
+        let entries = format!("\"location\": \"w.bin\", \"offset\": \"{}\", \"length\": \"{LEN}\"", i * LEN);
+        constants.push(format!("uint8[{LEN}] w{i} = [{entries}]"));
+    }
+    let text = format!(
+        "<ir_version: 8, opset_import: [\"\" : 17]> g () => (uint8[{LEN}] y) <{}> {{ y = Identity (w0) }}",
+        constants.join(", ")
+    );
+    fs::write(folder.path().join("m.onnxtxt"), text).unwrap();
+    let resident_pages = || -> u64 {
+        let statm = fs::read_to_string("/proc/self/statm").unwrap();
+        statm.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let before = resident_pages();
+    let model = onnx::load(folder.path().join("m.onnxtxt")).unwrap();
+    let grown = resident_pages().saturating_sub(before) * 4096;
+    assert_eq!(model.graph.values().count(), COUNT as usize + 1);
+    assert!(grown < COUNT * LEN / 4, "{} MiB are resident", grown >> 20);
+}
+
 /// Writes a model with one tensor in `weights/w.bin` into `folder`.
 fn write_external(folder: &Path) {
     fs::create_dir_all(folder.join("weights")).unwrap();

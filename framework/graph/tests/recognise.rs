@@ -1,8 +1,8 @@
 //! Each recogniser finds what exporters write, and nothing that only looks alike.
 
-use byoc_graph::recognise::{Form, RECOGNISERS, recognise};
 use byoc_graph::infer::{InferOptions, infer};
 use byoc_graph::onnx;
+use byoc_graph::recognise::{Form, RECOGNISERS, recognise};
 
 fn forms(inputs: &str, constants: &str, nodes: &str) -> Vec<Form> {
     let text = format!(
@@ -43,13 +43,13 @@ fn gelu_by_tanh() {
 
 #[test]
 fn layer_normalization_with_one_or_two_differences() {
-    let constants = "float[8] w = {1,1,1,1,1,1,1,1}, float[8] b = {0,0,0,0,0,0,0,0}, float e = {1e-5}, float two = {2.0}";
+    let constants =
+        "float[8] w = {1,1,1,1,1,1,1,1}, float[8] b = {0,0,0,0,0,0,0,0}, float e = {1e-5}, float two = {2.0}";
     let tail = "v = ReduceMean<axes = [-1]>(p)\n s = Add(v, e)\n r = Sqrt(s)\n q = Div(d, r)\n m = Mul(q, w)\n y = Add(m, b)";
     let one = format!("u = ReduceMean<axes = [-1]>(x)\n d = Sub(x, u)\n p = Pow(d, two)\n{tail}");
     assert_eq!(only(X, constants, &one), ("LayerNormalization".into(), 9));
-    let both = format!(
-        "u = ReduceMean<axes = [-1]>(x)\n d = Sub(x, u)\n d2 = Sub(x, u)\n p = Pow(d2, two)\n{tail}"
-    );
+    let both =
+        format!("u = ReduceMean<axes = [-1]>(x)\n d = Sub(x, u)\n d2 = Sub(x, u)\n p = Pow(d2, two)\n{tail}");
     assert_eq!(only(X, constants, &both).1, 10);
     let middle = one.replace("-1", "1");
     assert!(forms(X, constants, &middle).is_empty(), "the middle axis alone is no layer");

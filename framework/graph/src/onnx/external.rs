@@ -12,7 +12,7 @@ use crate::{External, files};
 pub(super) struct Storage {
     /// The folder of the model; without one, external data is refused.
     folder: Option<PathBuf>,
-    maps: HashMap<PathBuf, Bytes>,
+    by_location: HashMap<String, (PathBuf, Bytes)>,
 }
 
 /// Why external data cannot be had.
@@ -20,7 +20,7 @@ type Refusal = String;
 
 impl Storage {
     pub fn new(folder: Option<&Path>) -> Storage {
-        Storage { folder: folder.map(Path::to_owned), maps: HashMap::new() }
+        Storage { folder: folder.map(Path::to_owned), by_location: HashMap::new() }
     }
 
     /// The `expected` bytes that `entries` refer to.
@@ -43,16 +43,7 @@ impl Storage {
         if len != expected as u64 {
             return Err(format!("takes {expected} bytes, but its external data has a length of {len}"));
         }
-        let path = self.resolve(location)?;
-        let bytes = match self.maps.get(&path) {
-            Some(bytes) => bytes.clone(),
-            None => {
-                let bytes =
-                    files::map(&path).map_err(|error| format!("external data `{location}`: {error}"))?;
-                self.maps.insert(path.clone(), bytes.clone());
-                bytes
-            }
-        };
+        let (path, bytes) = self.map(location)?;
         let end = offset.checked_add(len).filter(|&end| end <= bytes.len() as u64);
         let Some(end) = end else {
             return Err(format!(
@@ -62,6 +53,16 @@ impl Storage {
         };
         let content = bytes.slice(offset as usize..end as usize);
         Ok((content, External { path, offset, len }))
+    }
+
+    fn map(&mut self, location: &str) -> Result<(PathBuf, Bytes), Refusal> {
+        if let Some(known) = self.by_location.get(location) {
+            return Ok(known.clone());
+        }
+        let path = self.resolve(location)?;
+        let bytes = files::map(&path).map_err(|error| format!("external data `{location}`: {error}"))?;
+        self.by_location.insert(location.to_owned(), (path.clone(), bytes.clone()));
+        Ok((path, bytes))
     }
 
     /// The file of a location, which must lie in the model's folder, links followed.
