@@ -6,6 +6,7 @@ pub mod kernel;
 mod kernels;
 mod outputs;
 pub mod pool;
+pub mod reference;
 mod registry;
 mod view;
 

@@ -1,0 +1,71 @@
+//! The reference: every operator as the standard defines it, written to be read and believed.
+//!
+//! Kernels are plain functions of a [`Call`], found through [`lookup`] in tables of data, one file a family.
+//! They compute in `f64` or `i128` and round once, so that they can judge every faster kernel. Semantics
+//! stand apart from loops over memory: `layout` knows broadcasting and lanes (reductions), `window`
+//! sliding kernels, `movement` elements of any type.
+
+mod call;
+mod cast;
+mod control;
+mod conv;
+mod elementwise_binary;
+mod elementwise_unary;
+mod fault;
+mod generate;
+mod index;
+mod interpret;
+mod layout;
+mod matmul;
+mod minifloat;
+mod movement;
+mod norm;
+mod numbers;
+mod pool;
+mod qlinear;
+mod quantize;
+mod random;
+mod recurrent;
+mod reduce;
+mod registry;
+mod shape;
+mod slice_concat;
+mod special;
+mod window;
+
+use byoc_graph::Datum;
+
+pub use call::{Bodies, Call, Kernel, NoBodies, Outputs};
+pub use fault::{Fault, KernelError};
+pub use interpret::{Interpreter, ReferenceEvaluator, RunError, Values, Watch};
+pub use registry::{Entry, all, lookup};
+
+const FAMILIES: &[&[Entry]] = &[
+    cast::OPS,
+    control::OPS,
+    conv::OPS,
+    elementwise_binary::OPS,
+    elementwise_unary::OPS,
+    generate::OPS,
+    index::OPS,
+    matmul::OPS,
+    norm::OPS,
+    pool::OPS,
+    qlinear::OPS,
+    quantize::OPS,
+    random::OPS,
+    recurrent::OPS,
+    reduce::OPS,
+    shape::OPS,
+    slice_concat::OPS,
+];
+
+/// Runs a kernel; its error names the node.
+pub fn execute(kernel: Kernel, call: &Call<'_>) -> Result<Vec<Datum>, KernelError> {
+    kernel(call).map_err(|fault| KernelError {
+        node: call.node.label.to_string(),
+        op: call.node.op.clone(),
+        opset: call.node.opset,
+        fault,
+    })
+}
