@@ -192,6 +192,7 @@ fn graphs_are_checked() {
         &["two initializers", "`c`"],
     );
     assert_says(&error(graph(|g| g.node.push(node(&["x", "ghost"], "z")))), &["node `z`", "`ghost`"]);
+    assert_says(&error(graph(|g| g.input[0].set_name(String::new()))), &["input without a name"]);
     let mut output = ValueInfoProto::new();
     output.set_name("ghost".into());
     assert_says(&error(graph(|g| g.output.push(output))), &["output `ghost`"]);

@@ -103,6 +103,15 @@ fn values_come_back() {
 }
 
 #[test]
+fn mixed_sequences_are_refused() {
+    let tensor = Datum::Tensor(Tensor::scalar(1.0f32));
+    let inner = Datum::Sequence { element: None, items: vec![tensor.clone()] };
+    let mixed = Datum::Sequence { element: None, items: vec![tensor, inner] };
+    let error = onnx::datum_to_bytes("x", &mixed).unwrap_err().to_string();
+    assert!(error.contains("a tensor beside a sequence"), "{error}");
+}
+
+#[test]
 fn values_of_the_test_data_can_be_read() {
     let Some(folder) = support::test_data("corpora") else { return };
     let mut tensors = 0;

@@ -95,6 +95,7 @@ fn everything() -> ModelProto {
         num_devices: Some(2),
         ..Default::default()
     }];
+    model.functions[0].attribute_proto[0].doc_string = Some("default doc".into());
     model.functions[0].metadata_props = vec![entry("fk", "fv")];
     model.functions[0].special_fields = unknown.special_fields;
     model

@@ -10,7 +10,7 @@ use protobuf::{Message, MessageField};
 use super::error::{Error, Result};
 use super::external::Storage;
 use super::tensor;
-use crate::{DType, Datum, MapKeys, Type, files};
+use crate::{DType, Datum, MapKeys, SparseTensor, Type, files};
 
 /// What a sequence or an optional holds; the discriminant is ONNX's code for it.
 #[derive(Clone, Copy, PartialEq)]
@@ -82,15 +82,19 @@ pub fn datum_from_bytes(bytes: &Bytes, ty: Option<&Type>) -> Result<Datum> {
 pub fn datum_to_bytes(name: &str, datum: &Datum) -> Result<Vec<u8>> {
     let name = Some(name.to_owned());
     Ok(match datum {
-        Datum::Tensor(_) => TensorProto { name, ..export_tensor(datum) }.write_to_bytes()?,
+        Datum::Tensor(t) => TensorProto { name, ..export_tensor(t) }.write_to_bytes()?,
         Datum::SparseTensor(t) => {
-            let mut proto = tensor::export_sparse(t, &mut |_| None);
+            let mut proto = export_sparse(t);
             proto.values.mut_or_insert_default().name = name;
             proto.write_to_bytes()?
         }
-        Datum::Sequence { .. } => SequenceProto { name, ..export_sequence(datum) }.write_to_bytes()?,
-        Datum::Map { .. } => MapProto { name, ..export_map(datum) }.write_to_bytes()?,
-        Datum::Optional { .. } => OptionalProto { name, ..export_optional(datum) }.write_to_bytes()?,
+        Datum::Sequence { element, items } => {
+            SequenceProto { name, ..export_sequence(element.as_ref(), items)? }.write_to_bytes()?
+        }
+        Datum::Map { keys, values } => MapProto { name, ..export_map(keys, values)? }.write_to_bytes()?,
+        Datum::Optional { value, .. } => {
+            OptionalProto { name, ..export_optional(value.as_deref())? }.write_to_bytes()?
+        }
     })
 }
 
@@ -195,73 +199,68 @@ fn unknown_kind(what: &str, name: &str, code: i32) -> Error {
     Error::invalid(format!("{what} `{name}`"), format!("holds elements of kind {code}, which is not known"))
 }
 
-fn export_tensor(datum: &Datum) -> TensorProto {
-    match datum {
-        Datum::Tensor(t) => tensor::export("", t, &mut |_| None),
-        _ => TensorProto::new(),
-    }
+fn export_tensor(tensor: &crate::Tensor) -> TensorProto {
+    tensor::export("", tensor, &mut |_| None)
 }
 
-fn export_sparse(datum: &Datum) -> SparseTensorProto {
-    match datum {
-        Datum::SparseTensor(t) => tensor::export_sparse(t, &mut |_| None),
-        _ => SparseTensorProto::new(),
-    }
+fn export_sparse(tensor: &SparseTensor) -> SparseTensorProto {
+    tensor::export_sparse(tensor, &mut |_| None)
 }
 
 /// Of an empty sequence whose elements are not known either, ONNX's own writer says that they are tensors.
-fn export_items(element: Option<&Type>, items: &[Datum]) -> SequenceProto {
+fn export_sequence(element: Option<&Type>, items: &[Datum]) -> Result<SequenceProto> {
     let declared = element.and_then(Kind::of_type);
     let kind = items.first().map(Kind::of).or(declared).unwrap_or(Kind::Tensor);
     let mut proto = SequenceProto::new();
     proto.elem_type = Some(kind as i32);
-    let items = items.iter();
-    match kind {
-        Kind::Tensor => proto.tensor_values = items.map(export_tensor).collect(),
-        Kind::SparseTensor => proto.sparse_tensor_values = items.map(export_sparse).collect(),
-        Kind::Sequence => proto.sequence_values = items.map(export_sequence).collect(),
-        Kind::Map => proto.map_values = items.map(export_map).collect(),
-        Kind::Optional => proto.optional_values = items.map(export_optional).collect(),
-    }
-    proto
-}
-
-fn export_sequence(datum: &Datum) -> SequenceProto {
-    match datum {
-        Datum::Sequence { element, items } => export_items(element.as_ref(), items),
-        _ => SequenceProto::new(),
-    }
-}
-
-fn export_map(datum: &Datum) -> MapProto {
-    let mut proto = MapProto::new();
-    if let Datum::Map { keys, values } = datum {
-        match keys {
-            MapKeys::Ints(dtype, keys) => {
-                proto.key_type = Some(dtype.onnx());
-                proto.keys = keys.clone();
-            }
-            MapKeys::Strings(keys) => {
-                proto.key_type = Some(DType::Str.onnx());
-                proto.string_keys = keys.clone();
-            }
+    for item in items {
+        if Kind::of(item) != kind {
+            let what = format!("holds a {} beside a {}", items[0].kind(), item.kind());
+            return Err(Error::invalid("a sequence", what));
         }
-        proto.values = MessageField::some(export_items(None, values));
+        match item {
+            Datum::Tensor(t) => proto.tensor_values.push(export_tensor(t)),
+            Datum::SparseTensor(t) => proto.sparse_tensor_values.push(export_sparse(t)),
+            Datum::Sequence { element, items } => {
+                proto.sequence_values.push(export_sequence(element.as_ref(), items)?);
+            }
+            Datum::Map { keys, values } => proto.map_values.push(export_map(keys, values)?),
+            Datum::Optional { value, .. } => proto.optional_values.push(export_optional(value.as_deref())?),
+        }
     }
-    proto
+    Ok(proto)
 }
 
-fn export_optional(datum: &Datum) -> OptionalProto {
-    let mut proto = OptionalProto::new();
-    let Datum::Optional { value, .. } = datum else { return proto };
-    proto.elem_type = Some(value.as_deref().map_or(0, |value| Kind::of(value) as i32));
-    let Some(value) = value.as_deref() else { return proto };
-    match Kind::of(value) {
-        Kind::Tensor => proto.tensor_value = MessageField::some(export_tensor(value)),
-        Kind::SparseTensor => proto.sparse_tensor_value = MessageField::some(export_sparse(value)),
-        Kind::Sequence => proto.sequence_value = MessageField::some(export_sequence(value)),
-        Kind::Map => proto.map_value = MessageField::some(export_map(value)),
-        Kind::Optional => proto.optional_value = MessageField::some(export_optional(value)),
+fn export_map(keys: &MapKeys, values: &[Datum]) -> Result<MapProto> {
+    let mut proto = MapProto::new();
+    match keys {
+        MapKeys::Ints(dtype, keys) => {
+            proto.key_type = Some(dtype.onnx());
+            proto.keys = keys.clone();
+        }
+        MapKeys::Strings(keys) => {
+            proto.key_type = Some(DType::Str.onnx());
+            proto.string_keys = keys.clone();
+        }
     }
-    proto
+    proto.values = MessageField::some(export_sequence(None, values)?);
+    Ok(proto)
+}
+
+fn export_optional(value: Option<&Datum>) -> Result<OptionalProto> {
+    let mut proto = OptionalProto::new();
+    proto.elem_type = Some(value.map_or(0, |value| Kind::of(value) as i32));
+    match value {
+        None => {}
+        Some(Datum::Tensor(t)) => proto.tensor_value = MessageField::some(export_tensor(t)),
+        Some(Datum::SparseTensor(t)) => proto.sparse_tensor_value = MessageField::some(export_sparse(t)),
+        Some(Datum::Sequence { element, items }) => {
+            proto.sequence_value = MessageField::some(export_sequence(element.as_ref(), items)?);
+        }
+        Some(Datum::Map { keys, values }) => proto.map_value = MessageField::some(export_map(keys, values)?),
+        Some(Datum::Optional { value, .. }) => {
+            proto.optional_value = MessageField::some(export_optional(value.as_deref())?);
+        }
+    }
+    Ok(proto)
 }

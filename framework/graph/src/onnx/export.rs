@@ -14,7 +14,9 @@ use super::external::Storage;
 use super::tensor::{self, Place};
 use super::types::non_empty;
 use super::{attribute, leftover, value_info};
-use crate::{Attr, Function, FunctionId, Graph, Model, Node, Opsets, Origin, SparseTensor, Tensor, ValueId};
+use crate::{
+    Attributes, Function, FunctionId, Graph, Model, Node, Opsets, Origin, SparseTensor, Tensor, ValueId,
+};
 
 /// Below this IR version every initializer has to be a graph input.
 const FREE_INITIALIZERS: i64 = 4;
@@ -134,19 +136,21 @@ impl Exporter<'_, '_> {
         proto.metadata_props = leftover::entries(&node.metadata);
         proto.input = node.inputs().iter().map(name_of).collect();
         proto.output = node.outputs().iter().map(name_of).collect();
-        let rest = mem::take(&mut proto.attribute).into_iter();
-        let mut rest: HashMap<String, AttributeProto> = rest.map(|a| (a.name().to_owned(), a)).collect();
-        for (name, attr) in &node.attrs {
-            let left = rest.remove(&**name).unwrap_or_default();
-            proto.attribute.push(self.attribute(left, name, attr)?);
-        }
+        self.attributes(&mut proto.attribute, &node.attrs)?;
         Ok(proto)
     }
 
-    fn attribute(&mut self, mut proto: AttributeProto, name: &str, attr: &Attr) -> Result<AttributeProto> {
-        proto.name = Some(name.to_owned());
-        attribute::export(&mut proto, attr, self)?;
-        Ok(proto)
+    /// Writes attributes into `protos`, which holds what import left of them.
+    fn attributes(&mut self, protos: &mut Vec<AttributeProto>, attributes: &Attributes) -> Result<()> {
+        let rest = mem::take(protos).into_iter();
+        let mut rest: HashMap<String, AttributeProto> = rest.map(|a| (a.name().to_owned(), a)).collect();
+        for (name, attr) in attributes {
+            let mut proto = rest.remove(&**name).unwrap_or_default();
+            proto.name = Some(name.to_string());
+            attribute::export(&mut proto, attr, self)?;
+            protos.push(proto);
+        }
+        Ok(())
     }
 
     fn function(&mut self, id: &FunctionId, of: &Function) -> Result<FunctionProto> {
@@ -162,9 +166,7 @@ impl Exporter<'_, '_> {
         proto.input = names(&body.input);
         proto.output = names(&body.output);
         proto.attribute = of.attributes.iter().map(|name| name.to_string()).collect();
-        for (name, attr) in &of.attribute_defaults {
-            proto.attribute_proto.push(self.attribute(AttributeProto::new(), name, attr)?);
-        }
+        self.attributes(&mut proto.attribute_proto, &of.attribute_defaults)?;
         // Functions have no initializers: constants become nodes again.
         proto.node = body.initializer.into_iter().map(constant_node).chain(body.node).collect();
         let typed = body.input.into_iter().chain(body.output).filter(|info| info.type_.is_some());

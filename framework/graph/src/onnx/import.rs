@@ -92,6 +92,15 @@ struct Surroundings<'a> {
     place: &'a str,
 }
 
+impl Surroundings<'_> {
+    /// The opset version of a domain. Only the default domain has to be imported: for what no target knows
+    /// anyway, the version says nothing.
+    fn opset(&self, domain: &str) -> Option<i64> {
+        let imported = self.opsets.get(domain).copied();
+        imported.or((!domain.is_empty()).then_some(1))
+    }
+}
+
 /// The graphs around a body, from the inside out.
 struct Scope<'a> {
     graph: &'a Graph,
@@ -135,26 +144,21 @@ impl Importer {
             ..Default::default()
         };
         let surroundings = Surroundings { opsets: &all_opsets, outer: None, place: &place };
-        let mut attribute_defaults = Attributes::new();
-        for mut attribute in mem::take(&mut proto.attribute_proto) {
-            let name: Arc<str> = attribute.name().into();
-            let empty = Graph::default();
-            let mut context = Body { importer: self, surroundings: &surroundings, around: &empty, node: "" };
-            let value = attribute::import(&mut attribute, &mut context)?;
-            if attribute_defaults.insert(name, value).is_some() {
-                return Err(Error::invalid(place, format!("has two attributes `{}`", attribute.name())));
-            }
-        }
         let function = Function {
             body: self.graph(body, &surroundings)?,
             opsets,
             attributes: mem::take(&mut proto.attribute).into_iter().map(Arc::from).collect(),
-            attribute_defaults,
+            attribute_defaults: self.defaults(&mut proto, &surroundings)?,
             doc: proto.doc_string.take().unwrap_or_default(),
             metadata: leftover::metadata(mem::take(&mut proto.metadata_props)),
             opaque: leftover::pack(&proto)?,
         };
         Ok((id, function))
+    }
+
+    fn defaults(&mut self, proto: &mut FunctionProto, around: &Surroundings<'_>) -> Result<Attributes> {
+        let protos = mem::take(&mut proto.attribute_proto);
+        self.attributes(protos, &mut proto.attribute_proto, &Graph::default(), "", around)
     }
 
     fn graph(&mut self, mut proto: GraphProto, around: &Surroundings<'_>) -> Result<Graph> {
@@ -167,6 +171,9 @@ impl Importer {
         let infos = mem::take(&mut proto.value_info);
         let nodes = mem::take(&mut proto.node);
 
+        if inputs.iter().any(|input| input.name().is_empty()) {
+            return Err(Error::invalid(around.place, "has an input without a name"));
+        }
         let constants = self.constants(&mut proto, around.place)?;
         add_sources(&mut graph, &inputs, constants, self.ir_version).map_err(at)?;
         for output in nodes.iter().flat_map(|node| &node.output).filter(|name| !name.is_empty()) {
@@ -212,10 +219,7 @@ impl Importer {
             let tensor = self.pool.share(tensor::import(&mut initializer, &mut self.storage)?);
             add(initializer.name().into(), tensor)?;
             let named = TensorProto { name: initializer.name.clone(), ..Default::default() };
-            let empty_doc = initializer.doc_string.as_deref() == Some("");
-            if empty_doc {
-                initializer.doc_string = None;
-            }
+            initializer.doc_string = initializer.doc_string.take().filter(|doc| !doc.is_empty());
             if initializer != named {
                 proto.initializer.push(initializer);
             }
@@ -242,16 +246,9 @@ impl Importer {
         let op = proto.op_type.take().filter(|op| !op.is_empty());
         let op = op.ok_or_else(|| Error::invalid(place(), "has no operator"))?;
         let domain = domain(&proto.domain.take().unwrap_or_default());
-        let opset = match around.opsets.get(&domain) {
-            Some(version) => *version,
-            None if domain.is_empty() => {
-                return Err(Error::invalid(
-                    place(),
-                    "the model does not say which opset of the default domain it uses",
-                ));
-            }
-            None => 1,
-        };
+        let opset = around.opset(&domain).ok_or_else(|| {
+            Error::invalid(place(), "the model does not say which opset of the default domain it uses")
+        })?;
 
         let value = |graph: &mut Graph, name: &str| {
             let found = resolve(graph, around.outer, name);
@@ -263,7 +260,8 @@ impl Importer {
             inputs.push(if name.is_empty() { None } else { Some(value(graph, &name)?) });
         }
         let outputs = mem::take(&mut proto.output).iter().map(|name| graph.value_by_name(name)).collect();
-        let attrs = self.attributes(graph, &mut proto, &label, around)?;
+        let attributes = mem::take(&mut proto.attribute);
+        let attrs = self.attributes(attributes, &mut proto.attribute, graph, &label, around)?;
         let bodies = attrs.values().flat_map(Attr::graphs);
         let captured: IndexSet<Arc<str>> =
             bodies.flat_map(|body| body.captured().map(|id| body.value(id).name.clone())).collect();
@@ -289,25 +287,27 @@ impl Importer {
         Ok(())
     }
 
+    /// The attributes of a node of `graph`; what is left of them goes to `rest`.
     fn attributes(
         &mut self,
+        protos: Vec<AttributeProto>,
+        rest: &mut Vec<AttributeProto>,
         graph: &Graph,
-        proto: &mut NodeProto,
-        label: &str,
+        node: &str,
         around: &Surroundings<'_>,
     ) -> Result<Attributes> {
         let mut attributes = Attributes::new();
-        for mut attribute in mem::take(&mut proto.attribute) {
-            let name: Arc<str> = attribute.name().into();
-            let mut context = Body { importer: self, surroundings: around, around: graph, node: label };
-            let value = attribute::import(&mut attribute, &mut context)?;
+        for mut proto in protos {
+            let name: Arc<str> = proto.name().into();
+            let mut context = Body { importer: self, surroundings: around, around: graph, node };
+            let value = attribute::import(&mut proto, &mut context)?;
             if attributes.insert(name.clone(), value).is_some() {
-                let place = format!("{}: node `{label}`", around.place);
+                let place = format!("{}: node `{node}`", around.place);
                 return Err(Error::invalid(place, format!("has two attributes `{name}`")));
             }
-            let named = AttributeProto { name: attribute.name.clone(), ..Default::default() };
-            if attribute != named {
-                proto.attribute.push(attribute);
+            let named = AttributeProto { name: proto.name.clone(), ..Default::default() };
+            if proto != named {
+                rest.push(proto);
             }
         }
         Ok(attributes)
