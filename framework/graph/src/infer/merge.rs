@@ -99,3 +99,20 @@ pub fn same_dim(a: &Dim, b: &Dim) -> Dim {
         _ => a.clone(),
     }
 }
+
+/// A declared type without dimensions that cannot be: a negative number stands for nothing known.
+pub fn without_negative(ty: &Type) -> Type {
+    let tensor = |t: &TensorType| {
+        let dim = |d: &Dim| if d.value().is_some_and(|n| n < 0) { Dim::Unknown } else { d.clone() };
+        TensorType { dtype: t.dtype, shape: t.shape.as_ref().map(|dims| dims.iter().map(dim).collect()) }
+    };
+    let inner = |inner: &Inner| inner.as_ref().map(|ty| Arc::new(without_negative(ty)));
+    match ty {
+        Type::Tensor(t) => Type::Tensor(tensor(t)),
+        Type::SparseTensor(t) => Type::SparseTensor(tensor(t)),
+        Type::Sequence(element) => Type::Sequence(inner(element)),
+        Type::Optional(element) => Type::Optional(inner(element)),
+        Type::Map(key, value) => Type::Map(*key, inner(value)),
+        Type::Opaque { .. } => ty.clone(),
+    }
+}

@@ -15,6 +15,7 @@ mod solve;
 
 use thiserror::Error;
 
+use crate::schema::canonical_domain;
 use crate::{Graph, Model, Type};
 
 /// What the caller knows beyond the model.
@@ -70,6 +71,13 @@ pub fn infer(model: &mut Model, options: &InferOptions) -> Result<Vec<Warning>, 
     solved.commit(&mut model.graph);
     check_outputs(&model.graph, &declared)?;
     Ok(warnings)
+}
+
+/// Whether inference has a rule for an operator. Without one, outputs have the element types that follow
+/// from its signature, and unknown shapes.
+#[must_use]
+pub fn has_rule(domain: &str, operator: &str) -> bool {
+    rules::lookup(canonical_domain(domain), operator).is_some()
 }
 
 /// A graph output's element type is a promise to callers.

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 
 use super::call::{Call, Fact, Stop};
 use super::content::Content;
-use super::merge::combine;
+use super::merge::{combine, without_negative};
 use super::{Warning, rules};
 use crate::schema::{self, OpSchema};
 use crate::{
@@ -128,7 +128,7 @@ impl<'m> Solver<'m> {
         let mut facts = vec![Fact::default(); graph.value_bound()];
         for (id, value) in graph.values() {
             let fact = &mut facts[id.index()];
-            fact.ty.clone_from(&value.ty);
+            fact.ty = value.ty.as_ref().map(without_negative);
             if let Origin::Captured = value.origin()
                 && let Some(captured) = outer.and_then(|outer| outer.by_name(&value.name))
             {
@@ -147,12 +147,12 @@ impl<'m> Solver<'m> {
 
     /// Merges what was found out about a value with its declared type.
     fn declared_and(&mut self, path: &str, name: &Arc<str>, declared: Option<&Type>, mut fact: Fact) -> Fact {
-        let Some(declared) = declared else { return fact };
+        let Some(declared) = declared.map(without_negative) else { return fact };
         let Some(inferred) = &fact.ty else {
-            fact.ty = Some(declared.clone());
+            fact.ty = Some(declared);
             return fact;
         };
-        let (merged, contradicts) = combine(declared, inferred);
+        let (merged, contradicts) = combine(&declared, inferred);
         if contradicts {
             self.warn(Warning::Declared {
                 graph: path.to_owned(),

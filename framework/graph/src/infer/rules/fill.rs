@@ -129,7 +129,7 @@ fn random(call: &mut Call<'_, '_>) -> Outcome {
     call.set_shape(0, shape.iter().map(|&n| Dim::Static(n)))
 }
 
-fn range(call: &mut Call<'_, '_>) -> Outcome {
+pub fn range(call: &mut Call<'_, '_>) -> Outcome {
     call.set_shape(0, [Dim::Unknown])?;
     let only = |i: usize| -> Option<&Scalar> {
         let elements = call.content(i)?.elements();

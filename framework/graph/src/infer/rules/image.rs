@@ -121,7 +121,7 @@ fn by_sizes(call: &mut Call<'_, '_>, shape: Dims, axes: &[usize]) -> Outcome {
     call.set_shape(0, dims)
 }
 
-fn grid_sample(call: &mut Call<'_, '_>) -> Outcome {
+pub fn grid_sample(call: &mut Call<'_, '_>) -> Outcome {
     let (image, grid) = (call.shape(0)?, call.shape(1)?);
     if image.len() != grid.len() || image.len() < 3 {
         return invalid(format!("a grid of rank {} for an image of rank {}", grid.len(), image.len()));

@@ -62,7 +62,7 @@ fn gather_elements(call: &mut Call<'_, '_>) -> Outcome {
     call.same_shape(0, 1)
 }
 
-fn gather_nd(call: &mut Call<'_, '_>) -> Outcome {
+pub fn gather_nd(call: &mut Call<'_, '_>) -> Outcome {
     let (data, indices) = (call.shape(0)?, call.shape(1)?);
     let batch = usize::try_from(call.int_or("batch_dims", 0)).map_err(|_| Stop::Unknown)?;
     let Some((last, outer)) = indices.split_last() else { return invalid("indices cannot be a scalar") };
@@ -194,7 +194,7 @@ fn split_content(call: &mut Call<'_, '_>, sizes: &Dims) -> Outcome {
     Ok(())
 }
 
-fn pad(call: &mut Call<'_, '_>) -> Outcome {
+pub fn pad(call: &mut Call<'_, '_>) -> Outcome {
     let shape = call.shape(0)?;
     let attribute = call.ints("pads").or_else(|| call.ints("paddings"));
     let pads: Dims = match attribute {

@@ -4,6 +4,9 @@ use super::Family;
 use super::activation::same_as_input;
 use super::arithmetic::broadcast_inputs;
 use super::convolution::{Window, conv_of};
+use super::fill::range;
+use super::image::grid_sample;
+use super::indexing::{gather_nd, pad};
 use super::matrix::{gemm, matmul_of};
 use super::normalization::skip_normalization;
 use super::recurrent::recurrent;
@@ -23,25 +26,35 @@ pub const FAMILY: Family = Family {
                 "GemmaRotaryEmbedding",
                 "GroupNorm",
                 "Inverse",
+                "MoE",
                 "QLinearLeakyRelu",
                 "QLinearSigmoid",
                 "QLinearSoftmax",
+                "QMoE",
                 "QuickGelu",
                 "RotaryEmbedding",
                 "ScaledSiLU",
+                "SkipGroupNorm",
                 "Trilu",
             ],
             same_as_input,
         ),
         (&["QuantizeLinear"], quantize),
         (&["DequantizeLinear"], dequantize),
+        (&["GatherND"], gather_nd),
+        (&["GridSample"], grid_sample),
+        (&["Pad"], pad),
+        (&["Range"], range),
         (&["QLinearAdd", "QLinearMul"], qlinear_binary),
+        (&["QLinearWhere"], qlinear_where),
         (&["QLinearConcat"], qlinear_concat),
         (&["QLinearAveragePool"], qlinear_pool),
         (&["QLinearGlobalAveragePool"], qlinear_global_pool),
         (&["QLinearReduceMean"], qlinear_reduce),
         (&["QLinearConv"], qlinear_conv),
         (&["FusedConv"], fused_conv),
+        (&["NhwcConv", "NhwcFusedConv"], nhwc_conv),
+        (&["NhwcMaxPool"], nhwc_pool),
         (&["FusedGemm"], gemm),
         (&["QGemm"], qgemm),
         (&["DynamicQuantizeMatMul", "GemmFastGelu", "MatMulInteger16", "MatMulIntegerToFloat"], matmul),
@@ -53,7 +66,10 @@ pub const FAMILY: Family = Family {
         (&["MultiHeadAttention"], multi_head_attention),
         (&["GroupQueryAttention"], group_query_attention),
         (&["SkipLayerNormalization", "SkipSimplifiedLayerNormalization"], skip_normalization),
-        (&["EmbedLayerNormalization"], embed),
+        (&["EmbedLayerNormalization", "QEmbedLayerNormalization"], embed),
+        (&["GatherBlockQuantized"], gather_blocks),
+        (&["RelativePositionBias"], relative_position_bias),
+        (&["CDist"], pairwise),
         (&["BiasSplitGelu"], bias_split_gelu),
         (&["ExpandDims"], expand_dims),
         (&["CropAndResize"], crop_and_resize),
@@ -74,6 +90,11 @@ fn dequantize(call: &mut Call<'_, '_>) -> Outcome {
 
 fn qlinear_binary(call: &mut Call<'_, '_>) -> Outcome {
     let shape = broadcast_inputs(call, &[0, 3])?;
+    call.set_shape(0, shape)
+}
+
+fn qlinear_where(call: &mut Call<'_, '_>) -> Outcome {
+    let shape = broadcast_inputs(call, &[0, 1, 4])?;
     call.set_shape(0, shape)
 }
 
@@ -111,6 +132,39 @@ fn qlinear_pool(call: &mut Call<'_, '_>) -> Outcome {
     for (at, place) in spatial.zip(places) {
         dims[at] = place;
     }
+    call.set_shape(0, dims)
+}
+
+/// The window takes the axes between batch and channels.
+fn nhwc_pool(call: &mut Call<'_, '_>) -> Outcome {
+    let mut dims = call.shape(0)?;
+    let Some(spatial) = dims.len().checked_sub(2).filter(|&n| n > 0) else {
+        return invalid("an image needs a rank of 3 or more");
+    };
+    let window = Window::read(call, spatial, None)?;
+    let places = window.output(&dims[1..=spatial])?;
+    for (dim, place) in dims[1..=spatial].iter_mut().zip(places) {
+        *dim = place;
+    }
+    call.set_shape(0, dims)
+}
+
+/// Where the window lies in the weights depends on who wrote them, so it has to be given.
+fn nhwc_conv(call: &mut Call<'_, '_>) -> Outcome {
+    let (mut dims, weights) = (call.shape(0)?, call.shape(1)?);
+    if dims.len() != weights.len() || dims.len() < 3 {
+        return invalid(format!("weights of rank {} for an input of rank {}", weights.len(), dims.len()));
+    }
+    let spatial = dims.len() - 2;
+    if call.ints("kernel_shape").is_none_or(|kernel| kernel.is_empty()) {
+        return Err(Stop::Unknown);
+    }
+    let window = Window::read(call, spatial, None)?;
+    let places = window.output(&dims[1..=spatial])?;
+    for (dim, place) in dims[1..=spatial].iter_mut().zip(places) {
+        *dim = place;
+    }
+    dims[spatial + 1] = weights[0].clone();
     call.set_shape(0, dims)
 }
 
@@ -223,7 +277,24 @@ fn multi_head_attention(call: &mut Call<'_, '_>) -> Outcome {
         _ if call.has(2) => Dim::Unknown,
         _ => query[2].clone(),
     };
-    call.set_shape(0, [query[0].clone(), query[1].clone(), hidden])
+    call.set_shape(0, [query[0].clone(), query[1].clone(), hidden.clone()])?;
+    // With its length given, the past is a buffer that does not grow.
+    let heads = Dim::Static(call.int("num_heads").filter(|&n| n > 0).ok_or(Stop::Unknown)?);
+    let keys = match call.shape_of(1).map(|dims| &dims[..]) {
+        Some([_, length, _] | [_, _, length, _]) => length.clone(),
+        _ => Dim::Unknown,
+    };
+    for (output, past, width) in [(1, 6, &query[2]), (2, 7, &hidden)] {
+        let before = match call.shape_of(past) {
+            _ if call.has(8) => Dim::Unknown,
+            Some(dims) => dims.get(2).cloned().unwrap_or(Dim::Unknown),
+            None if call.has(past) => Dim::Unknown,
+            None => Dim::Static(0),
+        };
+        let size = width.div_exact(&heads).unwrap_or(Dim::Unknown);
+        call.set_shape(output, [query[0].clone(), heads.clone(), before.add(&keys), size])?;
+    }
+    Ok(())
 }
 
 fn group_query_attention(call: &mut Call<'_, '_>) -> Outcome {
@@ -278,4 +349,26 @@ fn crop_and_resize(call: &mut Call<'_, '_>) -> Outcome {
     let regions = call.shape_of_rank(1, 2)?[0].clone();
     let size = super::fill::shape_from(call, 3).unwrap_or_else(|_| Dims::from_elem(Dim::Unknown, 2));
     call.set_shape(0, [regions, channels].into_iter().chain(size))
+}
+
+fn gather_blocks(call: &mut Call<'_, '_>) -> Outcome {
+    // Packed bytes hold several elements along the last axis, which the type alone does not tell.
+    if call.dtype(0) == Some(DType::U8) {
+        return Err(Stop::Unknown);
+    }
+    let (data, indices) = (call.shape(0)?, call.shape(1)?);
+    let at = axis(call.int_or("gather_axis", 0), data.len())?;
+    call.set_shape(0, data[..at].iter().chain(&indices).chain(&data[at + 1..]).cloned())
+}
+
+fn relative_position_bias(call: &mut Call<'_, '_>) -> Outcome {
+    let heads = call.shape_of(0).and_then(|table| table.get(1).cloned()).unwrap_or(Dim::Unknown);
+    let length = |i: usize| call.dim_in(i).ok().filter(Dim::is_nonnegative).unwrap_or(Dim::Unknown);
+    let dims = [Dim::Static(1), heads, length(1), length(2)];
+    call.set_shape(0, dims)
+}
+
+fn pairwise(call: &mut Call<'_, '_>) -> Outcome {
+    let (a, b) = (call.shape_of_rank(0, 2)?, call.shape_of_rank(1, 2)?);
+    call.set_shape(0, [a[0].clone(), b[0].clone()])
 }

@@ -38,6 +38,9 @@ pub fn slice(call: &mut Call<'_, '_>) -> Outcome {
         (None, Err(Stop::Unknown), Err(_)) => call.length(1)?,
         (None, Err(invalid), _) => return Err(invalid),
     };
+    if count > rank {
+        return invalid(format!("{count} axes are sliced of a rank of {rank}"));
+    }
     let or_unknown = |dims: Result<Dims, Stop>| match dims {
         Err(Stop::Unknown) => unknown_dims(count),
         other => other,
@@ -120,17 +123,23 @@ fn length(n: &Dim, start: &Dim, end: &Dim, step: &Dim) -> Dim {
     let zero = Dim::Static(0);
     match step.value() {
         Some(step) if step > 0 => {
-            let (Some(start), Some(end)) = (position(n, start), position(n, end)) else {
+            let (Some(from), Some(to)) = (position(n, start), position(n, end)) else {
                 return Dim::Unknown;
             };
-            let span = end.sub(&start).larger(&zero);
+            let span = match start {
+                // To the end, from a place that counts from the end: `from` would say it in a longer way.
+                Dim::Static(back @ ..0) if to == *n => n.smaller(&Dim::Static(back.saturating_neg())),
+                start if to == *n && start.is_nonnegative() => n.sub(start).larger(&zero),
+                _ => to.sub(&from).larger(&zero),
+            };
             if step == 1 { span } else { span.ceil_div(&Dim::Static(step)) }
         }
         Some(step) => {
             let (Some(start), Some(end), Some(n)) = (start.value(), end.value(), n.value()) else {
                 return reversed(n, start, end, step);
             };
-            let place = |x: i64| (if x < 0 { x.saturating_add(n) } else { x }).clamp(-1, n.saturating_sub(1));
+            let place =
+                |x: i64| (if x < 0 { x.saturating_add(n) } else { x }).min(n.saturating_sub(1)).max(-1);
             let (start, end) = (place(start), place(end));
             let steps = (start - end).max(0).checked_add(step.saturating_neg() - 1);
             steps.map_or(Dim::Unknown, |span| Dim::Static(span / step.saturating_neg()))
