@@ -6,6 +6,7 @@ mod control;
 mod execute;
 mod frame;
 mod memory;
+pub mod prepare;
 mod program;
 mod region;
 mod signature;

@@ -161,6 +161,21 @@ fn a_failing_step_is_named_and_leaves_the_program_usable() {
 }
 
 #[test]
+fn functions_are_called_with_their_attributes() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17, \"f\": 1]>
+         g (float[2] x) => (float[2] y) { y = f.leak <slope = 0.5> (x) }
+         <domain: \"f\", opset_import: [\"\": 17]>
+         leak <slope> (v) => (r) {
+            t = LeakyRelu <alpha: float = @slope> (v)
+            r = Add(t, v)
+         }",
+    );
+    let y = program.run_data(&[f32s(&[2], &[-2., 2.])]).unwrap();
+    assert_eq!(y, [f32s(&[2], &[-3., 4.])]);
+}
+
+#[test]
 fn branches_see_values_around_them() {
     let program = build(
         "<ir_version: 8, opset_import: [\"\": 17]>

@@ -1,0 +1,163 @@
+//! Rewritings of the host's part of a model, after partitioning and before a program is built.
+//!
+//! Each pass works on one graph; the driver runs it on the main graph, on the bodies inside, and on local
+//! functions except those of vendors. A pass may make operators of the domain `host`, which only this
+//! runtime's kernels know: `host.Conv`, `host.MatMul` and `host.Gemm` are the operators of those names with
+//! further inputs (bias, then an addend of the output's shape) and the attributes `activation` and
+//! `activation_params`.
+
+use std::sync::Arc;
+
+use byoc_graph::{Attr, DType, Graph, Model, Node, NodeId, NodeSpec, Slot, Tensor, ValueId};
+
+mod activation;
+mod addend;
+mod batch_normalization;
+mod bias;
+mod forms;
+
+/// One rewriting.
+pub struct Pass {
+    /// As `--disable-pass` takes it.
+    pub name: &'static str,
+    pub about: &'static str,
+    run: fn(&mut Graph),
+}
+
+/// All passes, in the order in which they run.
+pub const PASSES: &[Pass] =
+    &[forms::PASS, batch_normalization::PASS, bias::PASS, addend::PASS, activation::PASS];
+
+/// Runs the passes that `enabled` lets through.
+pub fn prepare(model: &mut Model, enabled: &dyn Fn(&str) -> bool) {
+    for pass in PASSES.iter().filter(|p| enabled(p.name)) {
+        run_deep(pass, &mut model.graph);
+        let own = model.functions.iter_mut().filter(|(id, _)| !id.domain.starts_with("byoc."));
+        own.for_each(|(_, function)| run_deep(pass, &mut function.body));
+    }
+}
+
+fn run_deep(pass: &Pass, graph: &mut Graph) {
+    (pass.run)(graph);
+    for id in graph.node_ids().collect::<Vec<_>>() {
+        for attr in graph.node_mut(id).attrs.values_mut() {
+            attr.graphs_mut().iter_mut().for_each(|body| run_deep(pass, body));
+        }
+    }
+}
+
+/// The one node that uses a value, as its input `i`; `None` where there are others.
+fn sole_use(graph: &Graph, value: ValueId) -> Option<(NodeId, usize)> {
+    match graph.value(value).uses() {
+        [use_] if !graph.is_output(value) => match use_.slot {
+            Slot::Input(i) => Some((use_.node, i as usize)),
+            Slot::Capture(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// The only output of a node that has one.
+fn only_output(node: &Node) -> Option<ValueId> {
+    match node.outputs() {
+        [Some(value)] => Some(*value),
+        _ => None,
+    }
+}
+
+fn is_f32(graph: &Graph, value: ValueId) -> bool {
+    graph.value(value).ty.as_ref().and_then(|t| t.dtype()) == Some(DType::F32)
+}
+
+fn rank(graph: &Graph, value: ValueId) -> Option<usize> {
+    match graph.constant(value) {
+        Some(tensor) => Some(tensor.rank()),
+        None => Some(graph.value(value).ty.as_ref()?.shape()?.len()),
+    }
+}
+
+/// Whether two values have the same shape for certain.
+fn same_shape(graph: &Graph, a: ValueId, b: ValueId) -> bool {
+    let shape = |v: ValueId| graph.value(v).ty.as_ref().and_then(|t| t.shape());
+    match (shape(a), shape(b)) {
+        (Some(a), Some(b)) => a == b && a.iter().all(|d| d.is_known()),
+        _ => false,
+    }
+}
+
+/// The operators whose kernels can take more in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Product {
+    Conv,
+    MatMul,
+    Gemm,
+}
+
+/// The product that a node computes in f32, if it does and nothing follows it inside that would be in the way.
+fn product(graph: &Graph, id: NodeId) -> Option<Product> {
+    // An earlier rewriting may have taken it.
+    if !graph.contains_node(id) {
+        return None;
+    }
+    let node = graph.node(id);
+    let value = only_output(node)?;
+    let host = &*node.op.domain == "host";
+    if !(host || node.op.domain.is_empty()) || !is_f32(graph, value) || node.attrs.contains_key("activation")
+    {
+        return None;
+    }
+    match &*node.op.name {
+        "Conv" => {
+            let known = node.input(1).and_then(|w| rank(graph, w)).or(rank(graph, value));
+            matches!(known, Some(3 | 4)).then_some(Product::Conv)
+        }
+        "MatMul" => Some(Product::MatMul),
+        "Gemm" if node.opset >= 7 || host => Some(Product::Gemm),
+        _ => None,
+    }
+}
+
+/// Merges `user` into `node`, whose only result it uses: a node of the domain `host` that stands where `user`
+/// stood and makes what it made. `change` says what becomes of inputs and attributes.
+fn absorb(graph: &mut Graph, node: NodeId, user: NodeId, change: impl FnOnce(&mut NodeSpec)) {
+    let last = graph.remove_node(user);
+    let first = graph.remove_node(node);
+    let mut spec = NodeSpec {
+        name: last.name.clone(),
+        domain: "host".into(),
+        op: first.op.name.clone(),
+        opset: 1,
+        inputs: first.inputs().to_vec(),
+        outputs: last.outputs().to_vec(),
+        attrs: first.attrs.clone(),
+        position: last.position,
+        ..NodeSpec::default()
+    };
+    change(&mut spec);
+    let id = graph.add_node(spec).expect("its output was just given up");
+    graph.node_mut(id).label = last.label;
+}
+
+/// Sets input `i`, which may lie behind the last one.
+fn set_input(spec: &mut NodeSpec, i: usize, value: ValueId) {
+    if spec.inputs.len() <= i {
+        spec.inputs.resize(i + 1, None);
+    }
+    spec.inputs[i] = Some(value);
+}
+
+/// Adds a constant under a name that begins with `base`.
+fn add_constant(graph: &mut Graph, base: &str, tensor: Tensor) -> ValueId {
+    let name = graph.fresh_name(base);
+    graph.add_constant(name, Arc::new(tensor)).expect("the name is fresh")
+}
+
+/// A float attribute, or its default.
+fn float(node: &Node, name: &str, default: f32) -> f32 {
+    node.attrs.get(name).and_then(Attr::as_float).unwrap_or(default)
+}
+
+/// The elements of a constant f32 tensor.
+fn f32s(graph: &Graph, value: ValueId) -> Option<Vec<f32>> {
+    Some(graph.constant(value)?.as_slice::<f32>().ok()?.into_owned())
+}
