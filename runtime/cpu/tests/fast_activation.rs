@@ -5,6 +5,9 @@ mod common;
 use byoc_cpu::fast::Activation;
 use common::isas;
 
+/// An activation and what it should compute.
+type Case<T> = (Activation, fn(T) -> T);
+
 /// Gauss error function by its series and continued fraction, to f64 accuracy.
 fn erf(x: f64) -> f64 {
     let a = x.abs();
@@ -63,7 +66,7 @@ fn accuracy() {
 
 #[test]
 fn accuracy_where_terms_cancel() {
-    let cases: [(Activation, fn(f64) -> f64); 3] = [
+    let cases: [Case<f64>; 3] = [
         (Activation::Gelu, |x| x / 2.0 * (1.0 + erf(x / 2f64.sqrt()))),
         (Activation::GeluTanh, |x| {
             x / 2.0 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x * x * x)).tanh())
@@ -112,7 +115,7 @@ fn special_values() {
 
 #[test]
 fn simple_functions() {
-    let cases: [(Activation, fn(f32) -> f32); 5] = [
+    let cases: [Case<f32>; 5] = [
         (Activation::None, |x| x),
         (Activation::Clip { low: -1.0, high: 2.0 }, |x| x.clamp(-1.0, 2.0)),
         (Activation::LeakyRelu { slope: 0.25 }, |x| if x < 0.0 { x * 0.25 } else { x }),

@@ -59,6 +59,10 @@ fn activate(activation: Activation, x: f64) -> f64 {
 }
 
 fn check(case: Case) {
+    check_within(case, 2e-5);
+}
+
+fn check_within(case: Case, tolerance: f64) {
     let c = &case;
     let out = c.window.output(c.size).unwrap();
     let pixels = out[0] * out[1];
@@ -81,13 +85,13 @@ fn check(case: Case) {
     let want: Vec<f64> = sums.into_iter().map(|x| activate(activation, x)).collect();
     everywhere(
         |exec| {
-            let weights = PackedConv::pack(exec.isa, c.channels, c.window, &w);
+            let weights = PackedConv::pack_for(exec.isa, c.channels, c.window, &w, c.size);
             let mut y = vec![f32::NAN; want.len()];
             let epilogue = ConvEpilogue { bias: Some(&bias), addend: Some(&addend), activation };
             conv(exec, Images { data: &x, count: c.count, size: c.size }, &weights, &mut y, &epilogue);
             y
         },
-        |isa, y| close(&format!("{case:?} {isa:?}"), y, &want, 2e-5),
+        |isa, y| close(&format!("{case:?} {isa:?}"), y, &want, tolerance),
     );
 }
 
@@ -109,6 +113,41 @@ fn square_kernels() {
     }
     check(case(1, [3, 16, 1], [31, 29], window([7, 7], [2, 2], [1, 1], [3; 4])));
     check(case(1, [64, 20, 1], [6, 6], window([3, 3], [1, 1], [1, 1], [1; 4])));
+}
+
+#[test]
+fn deep_square_kernels() {
+    // These are large enough for Winograd's method.
+    for size in [[12, 12], [14, 14], [13, 15], [28, 28], [56, 17], [30, 61]] {
+        check(case(1, [16, 19, 1], size, window([3, 3], [1, 1], [1, 1], [1; 4])));
+        check(case(2, [17, 16, 1], size, window([3, 3], [1, 1], [1, 1], [0, 2, 1, 1])));
+    }
+    // Its rounding errors grow with the sums, here of 360 terms.
+    check_within(case(1, [40, 150, 1], [20, 20], window([3, 3], [1, 1], [1, 1], [1; 4])), 1e-4);
+}
+
+#[test]
+fn packed_for_another_size() {
+    let channels = Channels { input: 16, output: 16, groups: 1 };
+    let same = window([3, 3], [1, 1], [1, 1], [1; 4]);
+    let mut random = Random(3);
+    let (x, w) = (random.floats(16 * 25), random.floats(16 * 16 * 9));
+    let input = Images { data: &x[..], count: 1, size: [5, 5] };
+    everywhere(
+        |exec| {
+            let mut out = vec![vec![0.0; 16 * 25]; 2];
+            let direct = PackedConv::pack(exec.isa, channels, same, &w);
+            let other = PackedConv::pack_for(exec.isa, channels, same, &w, [40, 40]);
+            for (weights, out) in [direct, other].iter().zip(&mut out) {
+                conv(exec, input, weights, out, &ConvEpilogue::default());
+            }
+            out.concat()
+        },
+        |_, out| {
+            let direct: Vec<f64> = out[..16 * 25].iter().map(|&x| x.into()).collect();
+            close("Winograd", &out[16 * 25..], &direct, 1e-4);
+        },
+    );
 }
 
 #[test]

@@ -95,7 +95,8 @@ impl Bench<'_> {
             let channels = Channels { input, output, groups };
             let window = Window { strides: [stride; 2], pads: [kernel / 2; 4], ..Window::new([kernel; 2]) };
             let taps = input / groups * kernel * kernel;
-            let weights = PackedConv::pack(self.exec.isa, channels, window, &filled(output * taps));
+            let weights =
+                PackedConv::pack_for(self.exec.isa, channels, window, &filled(output * taps), [size; 2]);
             let x = filled(input * size * size);
             let pixels = size.div_ceil(stride).pow(2);
             let mut y = vec![0.0; output * pixels];

@@ -63,7 +63,7 @@ pub(super) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
 pub(super) fn erf<S: Simd>(s: S, x: S::F) -> S::F {
     // erf(x)/x in x², below 1.
     const NEAR: [f32; 7] = [
-        1.128_379_1,
+        std::f32::consts::FRAC_2_SQRT_PI,
         -0.376_126_26,
         0.112_836_0,
         -0.026_854_444,

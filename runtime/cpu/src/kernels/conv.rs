@@ -57,7 +57,12 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
         let input = input_size(node, kernel.window.spatial);
         if let Some((channels, window)) = kernel.shape(weights.dims(), input) {
             let data = weights.as_slice::<f32>().ok()?;
-            kernel.packed = Some(PackedConv::pack(node.isa, channels, window, &data));
+            kernel.packed = Some(match input {
+                [Some(height), Some(width)] => {
+                    PackedConv::pack_for(node.isa, channels, window, &data, [height, width])
+                }
+                _ => PackedConv::pack(node.isa, channels, window, &data),
+            });
         }
     }
     Some(Box::new(kernel))

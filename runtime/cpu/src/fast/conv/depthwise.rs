@@ -1,7 +1,7 @@
 //! One kernel per channel: no sums over channels, so a plane is read straight from its frame.
 
 use super::window::Geometry;
-use super::{ConvEpilogue, Fill, Images, PackedConv};
+use super::{ConvEpilogue, Images, copy_plane};
 use crate::fast::Exec;
 use crate::fast::gemm::tile::{Arith, Float, copied};
 use crate::fast::scratch::with_scratch;
@@ -16,13 +16,12 @@ pub(super) fn run(
     exec: Exec<'_>,
     input: Images<'_, f32>,
     geometry: &Geometry,
-    weights: &PackedConv,
+    weights: &[f32],
     output: &mut [f32],
     epilogue: &ConvEpilogue<'_>,
 ) {
-    let channels = weights.channels.output;
-    let [height, width] = input.size;
     let taps = geometry.taps.len();
+    let channels = weights.len() / taps;
     let pixels = geometry.pixels();
     if let Some(bias) = epilogue.bias {
         assert_eq!(bias.len(), channels, "size of the bias");
@@ -35,10 +34,9 @@ pub(super) fn run(
         with_scratch(geometry.plane() + SLACK, |frame| {
             for (i, output) in output.chunks_exact_mut(pixels).enumerate() {
                 let plane = piece * planes + i;
-                let source = &input.data[plane * height * width..][..height * width];
-                exec.isa.run(Fill { geometry, frame: &mut frame[..geometry.plane()], source, zero: 0.0 });
+                copy_plane(exec, geometry, input, plane, &mut frame[..geometry.plane()]);
                 let channel = plane % channels;
-                let weights = &weights.weights[channel * taps..][..taps];
+                let weights = &weights[channel * taps..][..taps];
                 let finish = epilogue.from(channel, plane * pixels);
                 exec.isa.run(Plane::<Float> { geometry, frame, weights, output, finish });
                 if epilogue.activation.range().is_none() {
@@ -107,12 +105,12 @@ impl<A: Arith> Plane<'_, '_, A> {
         for (&tap, weight) in self.geometry.taps.iter().zip(self.weights) {
             // SAFETY: a reference is readable.
             let weight = unsafe { A::broadcast(s, weight) };
-            for r in 0..R {
-                for v in 0..V {
+            for (r, sums) in sums.iter_mut().enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
                     let at = tap + r * frame_row + v * S::LANES;
                     // SAFETY: every vector begins inside the frame, so it ends within the slack.
                     let x = unsafe { A::load(s, first.wrapping_add(at)) };
-                    sums[r][v] = A::multiply_add(s, sums[r][v], weight, x);
+                    *sum = A::multiply_add(s, *sum, weight, x);
                 }
             }
         }

@@ -5,6 +5,7 @@ mod depthwise;
 mod int;
 mod transpose;
 mod window;
+mod winograd;
 
 use std::ops::Range;
 
@@ -20,6 +21,7 @@ use super::copy::copy;
 use super::gemm::drive::{self, Dims, Layout, Operand, Problem};
 use super::gemm::tile::{FinishFloat, Float};
 use super::gemm::{Epilogue, Matrix, pack_left};
+use super::math;
 use super::scratch::with_scratch;
 use super::simd::{Simd, Task};
 use super::{Activation, Exec, Isa};
@@ -58,8 +60,17 @@ pub struct PackedConv {
     isa: Isa,
     channels: Channels,
     window: Window,
-    /// Group after group, as [`pack_left`] makes them; for depthwise ones as they came.
-    weights: Vec<f32>,
+    weights: Weights,
+}
+
+/// Weights in the form that the chosen method wants.
+enum Weights {
+    /// Group after group, as [`pack_left`] makes them.
+    Product(Vec<f32>),
+    /// As they came.
+    Depthwise(Vec<f32>),
+    /// As [`winograd::transform_weights`] makes them.
+    Winograd(Vec<f32>),
 }
 
 impl PackedConv {
@@ -68,14 +79,30 @@ impl PackedConv {
     /// # Panics
     /// If the weights do not have that size.
     pub fn pack(isa: Isa, channels: Channels, window: Window, weights: &[f32]) -> Self {
+        Self::pack_with(isa, channels, window, weights, false)
+    }
+
+    /// The same, by the method that is best for images of height and width `size`. The result still serves
+    /// images of any size.
+    ///
+    /// # Panics
+    /// If the weights do not have that size.
+    pub fn pack_for(isa: Isa, channels: Channels, window: Window, weights: &[f32], size: [usize; 2]) -> Self {
+        Self::pack_with(isa, channels, window, weights, winograd::pays(channels, window, size))
+    }
+
+    fn pack_with(isa: Isa, channels: Channels, window: Window, weights: &[f32], winograd: bool) -> Self {
         let (inputs, outputs) = channels.per_group();
         let k = inputs * window.taps();
         assert_eq!(weights.len(), channels.output * k, "size of the weights");
-        let weights = if channels.is_depthwise() || weights.is_empty() {
-            weights.to_vec()
+        let weights = if channels.is_depthwise() {
+            Weights::Depthwise(weights.to_vec())
+        } else if winograd {
+            Weights::Winograd(winograd::transform_weights(isa, channels, weights))
         } else {
-            let groups = weights.chunks_exact(outputs * k);
-            groups.flat_map(|group| pack_left(isa, Matrix::row_major(group, outputs, k))).collect()
+            let groups = weights.chunks_exact((outputs * k).max(1));
+            let packed = groups.flat_map(|group| pack_left(isa, Matrix::row_major(group, outputs, k)));
+            Weights::Product(packed.collect())
         };
         Self { isa, channels, window, weights }
     }
@@ -142,22 +169,39 @@ pub fn conv(
     let planes = input.count * weights.channels.input;
     assert_eq!(input.data.len(), planes * height * width, "size of the input");
     assert_eq!(output.len(), input.count * weights.channels.output * geometry.pixels(), "size of the output");
-    if weights.channels.is_depthwise() {
-        depthwise::run(exec, input, &geometry, weights, output, epilogue);
+    if output.is_empty() {
         return;
     }
-    let (images, geometry) = (input.count, &geometry);
-    if geometry.is_plain() {
-        drive::run(exec, &Conv { geometry, frame: input.data, images, weights, epilogue }, output);
-        return;
+    let (window, channels) = (weights.window, weights.channels);
+    match &weights.weights {
+        Weights::Product(weights) => {
+            let (geometry, images, isa) = (&geometry, input.count, exec.isa);
+            let run = |frame: &[f32], output: &mut [f32]| {
+                drive::run(exec, &Conv { geometry, frame, images, channels, weights, epilogue, isa }, output);
+            };
+            if geometry.is_plain() {
+                run(input.data, output);
+                return;
+            }
+            with_scratch(planes * geometry.plane(), |frames| {
+                fill_frames(exec, geometry, frames, |plane, frame| {
+                    copy_plane(exec, geometry, input, plane, frame);
+                });
+                run(frames, output);
+            });
+        }
+        Weights::Depthwise(weights) => depthwise::run(exec, input, &geometry, weights, output, epilogue),
+        Weights::Winograd(weights) => {
+            winograd::run(exec, input, channels, window, weights, output, epilogue);
+        }
     }
-    with_scratch(planes * geometry.plane(), |frame| {
-        let source = |plane: usize| &input.data[plane * height * width..][..height * width];
-        fill_frames(exec, geometry, frame, |plane, frame| {
-            exec.isa.run(Fill { geometry, frame, source: source(plane), zero: 0.0 });
-        });
-        drive::run(exec, &Conv { geometry, frame, images, weights, epilogue }, output);
-    });
+}
+
+/// Fills the frame of one plane of `input`.
+fn copy_plane(exec: Exec<'_>, geometry: &Geometry, input: Images<'_, f32>, plane: usize, frame: &mut [f32]) {
+    let pixels = input.size[0] * input.size[1];
+    let source = &input.data[plane * pixels..][..pixels];
+    exec.isa.run(Fill { geometry, frame, source, zero: 0.0 });
 }
 
 /// Calls `fill` for the frame of each plane.
@@ -178,8 +222,7 @@ pub(crate) fn fill_frames<T: Pod + Send>(
 }
 
 #[inline(always)]
-fn copy_strided(out: &mut [f32], source: &[f32], start: usize, step: usize) {
-    let source = &source[start..];
+fn copy_strided<S: Simd>(s: S, out: &mut [f32], source: &[f32], step: usize) {
     match step {
         1 => copy(out, source),
         2 => {
@@ -187,6 +230,19 @@ fn copy_strided(out: &mut [f32], source: &[f32], start: usize, step: usize) {
             let Some((last, most)) = out.split_last_mut() else { return };
             *last = source[2 * most.len()];
             most.iter_mut().zip(source.chunks_exact(2)).for_each(|(out, pair)| *out = pair[0]);
+        }
+        4 => {
+            let mut at = 0;
+            while at + S::LANES <= out.len() && 4 * (at + S::LANES) <= source.len() {
+                let mut quads = [s.splat(0.0); 4];
+                for (i, quad) in quads.iter_mut().enumerate() {
+                    *quad = math::load_at(s, source, 4 * at + i * S::LANES);
+                }
+                math::store_at(s, out, at, s.deinterleave(quads)[0]);
+                at += S::LANES;
+            }
+            let rest = source[4 * at..].iter().step_by(4);
+            out[at..].iter_mut().zip(rest).for_each(|(out, &x)| *out = x);
         }
         _ => out.iter_mut().zip(source.iter().step_by(step)).for_each(|(out, &x)| *out = x),
     }
@@ -205,12 +261,12 @@ impl Task for Fill<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
+    fn run<S: Simd>(self, s: S) {
         self.geometry.fill(
             self.frame,
             self.zero,
             #[inline(always)]
-            |out, start, step| copy_strided(out, self.source, start, step),
+            |out, start, step| copy_strided(s, out, &self.source[start..], step),
         );
     }
 }
@@ -220,17 +276,19 @@ struct Conv<'a> {
     geometry: &'a Geometry,
     frame: &'a [f32],
     images: usize,
-    weights: &'a PackedConv,
+    channels: Channels,
+    weights: &'a [f32],
     epilogue: &'a ConvEpilogue<'a>,
+    isa: Isa,
 }
 
 impl Problem for Conv<'_> {
     type A = Float;
 
     fn dims(&self) -> Dims {
-        let (inputs, outputs) = self.weights.channels.per_group();
+        let (inputs, outputs) = self.channels.per_group();
         Dims {
-            batch: self.images * self.weights.channels.groups,
+            batch: self.images * self.channels.groups,
             m: outputs,
             n: self.geometry.pixels(),
             k: inputs * self.geometry.taps.len(),
@@ -239,13 +297,13 @@ impl Problem for Conv<'_> {
 
     fn layout(&self) -> Layout {
         let row = self.geometry.pixels();
-        Layout { row, batch: self.weights.channels.per_group().1 * row }
+        Layout { row, batch: self.channels.per_group().1 * row }
     }
 
     fn left(&self, batch: usize) -> Operand<'_, f32> {
-        let group = batch % self.weights.channels.groups;
-        let size = self.weights.weights.len() / self.weights.channels.groups;
-        Operand::Packed(&self.weights.weights[group * size..][..size])
+        let group = batch % self.channels.groups;
+        let size = self.weights.len() / self.channels.groups;
+        Operand::Packed(&self.weights[group * size..][..size])
     }
 
     fn right(&self, _: usize) -> Operand<'_, f32> {
@@ -255,20 +313,20 @@ impl Problem for Conv<'_> {
     fn pack_left(&self, _: usize, _: Range<usize>, _: &mut [f32]) {}
 
     fn pack_right(&self, batch: usize, k: Range<usize>, n: Range<usize>, panel: usize, out: &mut [f32]) {
-        let planes = self.weights.channels.per_group().0 * self.geometry.plane();
+        let planes = self.channels.per_group().0 * self.geometry.plane();
         let frame = &self.frame[batch * planes..][..planes];
-        self.weights.isa.run(Pack { geometry: self.geometry, frame, k, n, panel, out });
+        self.isa.run(Pack { geometry: self.geometry, frame, k, n, panel, out });
     }
 
     fn finish(&self, batch: usize) -> FinishFloat<'_> {
-        let (_, outputs) = self.weights.channels.per_group();
-        let channel = batch % self.weights.channels.groups * outputs;
+        let (_, outputs) = self.channels.per_group();
+        let channel = batch % self.channels.groups * outputs;
         self.epilogue.from(channel, batch * self.layout().batch)
     }
 
     fn after(&self, _: usize, _: usize, _: usize, row: &mut [f32]) {
         if self.epilogue.activation.range().is_none() {
-            self.epilogue.activation.apply(self.weights.isa, row);
+            self.epilogue.activation.apply(self.isa, row);
         }
     }
 }

@@ -157,11 +157,11 @@ unsafe fn step<A: Arith, S: Simd, const MR: usize, const NV: usize>(
         // SAFETY: the caller's promise.
         *y = unsafe { A::load(s, b.add(j * S::LANES)) };
     }
-    for i in 0..MR {
+    for (i, sums) in sums.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
         let x = unsafe { A::broadcast(s, a.add(i)) };
-        for j in 0..NV {
-            sums[i][j] = A::multiply_add(s, sums[i][j], x, row[j]);
+        for (sum, &y) in sums.iter_mut().zip(&row) {
+            *sum = A::multiply_add(s, *sum, x, y);
         }
     }
 }

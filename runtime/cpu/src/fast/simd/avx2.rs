@@ -107,6 +107,30 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn interleave(self, v: [__m256; 4]) -> [__m256; 4] {
+        let [a, b, c, d] = transpose_quarters(v);
+        unsafe {
+            [
+                _mm256_permute2f128_ps::<0x20>(a, b),
+                _mm256_permute2f128_ps::<0x20>(c, d),
+                _mm256_permute2f128_ps::<0x31>(a, b),
+                _mm256_permute2f128_ps::<0x31>(c, d),
+            ]
+        }
+    }
+    #[inline(always)]
+    fn deinterleave(self, [a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
+        unsafe {
+            transpose_quarters([
+                _mm256_permute2f128_ps::<0x20>(a, c),
+                _mm256_permute2f128_ps::<0x31>(a, c),
+                _mm256_permute2f128_ps::<0x20>(b, d),
+                _mm256_permute2f128_ps::<0x31>(b, d),
+            ])
+        }
+    }
+
+    #[inline(always)]
     fn splat_i(self, x: i32) -> __m256i {
         unsafe { _mm256_set1_epi32(x) }
     }
@@ -156,5 +180,21 @@ fn first(n: usize) -> __m256i {
     unsafe {
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes)
+    }
+}
+
+/// Transposes the 4 × 4 elements in each 128-bit lane.
+#[inline(always)]
+fn transpose_quarters([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
+    // SAFETY: called only by holders of the token.
+    unsafe {
+        let (ab, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+        let (cd, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+        [
+            _mm256_shuffle_ps::<0x44>(ab, cd),
+            _mm256_shuffle_ps::<0xee>(ab, cd),
+            _mm256_shuffle_ps::<0x44>(ab_high, cd_high),
+            _mm256_shuffle_ps::<0xee>(ab_high, cd_high),
+        ]
     }
 }

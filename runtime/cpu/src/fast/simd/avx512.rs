@@ -107,6 +107,15 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn interleave(self, v: [__m512; 4]) -> [__m512; 4] {
+        transpose_lanes(transpose_quarters(v))
+    }
+    #[inline(always)]
+    fn deinterleave(self, v: [__m512; 4]) -> [__m512; 4] {
+        transpose_quarters(transpose_lanes(v))
+    }
+
+    #[inline(always)]
     fn splat_i(self, x: i32) -> __m512i {
         unsafe { _mm512_set1_epi32(x) }
     }
@@ -136,4 +145,37 @@ impl Simd for Avx512 {
 #[inline(always)]
 fn first(n: usize) -> __mmask16 {
     ((1u32 << n.min(16)) - 1) as __mmask16
+}
+
+/// Transposes the 4 × 4 elements in each 128-bit lane.
+#[inline(always)]
+fn transpose_quarters([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+    // SAFETY: called only by holders of the token.
+    unsafe {
+        let (ab, ab_high) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let (cd, cd_high) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        [
+            _mm512_shuffle_ps::<0x44>(ab, cd),
+            _mm512_shuffle_ps::<0xee>(ab, cd),
+            _mm512_shuffle_ps::<0x44>(ab_high, cd_high),
+            _mm512_shuffle_ps::<0xee>(ab_high, cd_high),
+        ]
+    }
+}
+
+/// Transposes the 4 × 4 lanes of 128 bits.
+#[inline(always)]
+fn transpose_lanes([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+    // SAFETY: called only by holders of the token.
+    unsafe {
+        // Lanes 0 and 2 (even) and 1 and 3 (odd) of each pair of vectors.
+        let (ab, ab_odd) = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b));
+        let (cd, cd_odd) = (_mm512_shuffle_f32x4::<0x88>(c, d), _mm512_shuffle_f32x4::<0xdd>(c, d));
+        [
+            _mm512_shuffle_f32x4::<0x88>(ab, cd),
+            _mm512_shuffle_f32x4::<0x88>(ab_odd, cd_odd),
+            _mm512_shuffle_f32x4::<0xdd>(ab, cd),
+            _mm512_shuffle_f32x4::<0xdd>(ab_odd, cd_odd),
+        ]
+    }
 }

@@ -143,6 +143,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `a` where `m`, else `b`.
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
 
+    /// The elements of four vectors in turn: lane 0 of each, then lane 1 of each, and so on.
+    fn interleave(self, v: [Self::F; 4]) -> [Self::F; 4];
+    /// The inverse of `interleave`.
+    fn deinterleave(self, v: [Self::F; 4]) -> [Self::F; 4];
+
     fn splat_i(self, x: i32) -> Self::I;
     /// # Safety
     /// `p` is readable for `LANES` elements.

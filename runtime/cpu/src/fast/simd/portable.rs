@@ -99,6 +99,16 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn interleave(self, v: [F; 4]) -> [F; 4] {
+        // Four vectors of four lanes: a transposition, its own inverse.
+        std::array::from_fn(|i| std::array::from_fn(|j| v[j][i]))
+    }
+    #[inline(always)]
+    fn deinterleave(self, v: [F; 4]) -> [F; 4] {
+        self.interleave(v)
+    }
+
+    #[inline(always)]
     fn splat_i(self, x: i32) -> I {
         [x; 4]
     }
