@@ -7,7 +7,7 @@ use byoc_refnpu::codegen::{Options, lower};
 use byoc_refnpu::layer::{Add, AveragePool, Lookup, Network, Op, Resize, Shape, Window};
 use byoc_refnpu::quant::Quant;
 use byoc_refnpu::sim::Counters;
-use random::{Random, single, windowed};
+use random::{Random, single};
 
 const CHANNELS: [usize; 12] = [1, 2, 3, 7, 16, 31, 32, 33, 48, 64, 65, 97];
 const SIZES: [usize; 10] = [1, 2, 5, 7, 13, 17, 28, 31, 32, 33];
@@ -45,6 +45,16 @@ fn check(network: &Network, random: &mut Random, what: &str) -> Counters {
     assert!(totals[0].cycles <= totals[1].cycles, "{what}: double buffering costs cycles");
     assert!(totals[0].cycles * 1024 >= totals[0].macs, "{what}: faster than the array");
     totals[0]
+}
+
+/// What a window makes of a size, with trailing pads.
+fn windowed(window: &Window, input: Shape, channels: usize, trailing: [usize; 2]) -> Option<Shape> {
+    let size = |axis: usize, size: usize| {
+        let room = size + window.pads[axis] + trailing[axis];
+        let extent = window.extent(axis, 1);
+        (room >= extent).then(|| (room - extent) / window.stride[axis] + 1)
+    };
+    Some(Shape { channels, height: size(0, input.height)?, width: size(1, input.width)? })
 }
 
 fn window(random: &mut Random) -> Window {

@@ -48,6 +48,25 @@ impl std::ops::AddAssign for Counters {
     }
 }
 
+impl std::fmt::Display for Counters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} cycles (dma {}, array {}, vector {} busy), {} bytes loaded, {} stored, {} multiply-accumulates, \
+             {} bytes of scratchpad, {} words",
+            self.cycles,
+            self.dma_busy,
+            self.array_busy,
+            self.vector_busy,
+            self.bytes_loaded,
+            self.bytes_stored,
+            self.macs,
+            self.scratchpad_used,
+            self.words
+        )
+    }
+}
+
 /// The device's clock while a stream is worked through.
 pub struct Clock {
     counters: Counters,

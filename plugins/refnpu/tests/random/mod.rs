@@ -64,16 +64,6 @@ impl Random {
     }
 }
 
-/// What a window makes of a size, with trailing pads.
-pub fn windowed(window: &Window, input: Shape, channels: usize, trailing: [usize; 2]) -> Option<Shape> {
-    let size = |axis: usize, size: usize| {
-        let room = size + window.pads[axis] + trailing[axis];
-        let extent = window.extent(axis, 1);
-        (room >= extent).then(|| (room - extent) / window.stride[axis] + 1)
-    };
-    Some(Shape { channels, height: size(0, input.height)?, width: size(1, input.width)? })
-}
-
 /// A network of one layer.
 pub fn single(op: Op, inputs: &[Shape], output: Shape) -> Network {
     let border = |tensor| Border { tensor, unsigned: tensor % 2 == 1, rank: 4 };
