@@ -10,6 +10,10 @@ use std::sync::Arc;
 
 /// Terms a polynomial may have before it is given up as unknown.
 const MAX_TERMS: usize = 64;
+/// Symbols and operations in all, nested ones counted, before an expression is given up as unknown.
+const MAX_SIZE: usize = 256;
+/// Powers above this are given up as unknown.
+const MAX_POWER: u32 = 16;
 /// How deep atoms may nest before an expression is given up as unknown.
 const MAX_DEPTH: u32 = 16;
 
@@ -107,12 +111,24 @@ impl Expr {
         atoms.map(depth).max().unwrap_or(0)
     }
 
+    fn size(&self) -> usize {
+        let atom = |atom: &Atom| match atom {
+            Atom::Symbol(_) => 1,
+            Atom::Op(_, args) => 1 + args.0.size() + args.1.size(),
+        };
+        self.terms.keys().map(|monomial| 1 + monomial.keys().map(atom).sum::<usize>()).sum()
+    }
+
     fn checked(self) -> Option<Expr> {
-        (self.terms.len() <= MAX_TERMS).then_some(self)
+        (self.terms.len() <= MAX_TERMS && self.size() <= MAX_SIZE).then_some(self)
     }
 
     pub fn add(&self, other: &Expr) -> Option<Expr> {
-        let mut terms = self.terms.clone();
+        self.clone().plus(other)?.checked()
+    }
+
+    fn plus(self, other: &Expr) -> Option<Expr> {
+        let mut terms = self.terms;
         for (monomial, coefficient) in &other.terms {
             let slot = terms.entry(monomial.clone()).or_insert(0);
             *slot = slot.checked_add(*coefficient)?;
@@ -120,7 +136,7 @@ impl Expr {
                 terms.remove(monomial);
             }
         }
-        Expr { terms }.checked()
+        Some(Expr { terms })
     }
 
     pub fn neg(&self) -> Option<Expr> {
@@ -137,16 +153,19 @@ impl Expr {
     }
 
     pub fn mul(&self, other: &Expr) -> Option<Expr> {
+        if self.terms.len() * other.terms.len() > 4 * MAX_TERMS {
+            return None;
+        }
         let mut product = Expr::default();
         for (left, a) in &self.terms {
             for (right, b) in &other.terms {
                 let mut monomial = left.clone();
                 for (atom, power) in right {
                     let slot = monomial.entry(atom.clone()).or_insert(0);
-                    *slot = slot.checked_add(*power)?;
+                    *slot = slot.checked_add(*power).filter(|&power| power <= MAX_POWER)?;
                 }
                 let term = Expr { terms: BTreeMap::from([(monomial, a.checked_mul(*b)?)]) };
-                product = product.add(&term)?;
+                product = product.plus(&term)?;
             }
         }
         product.checked()
@@ -181,7 +200,7 @@ impl Expr {
 
     fn op(op: AtomOp, left: &Expr, right: &Expr) -> Option<Expr> {
         let expr = Expr::atom(Atom::Op(op, Box::new((left.clone(), right.clone()))));
-        (expr.depth() <= MAX_DEPTH).then_some(expr)
+        expr.checked().filter(|expr| expr.depth() <= MAX_DEPTH)
     }
 
     /// Replaces named dimensions by what `lookup` gives for them.
@@ -510,6 +529,17 @@ mod tests {
         let half = n().floor_div(&Dim::Static(2));
         let bound = half.substitute(&|name| (name == "N").then(|| Expr::constant(9)));
         assert_eq!(bound, Dim::Static(4));
+    }
+
+    #[test]
+    fn expressions_do_not_grow_without_bound() {
+        let mut dim = n();
+        for i in 2..500 {
+            let part = dim.floor_div(&Dim::Static(i)).add(&Dim::symbol(format!("s{i}")));
+            let next = part.mul(&part).smaller(&dim.mul(&part)).add(&dim);
+            dim = if next.is_known() { next } else { n() };
+            assert!(dim.to_string().len() < 10_000);
+        }
     }
 
     #[test]

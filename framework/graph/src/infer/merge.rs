@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::{Dim, Dims, TensorType, Type};
 
-/// The more specific of what is declared and what was inferred, and whether they contradict each other;
-/// if they do, the inferred holds.
+/// What was inferred, completed by what is declared, and whether they contradict each other; if they do,
+/// the inferred holds.
 pub fn combine(declared: &Type, inferred: &Type) -> (Type, bool) {
     let mut contradicts = false;
     let ty = match (declared, inferred) {
@@ -45,7 +45,8 @@ fn combine_dims(declared: &Dim, inferred: &Dim, contradicts: &mut bool) -> Dim {
             *contradicts |= d != i;
             Dim::Static(*i)
         }
-        (_, Dim::Unknown) | (Dim::Static(_), Dim::Symbolic(_)) => declared.clone(),
+        (_, Dim::Unknown) => declared.clone(),
+        // A number beside a symbol is often left over from the sizes that a model was traced with.
         _ => inferred.clone(),
     }
 }

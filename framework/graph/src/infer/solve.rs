@@ -19,7 +19,11 @@ use crate::{
 /// How deep bodies and function calls may nest.
 const MAX_DEPTH: u32 = 64;
 /// Nodes visited at most, counting each visit to a body or function: beyond it, types stay unknown.
-const MAX_VISITS: usize = 4_000_000;
+const MAX_VISITS: usize = 500_000;
+/// Warnings kept at most.
+const MAX_WARNINGS: usize = 1000;
+/// Ways of calling a function that are remembered at most.
+const MAX_CALLS: usize = 64;
 
 /// A graph under inference.
 pub struct Frame<'a> {
@@ -166,7 +170,7 @@ impl<'m> Solver<'m> {
     }
 
     fn warn(&mut self, warning: Warning) {
-        if !self.warnings.contains(&warning) {
+        if self.warnings.len() < MAX_WARNINGS && !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
     }
@@ -234,8 +238,7 @@ fn apply_schema(call: &mut Call<'_, '_>, schema: &'static OpSchema) {
     for output in 0..call.outputs.len() {
         let Some(formal) = schema.output(output).filter(|formal| formal.homogeneous) else { continue };
         let shared = (0..call.inputs.len()).find_map(|i| {
-            let input = schema.input(i).filter(|f| f.homogeneous && f.type_str == formal.type_str)?;
-            debug_assert_eq!(input.type_str, formal.type_str);
+            schema.input(i).filter(|input| input.homogeneous && input.type_str == formal.type_str)?;
             call.ty(i).and_then(without_shape)
         });
         let only = || match schema.constraint(formal.type_str) {
@@ -273,7 +276,10 @@ fn infer_function<'m>(
             let solved =
                 call.solver.solve(&id.to_string(), &function.body, &key.inputs, None, Some(&key.attrs))?;
             let outputs = solved.outputs(&function.body);
-            call.solver.calls.entry(id).or_default().push((key, outputs.clone()));
+            let known = call.solver.calls.entry(id).or_default();
+            if known.len() < MAX_CALLS {
+                known.push((key, outputs.clone()));
+            }
             outputs
         }
     };

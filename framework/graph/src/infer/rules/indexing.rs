@@ -138,14 +138,6 @@ fn split(call: &mut Call<'_, '_>) -> Outcome {
     let shape = call.shape(0)?;
     let at = axis(call.int_or("axis", 0), shape.len())?;
     let count = call.outputs.len();
-    let set_all = |call: &mut Call<'_, '_>, sizes: &[Dim]| -> Outcome {
-        for (output, size) in sizes.iter().enumerate() {
-            let mut dims = shape.clone();
-            dims[at] = size.clone();
-            call.set_shape(output, dims)?;
-        }
-        Ok(())
-    };
     let given = match call.ints("split") {
         Some(list) => Some(list.iter().map(|&n| Dim::Static(n)).collect::<Dims>()),
         None if call.has(1) => Some(call.dims_in(1).unwrap_or_else(|_| vec![Dim::Unknown; count].into())),
@@ -158,7 +150,11 @@ fn split(call: &mut Call<'_, '_>) -> Outcome {
         Some(sizes) => sizes,
         None => even_parts(&shape[at], count, call.since() >= 18)?,
     };
-    set_all(call, &sizes)?;
+    for (output, size) in sizes.iter().enumerate() {
+        let mut dims = shape.clone();
+        dims[at] = size.clone();
+        call.set_shape(output, dims)?;
+    }
     split_content(call, &sizes)
 }
 

@@ -262,17 +262,11 @@ fn transpose(call: &mut Call<'_, '_>) -> Outcome {
 }
 
 fn expand(call: &mut Call<'_, '_>) -> Outcome {
-    let input = call.shape_of(0).cloned();
+    let input = call.shape(0)?;
     let wanted: Dims = match call.dims_in(1) {
         // What may be negative is no dimension.
         Ok(dims) => dims.into_iter().map(|d| if d.is_nonnegative() { d } else { Dim::Unknown }).collect(),
-        Err(stop) => {
-            let rank = call.length(1)?.max(input.ok_or(stop)?.len());
-            return call.set_shape(0, unknown_dims(rank)?);
-        }
-    };
-    let Some(input) = input else {
-        return Err(Stop::Unknown);
+        Err(_) => unknown_dims(call.length(1)?)?,
     };
     call.set_shape(0, broadcast_shapes([&input, &wanted])?)?;
     let dims = call.static_shape_out(0);

@@ -29,6 +29,12 @@ fn dft(call: &mut Call<'_, '_>) -> Outcome {
     let Some(last) = dims.len().checked_sub(1).filter(|&last| last > 0) else {
         return invalid("a signal needs an axis, and one for its real and imaginary parts");
     };
+    let (onesided, inverse) = (call.flag("onesided"), call.flag("inverse"));
+    if !onesided && !call.has(1) {
+        // Every axis keeps its length, whichever is transformed.
+        dims[last] = Dim::Static(2);
+        return call.set_shape(0, dims);
+    }
     // The axis was an attribute counted from the front first, then became an input.
     let given = match (call.since() < 20, call.has(2)) {
         (true, _) => call.int_or("axis", 1),
@@ -36,7 +42,6 @@ fn dft(call: &mut Call<'_, '_>) -> Outcome {
         (false, false) => -2,
     };
     let at = axis(given, dims.len())?;
-    let (onesided, inverse) = (call.flag("onesided"), call.flag("inverse"));
     let signal = match (call.has(1), onesided && inverse) {
         (true, _) => size_in(call, 1),
         (false, true) => dims[at].sub(&Dim::Static(1)).mul(&Dim::Static(2)),
