@@ -226,9 +226,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The element type that an attribute names by its number.
+    /// The element type that an attribute names by its number; 0 is none.
     pub fn dtype_opt(&self, name: &str) -> Result<Option<DType>, Fault> {
-        let Some(code) = self.int_opt(name)? else { return Ok(None) };
+        let Some(code) = self.int_opt(name)?.filter(|&code| code != 0) else { return Ok(None) };
         let dtype = i32::try_from(code).ok().and_then(DType::from_onnx);
         dtype.map(Some).ok_or_else(|| self.wrong(name, "is not the number of an element type"))
     }

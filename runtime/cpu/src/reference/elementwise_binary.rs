@@ -3,7 +3,7 @@
 use byoc_graph::{DType, Tensor};
 
 use super::call::{Call, Outputs};
-use super::fault::{Fault, ensure, invalid};
+use super::fault::{Fault, invalid};
 use super::layout::{broadcast, expand};
 use super::movement;
 use super::numbers::{self, Numbers, from_floats, from_ints};
@@ -16,6 +16,7 @@ pub(super) const OPS: &[Entry] = &[
     onnx("BitwiseAnd", 18, arithmetic),
     onnx("BitwiseOr", 18, arithmetic),
     onnx("BitwiseXor", 18, arithmetic),
+    onnx("Clip", 1, clip),
     onnx("Div", 1, arithmetic),
     onnx("Equal", 1, compare),
     onnx("Greater", 1, compare),
@@ -140,6 +141,35 @@ fn arithmetic(call: &Call<'_>) -> Outputs {
     Ok(vec![numbers::from_numbers(dtype, &dims, &result)?.into()])
 }
 
+/// Bounds are attributes before opset 11, and inputs since.
+fn clip(call: &Call<'_>) -> Outputs {
+    let tensor = call.tensor(0)?;
+    let bound = |i: usize, name: &str| -> Result<Option<Numbers>, Fault> {
+        if call.opset() < 11 {
+            return Ok(call.float_opt(name)?.map(|x| Numbers::Floats(vec![x])));
+        }
+        let given = call.tensor_opt(i)?.filter(|t| t.len() == 1);
+        given.map(numbers::numbers).transpose()
+    };
+    let mut result = call.numbers(0)?;
+    for (given, float, int) in [
+        (bound(1, "min")?, maximum as fn(f64, f64) -> f64, Ord::max as fn(i128, i128) -> i128),
+        (bound(2, "max")?, minimum, Ord::min),
+    ] {
+        match (&mut result, given) {
+            (_, None) => {}
+            (Numbers::Floats(values), Some(Numbers::Floats(b))) => {
+                values.iter_mut().for_each(|x| *x = float(*x, b[0]));
+            }
+            (Numbers::Ints(values), Some(Numbers::Ints(b))) => {
+                values.iter_mut().for_each(|x| *x = int(*x, b[0]))
+            }
+            _ => return Err(differ(call)),
+        }
+    }
+    Ok(vec![numbers::from_numbers(tensor.dtype(), tensor.dims(), &result)?.into()])
+}
+
 fn mean(call: &Call<'_>) -> Outputs {
     let dtype = same_types(call)?;
     let dims = common_shape(call)?;
@@ -259,7 +289,6 @@ fn logic(call: &Call<'_>) -> Outputs {
 
 fn bit_shift(call: &Call<'_>) -> Outputs {
     let dtype = same_types(call)?;
-    ensure!(dtype.is_integer() && !dtype.is_signed(), "BitShift takes unsigned integers, not {dtype}");
     let left = match call.text("direction")? {
         "LEFT" => true,
         "RIGHT" => false,
@@ -270,10 +299,12 @@ fn bit_shift(call: &Call<'_>) -> Outputs {
     };
     let dims = common_shape(call)?;
     let side = |i: usize| expand(numbers::ints(call.tensor(i)?)?, call.tensor(i)?.dims(), &dims);
+    // A shift by more than the width, or by a negative number, leaves nothing but the sign.
     let shift = |(a, by): (i128, i128)| match u32::try_from(by) {
         Ok(by) if by < 64 && left => a << by,
         Ok(by) if by < 64 => a >> by,
-        _ => 0,
+        _ if left => 0,
+        _ => a >> 127,
     };
     let result: Vec<i128> = side(0)?.into_iter().zip(side(1)?).map(shift).collect();
     Ok(vec![from_ints(dtype, &dims, &result)?.into()])

@@ -34,12 +34,15 @@ pub fn format(dtype: DType) -> Option<Format> {
             Format { max: 0x7f, mantissa_bits: 3, bias: 8, nan: Some(0x80), unsigned_zero: true, ..common }
         }
         DType::F8E5M2 => {
-            Format { max: 0x7b, mantissa_bits: 2, bias: 15, nan: Some(0x7f), infinity: Some(0x7c), ..common }
+            Format { max: 0x7b, mantissa_bits: 2, bias: 15, nan: Some(0x7e), infinity: Some(0x7c), ..common }
         }
         DType::F8E5M2FNUZ => {
             Format { max: 0x7f, mantissa_bits: 2, bias: 16, nan: Some(0x80), unsigned_zero: true, ..common }
         }
-        DType::F4E2M1 => Format { max: 0x7, mantissa_bits: 1, bias: 1, sign: Some(0x8), ..common },
+        // Without a code for NaN, negative zero stands for it.
+        DType::F4E2M1 => {
+            Format { max: 0x7, mantissa_bits: 1, bias: 1, sign: Some(0x8), nan: Some(0x8), ..common }
+        }
         DType::F8E8M0 => Format { max: 0xfe, bias: 127, sign: None, nan: Some(0xff), ..common },
         _ => return None,
     })

@@ -5,6 +5,7 @@
 //! stand apart from loops over memory: `layout` knows broadcasting and lanes (reductions), `window`
 //! sliding kernels, `movement` elements of any type.
 
+mod attention;
 mod call;
 mod cast;
 mod control;
@@ -16,8 +17,12 @@ mod generate;
 mod index;
 mod interpret;
 mod layout;
+mod loss;
 mod matmul;
 mod minifloat;
+mod ml_features;
+mod ml_linear;
+mod ml_tree;
 mod movement;
 mod norm;
 mod numbers;
@@ -28,6 +33,8 @@ mod random;
 mod recurrent;
 mod reduce;
 mod registry;
+mod resize;
+mod sequence;
 mod shape;
 mod slice_concat;
 mod special;
@@ -41,6 +48,7 @@ pub use interpret::{Interpreter, ReferenceEvaluator, RunError, Values, Watch};
 pub use registry::{Entry, all, lookup};
 
 const FAMILIES: &[&[Entry]] = &[
+    attention::OPS,
     cast::OPS,
     control::OPS,
     conv::OPS,
@@ -48,7 +56,11 @@ const FAMILIES: &[&[Entry]] = &[
     elementwise_unary::OPS,
     generate::OPS,
     index::OPS,
+    loss::OPS,
     matmul::OPS,
+    ml_features::OPS,
+    ml_linear::OPS,
+    ml_tree::OPS,
     norm::OPS,
     pool::OPS,
     qlinear::OPS,
@@ -56,6 +68,8 @@ const FAMILIES: &[&[Entry]] = &[
     random::OPS,
     recurrent::OPS,
     reduce::OPS,
+    resize::OPS,
+    sequence::OPS,
     shape::OPS,
     slice_concat::OPS,
 ];

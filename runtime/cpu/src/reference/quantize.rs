@@ -55,7 +55,7 @@ fn quantize(call: &Call<'_>) -> Outputs {
     let (x, scales) = (call.tensor(0)?, call.tensor(1)?);
     let to = match (call.tensor_opt(2)?, call.dtype_opt("output_dtype")?) {
         (Some(points), _) => points.dtype(),
-        (None, Some(dtype)) if call.has("output_dtype") && call.int("output_dtype")? != 0 => dtype,
+        (None, Some(dtype)) => dtype,
         _ => DType::U8,
     };
     let saturate = call.int_opt("saturate")?.unwrap_or(1) != 0;
@@ -83,10 +83,7 @@ pub(super) fn saturated(x: f64, (least, greatest): (i128, i128)) -> i128 {
 
 fn dequantize(call: &Call<'_>) -> Outputs {
     let (x, scales) = (call.tensor(0)?, call.tensor(1)?);
-    let to = match call.dtype_opt("output_dtype") {
-        Ok(Some(dtype)) if call.has("output_dtype") => dtype,
-        _ => scales.dtype(),
-    };
+    let to = call.dtype_opt("output_dtype")?.unwrap_or(scales.dtype());
     let which = parameter_of(call, x.dims(), scales)?;
     let points = zero_points(call, 2, scales)?;
     let scales = numbers::floats(scales)?;

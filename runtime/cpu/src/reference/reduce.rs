@@ -96,6 +96,11 @@ fn reduce(call: &Call<'_>) -> Outputs {
     let lanes = Lanes::new(tensor.dims(), &axes)?;
     let result = match numbers::numbers(tensor)? {
         Numbers::Floats(values) => Numbers::Floats(lanes.reduce(&values, reduction.float)),
+        // Nothing has the least value as its greatest, and the other way round.
+        Numbers::Ints(_) if lanes.len == 0 && matches!(name, "ReduceMax" | "ReduceMin") => {
+            let range = numbers::int_range(tensor.dtype()).unwrap_or((0, 1));
+            Numbers::Ints(vec![if name == "ReduceMax" { range.0 } else { range.1 }; lanes.outer])
+        }
         Numbers::Ints(values) => {
             let values: Option<Vec<i128>> = lanes.reduce(&values, reduction.int).into_iter().collect();
             Numbers::Ints(values.ok_or_else(|| invalid!("an empty set of integers has no {name}"))?)
@@ -138,7 +143,7 @@ pub(super) fn softmax_lane(lane: &[f64]) -> Vec<f64> {
     powers.into_iter().map(|x| x / sum).collect()
 }
 
-fn log_softmax_lane(lane: &[f64]) -> Vec<f64> {
+pub(super) fn log_softmax_lane(lane: &[f64]) -> Vec<f64> {
     let sum = log_sum_exp(lane);
     lane.iter().map(|x| x - sum).collect()
 }

@@ -29,6 +29,11 @@ pub(super) const fn ml(name: &'static str, since: i64, kernel: Kernel) -> Entry 
     entry("ai.onnx.ml", name, since, kernel)
 }
 
+/// An operator that the standard tries out.
+pub(super) const fn preview(name: &'static str, since: i64, kernel: Kernel) -> Entry {
+    entry("ai.onnx.preview", name, since, kernel)
+}
+
 /// An operator that ONNX Runtime added.
 pub(super) const fn contrib(name: &'static str, kernel: Kernel) -> Entry {
     entry("com.microsoft", name, 1, kernel)

@@ -1,6 +1,6 @@
 //! Shapes: asking for them, and giving the same elements another one.
 
-use byoc_graph::{DType, Datum, Tensor};
+use byoc_graph::{Datum, Tensor};
 
 use super::call::{Call, Outputs};
 use super::fault::{Fault, ensure, invalid};
@@ -208,7 +208,11 @@ fn space_to_depth(call: &Call<'_>) -> Outputs {
     let (tensor, [n, c, h, w], b) = image_blocks(call)?;
     ensure!(h.is_multiple_of(b) && w.is_multiple_of(b), "{h}×{w} is not made of blocks of {b}×{b}");
     let result = [n, c.saturating_mul(b * b), h / b, w / b];
-    rearranged(tensor, &[n, c, h / b, b, w / b, b], &[0, 3, 5, 1, 2, 4], &result)
+    let order = match call.text_opt("mode")?.unwrap_or("DCR") {
+        "CRD" => [0, 1, 3, 5, 2, 4],
+        _ => [0, 3, 5, 1, 2, 4],
+    };
+    rearranged(tensor, &[n, c, h / b, b, w / b, b], &order, &result)
 }
 
 /// A sequence of these items.
@@ -218,12 +222,4 @@ pub(super) fn sequence(items: Vec<Datum>) -> Datum {
         byoc_graph::Type::Tensor(ty)
     });
     Datum::Sequence { element, items }
-}
-
-/// An empty tensor of a type.
-pub(super) fn empty(dtype: DType) -> Result<Tensor, Fault> {
-    Ok(match dtype {
-        DType::Str => Tensor::from_strings(&[0], vec![])?,
-        _ => Tensor::from_bytes(dtype, &[0], bytes::Bytes::new())?,
-    })
 }

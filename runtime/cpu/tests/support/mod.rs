@@ -40,12 +40,15 @@ pub fn run(folder: &Path, tolerance: &Tolerance) -> Result<(), String> {
 fn run_set(model: &Model, data: &Path, tolerance: &Tolerance) -> Result<(), String> {
     let graph = &model.graph;
     let mut inputs = Values::new();
-    for (i, &id) in graph.inputs().iter().enumerate() {
-        let (value, path) = (graph.value(id), data.join(format!("input_{i}.pb")));
-        if path.exists() {
-            let datum = onnx::read_datum(&path, value.ty.as_ref()).map_err(|e| format!("read: {e}"))?;
-            inputs.insert(value.name.clone(), datum);
-        }
+    // Files are numbered over the inputs that have to be given, unless there are as many as inputs.
+    let file = |i: usize| data.join(format!("input_{i}.pb"));
+    let given = (0..).take_while(|&i| file(i).exists()).count();
+    let needed =
+        graph.inputs().iter().filter(|&&id| given >= graph.inputs().len() || graph.default_of(id).is_none());
+    for (i, &id) in needed.enumerate().take(given) {
+        let value = graph.value(id);
+        let datum = onnx::read_datum(file(i), value.ty.as_ref()).map_err(|e| format!("read: {e}"))?;
+        inputs.insert(value.name.clone(), datum);
     }
     let outputs = Interpreter::new(model).run(&inputs).map_err(|e| format!("run: {e}"))?;
     for (i, &id) in graph.outputs().iter().enumerate() {
