@@ -1,4 +1,4 @@
-//! Any text is a model or an error.
+//! Any text is a model or an error; a model can be printed, and read again.
 #![no_main]
 
 use byoc_graph::onnx;
@@ -7,6 +7,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     if let Ok(model) = onnx::from_text(text, None) {
         model.graph.check();
-        onnx::to_bytes(&model).expect("a model can be written");
+        let printed = onnx::to_text(&model).expect("a model can be printed");
+        onnx::from_text(&printed, None).expect("what was printed can be read");
     }
 });
