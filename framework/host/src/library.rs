@@ -201,8 +201,10 @@ fn enter(path: &Path, entry: abi::Entry) -> Result<Library, LoadError> {
         return Err(broken(&format!("its entry fails: {}", error.message)));
     }
     if args.plugin.is_null() {
-        let theirs = args.plugin_epoch;
-        return Err(LoadError::Epoch { path: path.to_owned(), theirs, ours: abi::EPOCH });
+        return Err(match args.plugin_epoch {
+            abi::EPOCH => broken("its entry gives no table"),
+            theirs => LoadError::Epoch { path: path.to_owned(), theirs, ours: abi::EPOCH },
+        });
     }
     // SAFETY: the table lives as long as the library.
     let raw =

@@ -148,3 +148,67 @@ macro_rules! abi_constants {
         }),*];
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::{Host, LogArgs, PluginTable, STRUCTS};
+
+    /// A struct as a side of another version writes it: `size` bytes and not one more.
+    fn written<T: AbiStruct>(value: &T, size: usize) -> Box<[u64]> {
+        let mut words = vec![u64::MAX; size.div_ceil(8)];
+        // SAFETY: copies within both.
+        unsafe {
+            let length = size.min(size_of::<T>());
+            std::ptr::copy_nonoverlapping(
+                (&raw const *value).cast::<u8>(),
+                words.as_mut_ptr().cast::<u8>(),
+                length,
+            );
+            words.as_mut_ptr().cast::<u32>().write(size as u32);
+        }
+        words.into_boxed_slice()
+    }
+
+    /// Every struct cut at every size: too short is refused, the rest is read as far as it goes and no further.
+    #[test]
+    fn other_sizes_are_read_as_far_as_they_go() {
+        fn check<T: AbiStruct>() {
+            for size in (8..=size_of::<T>() + 64).step_by(8) {
+                let theirs = written(&T::empty(), size);
+                // SAFETY: exactly `size` bytes are there.
+                let read = unsafe { T::read(theirs.as_ptr().cast()) };
+                assert_eq!(read.is_some(), size >= T::MIN_SIZE, "{} of {size} bytes", T::LAYOUT.name);
+            }
+        }
+        check::<Host>();
+        check::<PluginTable>();
+        check::<LogArgs>();
+        // SAFETY: null is allowed.
+        assert!(unsafe { Host::read(std::ptr::null()) }.is_none());
+    }
+
+    #[test]
+    fn what_a_longer_struct_has_behind_is_neither_read_nor_written() {
+        let own = LogArgs { level: 3, ..LogArgs::empty() };
+        let mut theirs = written(&own, size_of::<LogArgs>() + 16);
+        // SAFETY: as many bytes as it says.
+        let mut read = unsafe { LogArgs::read(theirs.as_ptr().cast()) }.unwrap();
+        assert_eq!((read.level, read.head.struct_size as usize), (3, size_of::<LogArgs>() + 16));
+        read.level = 4;
+        // SAFETY: read above.
+        unsafe { read.write_back(theirs.as_mut_ptr().cast()) };
+        let end = theirs.len();
+        assert_eq!(theirs[end - 2..], [u64::MAX; 2]);
+        assert_eq!((theirs[0] as usize, theirs[2] as u32), (size_of::<LogArgs>() + 16, 4));
+    }
+
+    #[test]
+    fn no_struct_is_smaller_than_it_was_first() {
+        for layout in STRUCTS.iter().copied().flatten() {
+            assert!(layout.min_size <= layout.size, "{}", layout.name);
+            let end = layout.fields.iter().map(|field| field.offset).max().unwrap_or(0);
+            assert!(end < layout.size);
+        }
+    }
+}
