@@ -153,42 +153,51 @@ impl Content {
         })
     }
 
-    /// Makes elements what the element type can hold: fractions are rounded to it, and whole numbers
-    /// out of its range become unknown.
+    /// Makes elements what the element type can hold: fractions are rounded to it, and what may be out of
+    /// its range becomes unknown.
     pub fn fit(&mut self, dtype: DType) {
-        if dtype.is_float() {
-            return self.round_to(dtype);
-        }
-        let (low, high) = match dtype {
-            DType::I32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
-            DType::I16 => (i64::from(i16::MIN), i64::from(i16::MAX)),
-            DType::I8 => (i64::from(i8::MIN), i64::from(i8::MAX)),
-            DType::U32 => (0, i64::from(u32::MAX)),
-            DType::U16 => (0, i64::from(u16::MAX)),
-            DType::U8 => (0, i64::from(u8::MAX)),
-            DType::U64 => (0, i64::MAX),
-            DType::Bool => (0, 1),
-            _ => return,
-        };
         for element in &mut self.elements {
-            if let Scalar::Int(Dim::Static(n)) = element
-                && !(low..=high).contains(n)
-            {
+            let fits = match element {
+                // No dimension is too large for 32 bits in practice, but for fewer it may well be.
+                Scalar::Int(Dim::Symbolic(_)) => dtype.bits() >= 32,
+                Scalar::Int(Dim::Static(n)) => integer_range(dtype).is_none_or(|range| range.contains(n)),
+                Scalar::Int(Dim::Unknown) => true,
+                Scalar::Float(x) => match rounded(*x, dtype) {
+                    Some(rounded) => {
+                        *x = rounded;
+                        true
+                    }
+                    None => false,
+                },
+            };
+            if !fits {
                 *element = Scalar::UNKNOWN;
             }
         }
     }
+}
 
-    fn round_to(&mut self, dtype: DType) {
-        for element in &mut self.elements {
-            let Scalar::Float(x) = element else { continue };
-            *element = match dtype {
-                DType::F64 => continue,
-                DType::F32 => Scalar::Float(f64::from(*x as f32)),
-                DType::F16 => Scalar::Float(half::f16::from_f64(*x).to_f64()),
-                DType::BF16 => Scalar::Float(half::bf16::from_f64(*x).to_f64()),
-                _ => Scalar::UNKNOWN,
-            };
-        }
+fn integer_range(dtype: DType) -> Option<std::ops::RangeInclusive<i64>> {
+    Some(match dtype {
+        DType::I32 => i32::MIN.into()..=i32::MAX.into(),
+        DType::I16 => i16::MIN.into()..=i16::MAX.into(),
+        DType::I8 => i8::MIN.into()..=i8::MAX.into(),
+        DType::U64 => 0..=i64::MAX,
+        DType::U32 => 0..=u32::MAX.into(),
+        DType::U16 => 0..=u16::MAX.into(),
+        DType::U8 => 0..=u8::MAX.into(),
+        DType::Bool => 0..=1,
+        _ => return None,
+    })
+}
+
+/// The nearest number of the type; `None` where that is not worked out here.
+fn rounded(x: f64, dtype: DType) -> Option<f64> {
+    match dtype {
+        DType::F64 => Some(x),
+        DType::F32 => Some(f64::from(x as f32)),
+        DType::F16 => Some(half::f16::from_f64(x).to_f64()),
+        DType::BF16 => Some(half::bf16::from_f64(x).to_f64()),
+        _ => None,
     }
 }

@@ -140,7 +140,13 @@ pub fn range(call: &mut Call<'_, '_>) -> Outcome {
     match (start.number(), limit.number(), step.number()) {
         (_, _, Some(0.0)) => invalid("a step of 0 goes nowhere"),
         (Some(start), Some(limit), Some(step)) => {
-            let count = ((limit - start) / step).ceil().max(0.0);
+            let steps = (limit - start) / step;
+            // Near a whole number of steps, fractions of another precision may come out on its other side.
+            let whole = [start, limit, step].iter().all(|x| x.fract() == 0.0);
+            if !whole && (steps - steps.round()).abs() < 1e-3 {
+                return Ok(());
+            }
+            let count = steps.ceil().max(0.0);
             if count.is_nan() || count >= 9.0e15 {
                 return invalid("the range has no end");
             }
