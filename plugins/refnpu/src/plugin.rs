@@ -64,7 +64,7 @@ impl Plugin for Refnpu {
             Err(LowerError::Scratchpad { layer, what }) => {
                 let reason = format!("{what} does not fit the scratchpad");
                 let guilty = region.composites.iter().filter(|composite| {
-                    composite.nodes.last().is_some_and(|&node| region.node(node).name == layer)
+                    composite.nodes.iter().max().is_some_and(|&node| region.node(node).name == layer)
                 });
                 let nodes =
                     guilty.flat_map(|composite| composite.nodes.iter().map(|&node| (node, reason.clone())));

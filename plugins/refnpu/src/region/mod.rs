@@ -97,7 +97,7 @@ pub fn refusals(region: &Region<'_>) -> Vec<(usize, Error)> {
 /// The composites in an order in which each finds its inputs made: that of their last nodes.
 fn ordered<'r, 'a>(region: &'r Region<'a>) -> Vec<&'r Composite<'a>> {
     let mut composites: Vec<_> = region.composites.iter().collect();
-    composites.sort_by_key(|composite| composite.nodes.last().copied());
+    composites.sort_by_key(|composite| composite.nodes.iter().max());
     composites
 }
 
@@ -129,7 +129,7 @@ impl<'r, 'a> Importer<'r, 'a> {
     }
 
     fn composite(&mut self, composite: &'r Composite<'a>) -> Result<()> {
-        let last = composite.nodes.last().ok_or_else(|| Error::invalid("a composite without nodes"))?;
+        let last = composite.nodes.iter().max().ok_or_else(|| Error::invalid("a composite without nodes"))?;
         let found = Match { region: self.region, composite, root: self.region.node(*last) };
         let (_, import) = IMPORTS
             .iter()
