@@ -85,3 +85,31 @@ BYOC_PLUGIN("throws", "0.1.0", "[vendor]\nname = \"throws\"\n", compile, execute
     assert!(error.is_poisoned() && error.error.message.contains("exception"), "{error}");
     assert!(plugin.is_poisoned());
 }
+
+/// Libraries built with `-Ofast` set the whole thread's floating-point mode when they are loaded (LLVM issue 57589).
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_plugin_that_flushes_denormals_does_so_for_itself_alone() {
+    const SOURCE: &str = r#"
+#include <byoc.h>
+#include <xmmintrin.h>
+static void flush(void) { _mm_setcsr(_mm_getcsr() | 0x8040); }
+__attribute__((constructor)) static void loaded(void) { flush(); }
+static byoc_error *compile(byoc_compile_args *args) { (void)args; flush(); return NULL; }
+static byoc_error *execute(byoc_execute_args *args) { (void)args; flush(); return NULL; }
+static void destroy(void *executable) { (void)executable; flush(); }
+BYOC_PLUGIN("flushes", "0.1.0", "[vendor]\nname = \"flushes\"\n", compile, execute, destroy);
+"#;
+    let halved = || std::hint::black_box(f32::MIN_POSITIVE) / std::hint::black_box(2.0);
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("flushes.c");
+    std::fs::write(&source, SOURCE).unwrap();
+    let path = build("gcc", &["-std=c11", "-x", "c"], &source, folder.path());
+    let plugin = Plugin::open(&Library::load(&path).unwrap(), Vec::new()).unwrap();
+    assert!(halved() > 0.0, "loading");
+    let compiled = plugin.compile(&CompileRequest::new(&scaled_relu())).unwrap();
+    assert!(halved() > 0.0, "compile");
+    execute(&compiled, CallEnv::default()).unwrap();
+    drop(compiled);
+    assert!(halved() > 0.0, "execute and destroy");
+}

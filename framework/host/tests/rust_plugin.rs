@@ -45,12 +45,15 @@ fn a_file_is_described_without_running_it() {
 fn options_are_completed_and_checked() {
     let library = Library::load(&built("byoc_probe")).unwrap();
     let kinds: Vec<_> = library.options.iter().map(|option| (option.name.as_str(), option.kind)).collect();
-    assert_eq!(kinds, [("fault", OptionKind::String), ("scale", OptionKind::Float)]);
+    assert_eq!(
+        kinds,
+        [("fault", OptionKind::String), ("own", OptionKind::Bool), ("scale", OptionKind::Float)]
+    );
     let given = |key: &str, value: &str| library.complete_options(&[(key.to_owned(), value.to_owned())]);
-    assert_eq!(given("scale", "2").unwrap()[1], ("scale".to_owned(), "2".to_owned()));
+    assert_eq!(given("scale", "2").unwrap()[2], ("scale".to_owned(), "2".to_owned()));
     assert_eq!(given("scale", "2").unwrap()[0], ("fault".to_owned(), "none".to_owned()));
     let unknown = given("sclae", "2").unwrap_err().to_string();
-    assert!(unknown.contains("sclae") && unknown.contains("`fault`, `scale`"), "{unknown}");
+    assert!(unknown.contains("sclae") && unknown.contains("`fault`, `own`, `scale`"), "{unknown}");
     assert!(given("scale", "much").unwrap_err().to_string().contains("a number"));
 }
 
@@ -83,6 +86,22 @@ fn options_reach_the_code_generator() {
     let plugin = open("byoc_probe", &[("scale", "3")]).unwrap();
     let compiled = plugin.compile(&CompileRequest::new(&scaled_relu())).unwrap();
     assert_eq!(execute(&compiled, CallEnv::default()).unwrap(), [4.0, 0.0, 0.0, 10.0]);
+}
+
+#[test]
+fn constants_are_lent_until_they_are_released() {
+    let content: Arc<[u8]> = common::bytes(&[1.0, -2.0, 3.0, 0.5]).into();
+    for (own, holders) in [("false", 2), ("true", 1)] {
+        let mut region = scaled_relu();
+        region.constants[0].bytes = bytes::Bytes::from_owner(Arc::clone(&content));
+        let compiled =
+            open("byoc_probe", &[("own", own)]).unwrap().compile(&CompileRequest::new(&region)).unwrap();
+        drop(region);
+        assert_eq!(Arc::strong_count(&content), holders, "own = {own}");
+        assert_eq!(execute(&compiled, CallEnv::default()).unwrap(), EXPECTED);
+        drop(compiled);
+        assert_eq!(Arc::strong_count(&content), 1);
+    }
 }
 
 #[test]

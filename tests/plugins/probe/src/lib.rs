@@ -39,6 +39,12 @@ impl Fault {
 impl Plugin for Probe {
     const OPTIONS: &'static [OptionDecl] = &[
         OptionDecl { name: "fault", kind: OptionKind::String, default: "none", help: "call to fail in" },
+        OptionDecl {
+            name: "own",
+            kind: OptionKind::Bool,
+            default: "false",
+            help: "copy constants and release them",
+        },
         OptionDecl { name: "scale", kind: OptionKind::Float, default: "1", help: "factor of every product" },
     ];
 
@@ -73,10 +79,17 @@ impl Plugin for Probe {
         self.fault.at("compile")?;
         let steps = region.nodes.iter().map(|node| Step::new(region, node)).collect::<Result<Vec<_>>>()?;
         let constants = region.constants.clone();
+        let mut owned = vec![None; constants.len()];
+        if context.options.bool("own")? {
+            for (index, value) in constants.iter().enumerate() {
+                owned[index] = region.value(*value).constant_as::<f32>().map(<[f32]>::to_vec);
+                context.release_constant(index);
+            }
+        }
         let scale = context.options.float("scale")? as f32;
         let outputs = region.outputs.clone();
         let program = Program { steps, constants, inputs: region.inputs.clone(), outputs, scale };
-        Ok(Box::new(Compiled { program, values: region.values.len(), fault: self.fault.clone() }))
+        Ok(Box::new(Compiled { program, values: region.values.len(), owned, fault: self.fault.clone() }))
     }
 
     fn load(&self, artefact: &[u8], _: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
@@ -84,7 +97,8 @@ impl Plugin for Probe {
         let text = std::str::from_utf8(artefact).map_err(|_| Error::invalid("the artefact is not text"))?;
         let (values, program) =
             Program::parse(text).ok_or_else(|| Error::invalid("the artefact is damaged"))?;
-        Ok(Box::new(Compiled { program, values, fault: self.fault.clone() }))
+        let owned = vec![None; program.constants.len()];
+        Ok(Box::new(Compiled { program, values, owned, fault: self.fault.clone() }))
     }
 
     fn check_artefact(&self, compatibility: &str) -> ArtefactAnswer {
@@ -168,6 +182,8 @@ impl Program {
 struct Compiled {
     program: Program,
     values: usize,
+    /// Copies of the constants that were released.
+    owned: Vec<Option<Vec<f32>>>,
     fault: Fault,
 }
 
@@ -190,6 +206,10 @@ impl Executable for Compiled {
             values[*value] = input.as_slice::<f32>()?.to_vec();
         }
         for (index, value) in program.constants.iter().enumerate() {
+            if let Some(owned) = &self.owned[index] {
+                values[*value] = owned.clone();
+                continue;
+            }
             let bytes = context.constant(index).ok_or_else(|| Error::internal("a constant is gone"))?;
             let floats = bytes
                 .chunks_exact(4)
@@ -211,6 +231,7 @@ impl Executable for Compiled {
             };
             let result: Vec<std::sync::atomic::AtomicU32> = left.iter().map(|_| 0.into()).collect();
             call.parallel_for(left.len(), |index| {
+                assert!(self.fault.at("loop").is_ok(), "told to panic in a loop");
                 result[index].store(compute(index).to_bits(), std::sync::atomic::Ordering::Relaxed);
             })?;
             values[step.result] = result.into_iter().map(|bits| f32::from_bits(bits.into_inner())).collect();
