@@ -74,7 +74,7 @@ const FAMILIES: &[(&[&str], Per)] = &[
     (&["HardSigmoid", "HardSwish", "Softsign"], Per::Output(3)),
     (&["DequantizeLinear", "QuantizeLinear"], Per::Output(3)),
     (&["DynamicQuantizeLinear"], Per::Input(5)),
-    (&["BatchNormalization"], Per::Output(2)),
+    (&["BatchNormalization", "ImageScaler"], Per::Output(2)),
     (
         &[
             "GroupNormalization",
@@ -120,6 +120,7 @@ const FAMILIES: &[(&[&str], Per)] = &[
             "CastLike",
             "Constant",
             "ConstantOfShape",
+            "Dropout",
             "EyeLike",
             "NonZero",
             "OneHot",

@@ -3,10 +3,9 @@
 use smallvec::SmallVec;
 
 use super::Family;
-
 use super::layout::{product, unknown_dims};
 use crate::infer::call::{Call, Outcome, Stop, axis, invalid};
-use crate::infer::content::{Content, Scalar};
+use crate::infer::content::{Content, MAX_ELEMENTS, Scalar};
 use crate::infer::merge::same_dim;
 use crate::{Dim, Dims};
 
@@ -124,7 +123,7 @@ fn concat_content(call: &mut Call<'_, '_>) -> Outcome {
             Some(_) => return Ok(()),
             None => {
                 let Ok(length) = call.length(i) else { return Ok(()) };
-                if length > crate::infer::content::MAX_ELEMENTS {
+                if length > MAX_ELEMENTS {
                     return Ok(());
                 }
                 elements.extend(std::iter::repeat_n(Scalar::UNKNOWN, length));
@@ -148,7 +147,7 @@ fn split(call: &mut Call<'_, '_>) -> Outcome {
             return invalid(format!("{} parts for {count} outputs", sizes.len()));
         }
         Some(sizes) => sizes,
-        None => even_parts(&shape[at], count, call.since() >= 18)?,
+        None => even_parts(&shape[at], count, call.since() >= 18),
     };
     for (output, size) in sizes.iter().enumerate() {
         let mut dims = shape.clone();
@@ -159,21 +158,19 @@ fn split(call: &mut Call<'_, '_>) -> Outcome {
 }
 
 /// Equal parts; since version 18 the last may be smaller.
-fn even_parts(total: &Dim, count: usize, uneven: bool) -> Result<Dims, Stop> {
+fn even_parts(total: &Dim, count: usize, uneven: bool) -> Dims {
     let parts = Dim::Static(count as i64);
     let part = if uneven { total.ceil_div(&parts) } else { total.floor_div(&parts) };
     let mut sizes = Dims::from_elem(part.clone(), count);
-    if let (true, Some(total), Some(part)) = (uneven, total.value(), part.value())
-        && let Some(last) = sizes.last_mut()
-    {
-        *last = Dim::Static((total - part * (count as i64 - 1)).max(0));
-    } else if uneven
-        && total.div_exact(&parts).is_none()
-        && let Some(last) = sizes.last_mut()
-    {
-        *last = total.sub(&part.mul(&Dim::Static(count as i64 - 1)));
+    if let Some(last) = sizes.last_mut().filter(|_| uneven) {
+        let rest = total.sub(&part.mul(&Dim::Static(count as i64 - 1)));
+        if rest.value().is_some_and(|rest| rest < 0) {
+            // Where some parts get nothing, the standard does not say which.
+            return Dims::from_elem(Dim::Unknown, count);
+        }
+        *last = rest.larger(&Dim::Static(0));
     }
-    Ok(sizes)
+    sizes
 }
 
 fn split_content(call: &mut Call<'_, '_>, sizes: &Dims) -> Outcome {
