@@ -40,8 +40,9 @@ pub fn pool(
             ones.fill(1.0);
             for (i, output) in output.chunks_exact_mut(pixels).enumerate() {
                 let source = &input.data[(piece * planes + i) * in_pixels..][..in_pixels];
-                let zero = if let Pooling::Max = pooling { f32::NEG_INFINITY } else { 0.0 };
-                exec.isa.run(Fill { geometry, frame: &mut frame[..geometry.plane()], source, zero });
+                let border =
+                    (i == 0).then_some(if let Pooling::Max = pooling { f32::NEG_INFINITY } else { 0.0 });
+                exec.isa.run(Fill { geometry, frame: &mut frame[..geometry.plane()], source, border });
                 match pooling {
                     Pooling::Max => {
                         exec.isa.run(Plane::<Largest> { geometry, frame, weights: ones, output, finish: () });

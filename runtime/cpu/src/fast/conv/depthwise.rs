@@ -1,7 +1,7 @@
 //! One kernel per channel: no sums over channels, so a plane is read straight from its frame.
 
 use super::window::Geometry;
-use super::{ConvEpilogue, Images, copy_plane};
+use super::{ConvEpilogue, Fill, Images};
 use crate::fast::Exec;
 use crate::fast::gemm::tile::{Arith, Float, copied};
 use crate::fast::scratch::with_scratch;
@@ -20,6 +20,7 @@ pub(super) fn run(
     output: &mut [f32],
     epilogue: &ConvEpilogue<'_>,
 ) {
+    let in_pixels = input.size[0] * input.size[1];
     let taps = geometry.taps.len();
     let channels = weights.len() / taps;
     let pixels = geometry.pixels();
@@ -34,7 +35,9 @@ pub(super) fn run(
         with_scratch(geometry.plane() + SLACK, |frame| {
             for (i, output) in output.chunks_exact_mut(pixels).enumerate() {
                 let plane = piece * planes + i;
-                copy_plane(exec, geometry, input, plane, &mut frame[..geometry.plane()]);
+                let source = &input.data[plane * in_pixels..][..in_pixels];
+                let border = (i == 0).then_some(0.0);
+                exec.isa.run(Fill { geometry, frame: &mut frame[..geometry.plane()], source, border });
                 let channel = plane % channels;
                 let weights = &weights[channel * taps..][..taps];
                 let finish = epilogue.from(channel, plane * pixels);

@@ -201,7 +201,7 @@ pub fn conv(
 fn copy_plane(exec: Exec<'_>, geometry: &Geometry, input: Images<'_, f32>, plane: usize, frame: &mut [f32]) {
     let pixels = input.size[0] * input.size[1];
     let source = &input.data[plane * pixels..][..pixels];
-    exec.isa.run(Fill { geometry, frame, source, zero: 0.0 });
+    exec.isa.run(Fill { geometry, frame, source, border: Some(0.0) });
 }
 
 /// Calls `fill` for the frame of each plane.
@@ -253,8 +253,8 @@ pub(crate) struct Fill<'a> {
     pub geometry: &'a Geometry,
     pub frame: &'a mut [f32],
     pub source: &'a [f32],
-    /// What padding counts as.
-    pub zero: f32,
+    /// What padding counts as; none if the frame has its border already.
+    pub border: Option<f32>,
 }
 
 impl Task for Fill<'_> {
@@ -262,9 +262,11 @@ impl Task for Fill<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        self.geometry.fill(
+        if let Some(zero) = self.border {
+            self.geometry.fill_border(self.frame, zero);
+        }
+        self.geometry.fill_inside(
             self.frame,
-            self.zero,
             #[inline(always)]
             |out, start, step| copy_strided(s, out, &self.source[start..], step),
         );

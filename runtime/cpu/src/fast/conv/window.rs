@@ -105,25 +105,40 @@ impl Geometry {
     /// Fills one plane's frame; `get(out, start, step)` copies `input[start + i · step]` to `out[i]`.
     #[inline(always)]
     pub(crate) fn fill<T: Copy>(&self, frame: &mut [T], zero: T, get: impl Fn(&mut [T], usize, usize)) {
-        let [rows, cols] = self.phase;
+        self.fill_border(frame, zero);
+        self.fill_inside(frame, get);
+    }
+
+    /// Fills what is padding, which stays the same for every plane.
+    #[inline(always)]
+    pub(crate) fn fill_border<T: Copy>(&self, frame: &mut [T], zero: T) {
+        let cols = self.phase[1];
+        for (phase, frame) in self.phases.iter().zip(frame.chunks_exact_mut(self.phase[0] * cols)) {
+            let (rows, inside) = (self.inside(0, phase[0]), self.inside(1, phase[1]));
+            fill(&mut frame[..rows.start * cols], zero);
+            fill(&mut frame[rows.end * cols..], zero);
+            for out in frame[rows.start * cols..rows.end * cols].chunks_exact_mut(cols) {
+                fill(&mut out[..inside.start], zero);
+                fill(&mut out[inside.end..], zero);
+            }
+        }
+    }
+
+    /// Fills what is not padding.
+    #[inline(always)]
+    pub(crate) fn fill_inside<T>(&self, frame: &mut [T], get: impl Fn(&mut [T], usize, usize)) {
+        let cols = self.phase[1];
         let [row_stride, col_stride] = self.window.strides;
-        for (phase, frame) in self.phases.iter().zip(frame.chunks_exact_mut(rows * cols)) {
-            let (inside_rows, inside) = (self.inside(0, phase[0]), self.inside(1, phase[1]));
-            let (Range { start: top, end: bottom }, Range { start: left, end: right }) =
-                (inside_rows, inside);
-            if top >= bottom || left >= right {
-                fill(frame, zero);
+        for (phase, frame) in self.phases.iter().zip(frame.chunks_exact_mut(self.phase[0] * cols)) {
+            let (rows, inside) = (self.inside(0, phase[0]), self.inside(1, phase[1]));
+            if inside.is_empty() {
                 continue;
             }
-            fill(&mut frame[..top * cols], zero);
-            fill(&mut frame[bottom * cols..], zero);
-            let first = left * col_stride + phase[1] - self.window.pads[1];
-            for row in top..bottom {
-                let out = &mut frame[row * cols..(row + 1) * cols];
-                fill(&mut out[..left], zero);
-                fill(&mut out[right..], zero);
+            let first = inside.start * col_stride + phase[1] - self.window.pads[1];
+            for row in rows {
+                let out = &mut frame[row * cols..(row + 1) * cols][inside.clone()];
                 let in_row = row * row_stride + phase[0] - self.window.pads[0];
-                get(&mut out[left..right], in_row * self.input[1] + first, col_stride);
+                get(out, in_row * self.input[1] + first, col_stride);
             }
         }
     }
@@ -132,6 +147,7 @@ impl Geometry {
     fn inside(&self, axis: usize, phase: usize) -> Range<usize> {
         let (pad, stride) = (self.window.pads[axis], self.window.strides[axis]);
         let first = |x: usize| x.saturating_sub(phase).div_ceil(stride).min(self.phase[axis]);
+        // `pad + input` was checked when the output's size was computed.
         first(pad)..first(pad + self.input[axis])
     }
 

@@ -53,11 +53,15 @@ pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -
     let count = channels.output * channels.input;
     let mut plain = vec![0.0; POSITIONS * count];
     for (i, kernel) in weights.chunks_exact(KERNEL * KERNEL).enumerate() {
-        for position in 0..POSITIONS {
-            let (rows, cols) = (g[position / IN], g[position % IN]);
-            let terms = kernel.iter().enumerate();
-            let sum: f64 = terms.map(|(t, &w)| rows[t / KERNEL] * cols[t % KERNEL] * f64::from(w)).sum();
-            plain[position * count + i] = sum as f32;
+        // Along columns first, then along rows.
+        let column =
+            |g: &[f64; KERNEL], x: usize| (0..KERNEL).map(|y| g[y] * f64::from(kernel[y * KERNEL + x])).sum();
+        let half: [[f64; KERNEL]; IN] = std::array::from_fn(|y| std::array::from_fn(|x| column(&g[y], x)));
+        for (y, half) in half.iter().enumerate() {
+            for (x, g) in g.iter().enumerate() {
+                let sum: f64 = half.iter().zip(g).map(|(half, g)| half * g).sum();
+                plain[(y * IN + x) * count + i] = sum as f32;
+            }
         }
     }
     let positions = plain.chunks_exact(count.max(1));

@@ -95,18 +95,23 @@ pub(super) fn pack_panel(b: Matrix<'_>, k: Range<usize>, n: Range<usize>, width:
         }
         return;
     }
-    // Rows a few at a time: a whole column at once would spread its writes over too many cache lines.
-    for (block, out) in out.chunks_mut(16 * width).enumerate() {
-        let row = k.start + block * 16;
-        let rows = out.len() / width;
-        for col in 0..width {
-            if col < n.len() {
-                for (i, out) in out.iter_mut().skip(col).step_by(width).enumerate() {
-                    *out = b.at(row + i, n.start + col);
-                }
-            } else {
-                (0..rows).for_each(|i| out[i * width + col] = 0.0);
+    let mut col = 0;
+    if b.row_stride == 1 {
+        // The common transposed matrix: four columns at a time, each contiguous.
+        let column = |col: usize| &b.data[(n.start + col) * b.col_stride + k.start..][..k.len()];
+        while col + 4 <= n.len() {
+            let columns = column(col).iter().zip(column(col + 1)).zip(column(col + 2)).zip(column(col + 3));
+            for (out, (((&w, &x), &y), &z)) in out.chunks_exact_mut(width).zip(columns) {
+                out[col..col + 4].copy_from_slice(&[w, x, y, z]);
             }
+            col += 4;
         }
+    }
+    for (row, out) in k.zip(out.chunks_exact_mut(width)) {
+        let (values, rest) = out.split_at_mut(n.len());
+        for (i, value) in values.iter_mut().enumerate().skip(col) {
+            *value = b.at(row, n.start + i);
+        }
+        rest.fill(0.0);
     }
 }
