@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::kernels::Kernels;
 use super::split::{Tiles, part};
-use super::tile::{Arith, Tile};
+use super::tile::{Arith, Tile, UNROLL};
 use crate::fast::Exec;
 use crate::fast::scratch::with_scratch;
 use crate::pool::SharedSlice;
@@ -154,12 +154,29 @@ struct Nest<'a, P: Problem> {
 struct Block<'a, 'f, P: Problem> {
     batch: usize,
     k: Range<usize>,
+    /// The left operand, all of it.
+    a: &'a [<P::A as Arith>::Word],
     /// The right operand: where the first panel begins, and how far apart panels are.
     b: &'a [<P::A as Arith>::Word],
     b_panel: usize,
     tiles: Range<usize>,
     panels: Range<usize>,
     finish: Option<<P::A as Arith>::Finish<'f>>,
+}
+
+/// A part of an operand, and the rows or columns of the product that it gives.
+type Side<'a, P> = (&'a [<<P as Problem>::A as Arith>::Word], Range<usize>);
+
+impl<P: Problem> Block<'_, '_, P> {
+    /// The left operand from what tile `rows` has of this block, `k` being the whole inner dimension.
+    fn tile(&self, rows: &Range<usize>, k: usize) -> &[<P::A as Arith>::Word] {
+        self.a.get(rows.start * k + self.k.start * rows.len()..).unwrap_or_default()
+    }
+
+    /// The right operand from what `panel` has of this block.
+    fn panel(&self, panel: usize) -> &[<P::A as Arith>::Word] {
+        self.b.get((panel - self.panels.start) * self.b_panel..).unwrap_or_default()
+    }
 }
 
 impl<P: Problem> Nest<'_, P> {
@@ -178,6 +195,10 @@ impl<P: Problem> Nest<'_, P> {
 
     fn piece(&self, batch: usize, tiles: Range<usize>, panels: Range<usize>) {
         let (k, width) = (self.d.k, self.kernels.panel);
+        let a = match self.problem.left(batch) {
+            Operand::Packed(a) => a,
+            Operand::OnTheSpot => &self.left[batch * self.d.m * k..],
+        };
         let blocks = k.div_ceil(K_BLOCK).max(1);
         for i in 0..blocks {
             let range = part(k, blocks, i);
@@ -186,15 +207,8 @@ impl<P: Problem> Nest<'_, P> {
             match self.problem.right(batch) {
                 Operand::Packed(b) => {
                     let b = &b[panels.start * k * width + range.start * width..];
-                    self.stream_panels(&Block {
-                        batch,
-                        k: k_block,
-                        b,
-                        b_panel: k * width,
-                        tiles,
-                        panels,
-                        finish,
-                    });
+                    let b_panel = k * width;
+                    self.stream_panels(&Block { batch, k: k_block, a, b, b_panel, tiles, panels, finish });
                 }
                 Operand::OnTheSpot => with_scratch(panels.len() * range.len() * width, |b| {
                     let b_panel = range.len() * width;
@@ -202,7 +216,7 @@ impl<P: Problem> Nest<'_, P> {
                         let out = &mut b[i * b_panel..][..b_panel];
                         self.problem.pack_right(batch, range.clone(), self.columns(panel), width, out);
                     }
-                    self.stream_tiles(&Block { batch, k: k_block, b, b_panel, tiles, panels, finish });
+                    self.stream_tiles(&Block { batch, k: k_block, a, b, b_panel, tiles, panels, finish });
                 }),
             }
         }
@@ -216,13 +230,14 @@ impl<P: Problem> Nest<'_, P> {
 
     /// Every panel against all tiles: the left operand stays in the cache.
     fn stream_panels(&self, block: &Block<'_, '_, P>) {
-        let bytes = block.k.len() * self.kernels.panel * size_of::<<P::A as Arith>::Word>();
-        let share = bytes / block.tiles.len();
+        let share = block.k.len() * self.kernels.panel / block.tiles.len();
         for panel in block.panels.clone() {
-            let next = (panel + 1 - block.panels.start) * block.b_panel;
-            let next = block.b.as_ptr().wrapping_add(next).cast::<u8>();
+            let b = block.panel(panel);
+            let next = b.as_ptr().wrapping_add(block.b_panel);
             for (i, tile) in block.tiles.clone().enumerate() {
-                self.tile(block, tile, panel, next.wrapping_add(i * share), share);
+                let rows = self.rows.get(tile);
+                let a = block.tile(&rows, self.d.k);
+                self.tile(block, (a, rows), (b, self.columns(panel)), next.wrapping_add(i * share), share);
             }
         }
     }
@@ -230,47 +245,46 @@ impl<P: Problem> Nest<'_, P> {
     /// Every tile against all panels: the right operand stays in the cache.
     fn stream_tiles(&self, block: &Block<'_, '_, P>) {
         for tile in block.tiles.clone() {
-            for panel in block.panels.clone() {
-                self.tile(block, tile, panel, block.b.as_ptr().cast(), 0);
+            let rows = self.rows.get(tile);
+            let a = block.tile(&rows, self.d.k);
+            // About where the next tile's part of this block begins.
+            let next = a.as_ptr().wrapping_add(rows.len() * self.d.k);
+            let share = block.k.len() * rows.len() / block.panels.len();
+            for (i, panel) in block.panels.clone().enumerate() {
+                let b = (block.panel(panel), self.columns(panel));
+                self.tile(block, (a, rows.clone()), b, next.wrapping_add(i * share), share);
             }
         }
     }
 
+    /// One tile, with the operands from where it reads them; `ahead` words from `next` are wanted soon.
     fn tile(
         &self,
         block: &Block<'_, '_, P>,
-        tile: usize,
-        panel: usize,
-        ahead: *const u8,
-        ahead_bytes: usize,
+        (a, rows): Side<'_, P>,
+        (b, cols): Side<'_, P>,
+        next: *const <P::A as Arith>::Word,
+        ahead: usize,
     ) {
-        let rows = self.rows.get(tile);
-        let cols = self.columns(panel);
-        let k = block.k.clone();
-        let (a, start) = match self.problem.left(block.batch) {
-            Operand::Packed(a) => (a, 0),
-            Operand::OnTheSpot => (self.left, block.batch * self.d.m * self.d.k),
-        };
-        let a = a.get(start + rows.start * self.d.k + k.start * rows.len()..).unwrap_or_default();
-        let b = block.b.get((panel - block.panels.start) * block.b_panel..).unwrap_or_default();
+        let k = block.k.len();
         // What the micro-kernel will read.
-        assert!(k.len() * rows.len() <= a.len(), "left operand is too small");
-        assert!(k.len() * self.kernels.panel <= b.len(), "right operand is too small");
+        assert!(k * rows.len() <= a.len(), "left operand is too small");
+        assert!(k * self.kernels.panel <= b.len(), "right operand is too small");
         let at = block.batch * self.layout.batch + rows.start * self.layout.row + cols.start;
         let tile = Tile {
-            k: k.len(),
+            k,
             a: a.as_ptr(),
             b: b.as_ptr(),
             b_row: self.kernels.panel,
             c: self.out.as_mut_ptr().wrapping_add(at),
             c_row: self.layout.row,
             n: cols.len(),
-            resume: k.start > 0,
+            resume: block.k.start > 0,
             finish: block.finish.as_ref(),
             row: rows.start,
             col: cols.start,
-            ahead,
-            ahead_step: ahead_bytes * 4 / k.len().max(4),
+            ahead: next.cast(),
+            ahead_step: ahead * size_of::<<P::A as Arith>::Word>() * UNROLL / k.max(UNROLL),
         };
         // SAFETY: the operands reach far enough (checked above); `run` has checked that every product lies
         // inside the output and is covered by `finish`; no two threads share a tile of the output.

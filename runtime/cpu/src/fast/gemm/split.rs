@@ -7,19 +7,22 @@ use std::ops::Range;
 pub(crate) struct Tiles {
     len: usize,
     size: usize,
+    // Kept, since divisions would be felt beside a small tile.
+    count: usize,
+    rest: usize,
 }
 
 impl Tiles {
     pub(crate) fn new(len: usize, size: usize) -> Self {
-        Self { len, size }
+        Self { len, size, count: len.div_ceil(size), rest: len % size }
     }
 
     pub(crate) fn count(self) -> usize {
-        self.len.div_ceil(self.size)
+        self.count
     }
 
     pub(crate) fn get(self, index: usize) -> Range<usize> {
-        let (last, rest) = (self.count() - 1, self.len % self.size);
+        let (last, rest) = (self.count - 1, self.rest);
         if rest == 0 || last == 0 || index + 1 < last {
             return index * self.size..self.len.min((index + 1) * self.size);
         }

@@ -72,7 +72,8 @@ pub(crate) struct Tile<'a, 'f, A: Arith> {
     pub ahead_step: usize,
 }
 
-const UNROLL: usize = 4;
+/// Steps between prefetches.
+pub(super) const UNROLL: usize = 4;
 
 /// # Safety
 /// `t`'s pointers are valid for `MR` rows and `NV` vectors (`a`, `b` over `k` steps; `c` for `n` columns,
