@@ -33,24 +33,62 @@ pub struct Match {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Why {
     /// The value's maker is no such operator, or nothing makes it.
-    Maker { call: CallId, value: ValueId },
+    Maker {
+        call: CallId,
+        value: ValueId,
+    },
     /// The value is another output of its maker.
-    Output { call: CallId, value: ValueId },
+    Output {
+        call: CallId,
+        value: ValueId,
+    },
     /// The input is missing, there are too many, or an output is.
-    Missing { call: CallId, arg: usize, unit: u32 },
-    TooMany { call: CallId, unit: u32 },
-    NoOutput { call: CallId, unit: u32, output: usize },
-    Const { name: Option<NameId>, value: ValueId, wanted: Constness },
+    Missing {
+        call: CallId,
+        arg: usize,
+        unit: u32,
+    },
+    TooMany {
+        call: CallId,
+        unit: u32,
+    },
+    NoOutput {
+        call: CallId,
+        unit: u32,
+        output: usize,
+    },
+    Const {
+        name: Option<NameId>,
+        value: ValueId,
+        wanted: Constness,
+    },
     /// The name stands for another value already.
-    Differs { name: NameId, value: ValueId },
+    Differs {
+        name: NameId,
+        value: ValueId,
+    },
     /// Two statements would match one node.
-    Twice { call: CallId, unit: u32 },
+    Twice {
+        call: CallId,
+        unit: u32,
+    },
     /// A leaf would be a value made inside the match.
-    Inside { value: ValueId },
-    Attribute { call: CallId, unit: u32, attribute: usize },
-    Opset { call: CallId, unit: u32 },
+    Inside {
+        value: ValueId,
+    },
+    Attribute {
+        call: CallId,
+        unit: u32,
+        attribute: usize,
+    },
+    Opset {
+        call: CallId,
+        unit: u32,
+    },
     /// No node fits a statement that is reached through its inputs.
-    Unreached { statement: usize },
+    Unreached {
+        statement: usize,
+    },
     /// The search was given up.
     Steps,
 }
@@ -88,11 +126,21 @@ struct Move {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum MoveKind {
-    Node { unit: u32, swapped: bool },
+    Node {
+        unit: u32,
+        swapped: bool,
+    },
     /// The optional node is not there: the value is its input and its output.
-    Absent { value: ValueId, only: Option<u32> },
+    Absent {
+        value: ValueId,
+        only: Option<u32>,
+    },
     /// A chain of nodes that ends at `link`.
-    Chain { link: usize, output: ValueId, input: ValueId },
+    Chain {
+        link: usize,
+        output: ValueId,
+        input: ValueId,
+    },
 }
 
 /// One node of a chain, behind the node at `before`.
@@ -353,9 +401,8 @@ impl<'v, 'g> Matcher<'v, 'g> {
         let mut nodes: SmallVec<[u32; 4]> = SmallVec::new();
         self.units.iter().for_each(|u| nodes.extend_from_slice(&self.view.units[*u as usize].nodes));
         nodes.sort_unstable();
-        let made_inside = |value: &&ValueId| {
-            self.view.producer(**value).is_some_and(|p| nodes.binary_search(&p).is_ok())
-        };
+        let made_inside =
+            |value: &&ValueId| self.view.producer(**value).is_some_and(|p| nodes.binary_search(&p).is_ok());
         if let Some(&value) = self.leaves.iter().find(made_inside) {
             self.fail(Why::Inside { value });
             return None;
@@ -431,7 +478,11 @@ impl<'v, 'g> Matcher<'v, 'g> {
             let call = &program.calls[id];
             if call.quantifier == Quantifier::One {
                 if self.fits(call, root) {
-                    moves.push(Move { target, call: id, kind: MoveKind::Node { unit: root, swapped: false } });
+                    moves.push(Move {
+                        target,
+                        call: id,
+                        kind: MoveKind::Node { unit: root, swapped: false },
+                    });
                     if self.may_swap(call, root) {
                         let kind = MoveKind::Node { unit: root, swapped: true };
                         moves.push(Move { target, call: id, kind });
@@ -464,7 +515,10 @@ impl<'v, 'g> Matcher<'v, 'g> {
                 .makers(value)
                 .filter(|(unit, output)| {
                     let wanted = before.is_some() || only.is_none_or(|o| o == *unit);
-                    wanted && *output == 0 && self.fits(call, *unit) && self.plain_failure(call, *unit).is_none()
+                    wanted
+                        && *output == 0
+                        && self.fits(call, *unit)
+                        && self.plain_failure(call, *unit).is_none()
                 })
                 .map(|(unit, _)| unit)
                 .collect();

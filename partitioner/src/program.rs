@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use byoc_plugin::table::{self, ArgKind as AstArg, Constness, Limits, Literal, OpSet, PatternTable, Quantifier};
+use byoc_plugin::table::{
+    self, ArgKind as AstArg, Constness, Limits, Literal, OpSet, PatternTable, Quantifier,
+};
 
 use crate::where_clause::Clause;
 

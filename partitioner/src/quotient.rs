@@ -120,10 +120,6 @@ impl Quotient {
         at
     }
 
-    pub fn members(&self, block: u32) -> &[u32] {
-        &self.members[block as usize]
-    }
-
     /// Takes the edges from `through` to `node` away and gives `node` those into `through` instead, as where
     /// `node` gets a copy of `through` for itself.
     pub fn bypass(&mut self, through: u32, node: u32) {
@@ -201,7 +197,9 @@ impl Quotient {
     }
 
     fn step_back(&mut self, first: u32) -> Found {
-        let Some((to, from)) = self.backward.next(&self.members, &self.predecessors) else { return Found::Dry };
+        let Some((to, from)) = self.backward.next(&self.members, &self.predecessors) else {
+            return Found::Dry;
+        };
         let (source, target) = (self.block(from), self.block(to));
         if self.is_in_set(source) {
             return if self.is_in_set(target) { Found::Nothing } else { Found::Path(from, to) };

@@ -91,7 +91,15 @@ impl<'g> View<'g> {
         graph.outputs().iter().for_each(|v| is_output[v.index()] = true);
         let units = order.iter().enumerate().map(|(i, id)| unit(graph.node(*id), i as u32, programs));
         let units = units.collect();
-        let mut view = View { graph, order, place, units, virtual_makers: HashMap::new(), virtual_users: HashMap::new(), is_output };
+        let mut view = View {
+            graph,
+            order,
+            place,
+            units,
+            virtual_makers: HashMap::new(),
+            virtual_users: HashMap::new(),
+            is_output,
+        };
         for form in forms {
             view.add_form(form, programs);
         }

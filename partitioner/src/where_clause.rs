@@ -83,8 +83,7 @@ fn parse(text: &str) -> Result<Parsed, ParseError> {
     if nested_macros(&expression) > MAX_NESTED_MACROS {
         return refuse(format!("macros are nested more than {MAX_NESTED_MACROS} deep"));
     }
-    let mut names: Vec<String> =
-        expression.references().variables().into_iter().map(str::to_owned).collect();
+    let mut names: Vec<String> = expression.references().variables().into_iter().map(str::to_owned).collect();
     names.sort();
     let mut parts = Vec::new();
     collect_parts(&expression, &mut parts);
@@ -111,7 +110,8 @@ impl Clause {
         language: &Language,
         known: &dyn Fn(&str) -> Option<Known<'a>>,
     ) -> Result<(), String> {
-        let parsed = self.parsed.as_ref().map_err(|e| format!("`{}` does not parse: {}", self.text, e.message))?;
+        let parsed =
+            self.parsed.as_ref().map_err(|e| format!("`{}` does not parse: {}", self.text, e.message))?;
         let mut context = Context::with_env(language.0.clone());
         let added = context.add_function(SAME, same).and_then(|()| context.add_function(ONE_OF, one_of));
         added.map_err(|e| e.to_string())?;
@@ -245,7 +245,9 @@ fn same(a: Value, b: Value) -> Result<bool, ExecutionError> {
 fn one_of(a: Value, b: Value) -> Result<bool, ExecutionError> {
     match &b {
         Value::List(items) => Ok(items.iter().any(|item| equal(&a, item).unwrap_or(false))),
-        Value::Map(map) => Ok(matches!(&a, Value::String(key) if map.map.contains_key(&Key::String(key.clone())))),
+        Value::Map(map) => {
+            Ok(matches!(&a, Value::String(key) if map.map.contains_key(&Key::String(key.clone()))))
+        }
         other => Err(ExecutionError::function_error("in", format!("{} is not a list", show(other)))),
     }
 }
@@ -409,7 +411,9 @@ mod tests {
         let unranked = Type::Tensor(byoc_graph::TensorType { dtype: Some(DType::F32), shape: None });
         let error = holds("x.rank != 4", &unranked).unwrap_err();
         assert!(error.contains("`rank` is not known"), "{error}");
-        for text in ["x.shape[2] == x.shape[2]", "x.shape[2] != x.shape[2]", "x.shape[1] < 5", "x.value[0] == 1"] {
+        for text in
+            ["x.shape[2] == x.shape[2]", "x.shape[2] != x.shape[2]", "x.shape[1] < 5", "x.value[0] == 1"]
+        {
             let error = holds(text, &some_type()).unwrap_err();
             assert!(error.contains("cannot be evaluated"), "{text}: {error}");
         }

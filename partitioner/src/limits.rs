@@ -1,0 +1,88 @@
+//! Limits that hold for whole regions and models: what exceeds them goes back to the host.
+
+use std::collections::HashSet;
+
+use byoc_graph::schema;
+
+use crate::choose::Chosen;
+use crate::merge::Group;
+use crate::misses::Stage;
+use crate::program::Programs;
+use crate::report::Kind;
+use crate::view::View;
+
+/// One graph with its regions.
+pub struct Merged<'g> {
+    pub view: View<'g>,
+    pub chosen: Chosen,
+    pub groups: Vec<Group>,
+}
+
+/// Drops the regions that exceed a limit, and tells their nodes why.
+pub fn apply(graphs: &mut [Merged<'_>], programs: &Programs) {
+    for merged in graphs.iter_mut() {
+        let refusals: Vec<Option<String>> =
+            merged.groups.iter().map(|group| refusal(merged, group, programs)).collect();
+        drop_groups(merged, |i| refusals[i].clone());
+    }
+    for (vendor, limits) in programs.vendors.iter().map(|v| &v.limits).enumerate() {
+        keep_largest(graphs, vendor, limits.max_regions);
+    }
+}
+
+fn refusal(merged: &Merged<'_>, group: &Group, programs: &Programs) -> Option<String> {
+    let limits = &programs.vendors[group.vendor].limits;
+    if group.size < limits.min_region_nodes {
+        let (size, min) = (group.size, limits.min_region_nodes);
+        return Some(format!("the region has {size} nodes, fewer than min_region_nodes = {min}"));
+    }
+    let composites = group.composites.iter().map(|c| &merged.chosen.composites[*c as usize]);
+    let is_heavy = |place: &u32| {
+        let node = merged.view.node(*place);
+        let schema = schema::lookup(&node.op.domain, &node.op.name, node.opset);
+        schema.is_some_and(schema::OpSchema::is_compute_heavy)
+    };
+    let idle = limits.require_compute && !composites.into_iter().any(|c| c.nodes.iter().any(is_heavy));
+    idle.then(|| "the region has no compute-heavy operator, and require_compute is set".to_owned())
+}
+
+/// Over all graphs of the model: most nodes first, then the earliest.
+fn keep_largest(graphs: &mut [Merged<'_>], vendor: usize, max: usize) {
+    let mut all: Vec<(usize, usize)> = Vec::new();
+    for (g, merged) in graphs.iter().enumerate() {
+        all.extend((0..merged.groups.len()).filter(|i| merged.groups[*i].vendor == vendor).map(|i| (g, i)));
+    }
+    if all.len() <= max {
+        return;
+    }
+    all.sort_by_key(|(g, i)| std::cmp::Reverse(graphs[*g].groups[*i].size));
+    let dropped: HashSet<(usize, usize)> = all.split_off(max).into_iter().collect();
+    for (g, merged) in graphs.iter_mut().enumerate() {
+        drop_groups(merged, |i| {
+            let why = || format!("the vendor keeps its {max} largest regions (max_regions)");
+            dropped.contains(&(g, i)).then(why)
+        });
+    }
+}
+
+fn drop_groups(merged: &mut Merged<'_>, why: impl Fn(usize) -> Option<String>) {
+    let groups = std::mem::take(&mut merged.groups);
+    for (i, group) in groups.into_iter().enumerate() {
+        match why(i) {
+            None => merged.groups.push(group),
+            Some(detail) => give_back(&mut merged.chosen, &group, (Stage::Region, Kind::Limit), &detail),
+        }
+    }
+}
+
+/// The region's nodes stay on the host.
+pub fn give_back(chosen: &mut Chosen, group: &Group, kind: (Stage, Kind), detail: &str) {
+    for &id in &group.composites {
+        let composite = &chosen.composites[id as usize];
+        chosen.misses.told(group.vendor, &composite.nodes, None, kind, detail);
+        composite.nodes.iter().for_each(|n| chosen.owner[*n as usize] = None);
+        for copy in &composite.copies {
+            chosen.copiers.entry(*copy).or_default().retain(|c| *c != id);
+        }
+    }
+}

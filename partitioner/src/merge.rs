@@ -1,0 +1,142 @@
+//! Merges composites of one vendor into regions, as long as the quotient stays acyclic.
+//!
+//! Nodes are visited in model order and join the regions of their producers, in input order; this is repeated
+//! until nothing merges, so no two neighbouring regions could still be one.
+
+use std::collections::{BTreeMap, HashSet};
+
+use byoc_graph::ValueId;
+
+use crate::choose::Chosen;
+use crate::program::Programs;
+use crate::view::View;
+
+/// Composites that one vendor gets in one piece.
+#[derive(Debug, Clone)]
+pub struct Group {
+    pub vendor: usize,
+    /// In the order of their first nodes.
+    pub composites: Vec<u32>,
+    /// Nodes, copies included.
+    pub size: usize,
+    /// Place of the first node.
+    pub first: u32,
+}
+
+/// The regions of one graph, in the order of their first nodes.
+pub fn merge(view: &View<'_>, programs: &Programs, chosen: &mut Chosen, siblings: bool) -> Vec<Group> {
+    let mut merger = Merger::new(view, programs, chosen);
+    while merger.join_producers() {}
+    while siblings && merger.join_siblings() {}
+    merger.groups()
+}
+
+struct Merger<'a, 'v, 'g> {
+    view: &'v View<'g>,
+    programs: &'v Programs,
+    chosen: &'a mut Chosen,
+    /// By block: how many nodes it has.
+    size: Vec<usize>,
+}
+
+impl<'a, 'v, 'g> Merger<'a, 'v, 'g> {
+    fn new(view: &'v View<'g>, programs: &'v Programs, chosen: &'a mut Chosen) -> Merger<'a, 'v, 'g> {
+        let mut size = vec![0; view.order.len()];
+        for composite in &chosen.composites {
+            let block = chosen.quotient.block(composite.nodes[0]);
+            size[block as usize] = composite.nodes.len() + composite.copies.len();
+        }
+        Merger { view, programs, chosen, size }
+    }
+
+    fn vendor(&self, composite: u32) -> usize {
+        self.programs.all[self.chosen.composites[composite as usize].program].vendor
+    }
+
+    /// Whether the regions of two nodes of one vendor have become one.
+    fn try_join(&mut self, a: u32, b: u32, vendor: usize) -> bool {
+        let (a, b) = (self.chosen.quotient.block(a), self.chosen.quotient.block(b));
+        let size = self.size[a as usize] + self.size[b as usize];
+        if size > self.programs.vendors[vendor].limits.max_region_nodes {
+            return false;
+        }
+        let Ok(block) = self.chosen.quotient.contract(&[a, b]) else { return false };
+        self.size[block as usize] = size;
+        true
+    }
+
+    fn join_producers(&mut self) -> bool {
+        let mut merged = false;
+        let mut failed: HashSet<(u32, u32)> = HashSet::new();
+        for place in 0..self.view.order.len() as u32 {
+            let Some(owner) = self.chosen.owner[place as usize] else { continue };
+            let vendor = self.vendor(owner);
+            for producer in self.producers(place, owner) {
+                let theirs = self.chosen.owner[producer as usize];
+                if theirs.is_none_or(|t| self.vendor(t) != vendor) {
+                    continue;
+                }
+                let pair = (self.chosen.quotient.block(place), self.chosen.quotient.block(producer));
+                if pair.0 == pair.1 || failed.contains(&pair) {
+                    continue;
+                }
+                if self.try_join(place, producer, vendor) {
+                    merged = true;
+                } else {
+                    failed.insert(pair);
+                }
+            }
+        }
+        merged
+    }
+
+    /// Nodes that make what a node uses; behind a copied node, those that make what the copy uses.
+    fn producers(&self, place: u32, owner: u32) -> Vec<u32> {
+        let copies = &self.chosen.composites[owner as usize].copies;
+        let mut found = Vec::new();
+        let mut values: Vec<ValueId> = self.view.node(place).dependencies().collect();
+        values.reverse();
+        while let Some(value) = values.pop() {
+            let Some(producer) = self.view.producer(value) else { continue };
+            if copies.contains(&producer) {
+                let before = values.len();
+                values.extend(self.view.node(producer).dependencies());
+                values[before..].reverse();
+            } else {
+                found.push(producer);
+            }
+        }
+        found
+    }
+
+    fn join_siblings(&mut self) -> bool {
+        let mut merged = false;
+        let groups = self.groups();
+        for (i, group) in groups.iter().enumerate() {
+            for other in groups[i + 1..].iter().filter(|o| o.vendor == group.vendor) {
+                let joined =
+                    self.chosen.quotient.block(group.first) == self.chosen.quotient.block(other.first);
+                merged |= !joined && self.try_join(group.first, other.first, group.vendor);
+            }
+        }
+        merged
+    }
+
+    fn groups(&self) -> Vec<Group> {
+        let mut composites: Vec<u32> = (0..self.chosen.composites.len() as u32).collect();
+        composites.sort_by_key(|c| self.chosen.composites[*c as usize].nodes[0]);
+        let mut found: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut groups: Vec<Group> = Vec::new();
+        for id in composites {
+            let first = self.chosen.composites[id as usize].nodes[0];
+            let block = self.chosen.quotient.block(first);
+            let index = *found.entry(block).or_insert_with(|| {
+                let size = self.size[block as usize];
+                groups.push(Group { vendor: self.vendor(id), composites: Vec::new(), size, first });
+                groups.len() - 1
+            });
+            groups[index].composites.push(id);
+        }
+        groups
+    }
+}

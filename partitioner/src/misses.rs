@@ -1,0 +1,103 @@
+//! Why nodes were not taken: for each vendor and node, the nearest misses, one a pattern.
+
+use std::sync::Arc;
+
+use crate::matcher::{NearestMiss, Why};
+use crate::report::Kind;
+use crate::view::View;
+
+/// Reasons kept for a node and vendor.
+const MAX_REASONS: usize = 8;
+
+#[derive(Debug, Clone)]
+pub struct Miss {
+    pub program: Option<u32>,
+    /// How many nodes had been bound, and how far the match had come then.
+    rank: (u32, Stage),
+    pub cause: Cause,
+}
+
+#[derive(Debug, Clone)]
+pub enum Cause {
+    /// The search failed; put into words when it is asked for.
+    Search(Why),
+    Told(Kind, Arc<str>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    Search,
+    Taken,
+    Where,
+    Escape,
+    Cycle,
+    Limit,
+    Vendor,
+    /// What happened to a whole region.
+    Region,
+}
+
+/// By vendor and place of a node.
+pub struct Misses(Vec<Vec<Vec<Miss>>>);
+
+impl Misses {
+    pub fn new(vendors: usize, nodes: usize) -> Misses {
+        Misses(vec![vec![Vec::new(); nodes]; vendors])
+    }
+
+    pub fn search(&mut self, view: &View<'_>, vendor: usize, program: usize, root: u32, miss: NearestMiss) {
+        let mut places: Vec<u32> = Vec::new();
+        for unit in miss.units.iter().chain([&root]) {
+            places.extend(&view.units[*unit as usize].nodes);
+        }
+        places.sort_unstable();
+        places.dedup();
+        self.note(vendor, &places, Some(program), Stage::Search, Cause::Search(miss.why), places.len());
+    }
+
+    pub fn told(
+        &mut self,
+        vendor: usize,
+        places: &[u32],
+        program: Option<usize>,
+        (stage, kind): (Stage, Kind),
+        detail: &str,
+    ) {
+        self.note(vendor, places, program, stage, Cause::Told(kind, detail.into()), places.len());
+    }
+
+    fn note(
+        &mut self,
+        vendor: usize,
+        places: &[u32],
+        program: Option<usize>,
+        stage: Stage,
+        cause: Cause,
+        bound: usize,
+    ) {
+        let rank = if stage == Stage::Region { (u32::MAX, stage) } else { (bound as u32, stage) };
+        let program = program.map(|p| p as u32);
+        for &place in places {
+            let misses = &mut self.0[vendor][place as usize];
+            let miss = Miss { program, rank, cause: cause.clone() };
+            if let Some(same) = misses.iter_mut().find(|m| m.program == program) {
+                if same.rank < rank {
+                    *same = miss;
+                }
+            } else if misses.len() < MAX_REASONS {
+                misses.push(miss);
+            } else if let Some(least) = misses.iter_mut().min_by_key(|m| m.rank)
+                && least.rank < rank
+            {
+                *least = miss;
+            }
+        }
+    }
+
+    /// The nearest first.
+    pub fn of(&self, vendor: usize, place: u32) -> Vec<&Miss> {
+        let mut misses: Vec<&Miss> = self.0[vendor][place as usize].iter().collect();
+        misses.sort_by_key(|m| std::cmp::Reverse(m.rank));
+        misses
+    }
+}

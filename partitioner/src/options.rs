@@ -1,0 +1,94 @@
+//! What a caller may ask of a partition, and how plugins take part in it.
+
+use byoc_graph::{Graph, NodeId, ValueId};
+use thiserror::Error;
+
+use crate::region::Region;
+use crate::report::Kind;
+
+/// How composites are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Policy {
+    /// By priority, then size, then order.
+    #[default]
+    Greedy,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub policy: Policy,
+    /// Merge regions of one vendor that do not feed each other, too.
+    pub merge_siblings: bool,
+    /// Nodes, by name, or operators that stay on the host.
+    pub exclude: Vec<String>,
+    /// Nodes that have to go to a target: a vendor, or `host`.
+    pub force: Vec<(String, String)>,
+    /// What earlier attempts have shown not to work, as where a plugin failed to compile a region.
+    pub denied: Vec<Denied>,
+    /// Recognisers of decomposed forms that are off.
+    pub disabled_passes: Vec<String>,
+}
+
+/// A node that must not go to a vendor.
+#[derive(Debug, Clone)]
+pub struct Denied {
+    /// As reports name graphs.
+    pub graph: String,
+    pub node: String,
+    pub vendor: String,
+    pub kind: Kind,
+    pub detail: String,
+}
+
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum PartitionError {
+    #[error("two tables are for vendor `{0}`; a vendor has one table")]
+    DuplicateVendor(String),
+    #[error("no node and no operator of the model is named `{0}`, which is to be excluded")]
+    UnknownExclude(String),
+    #[error("no node of the model is named `{0}`, which is to be forced to `{1}`")]
+    UnknownForce(String, String),
+    #[error("`{0}` is forced to `{1}`, but the targets are host{2}")]
+    UnknownTarget(String, String, String),
+    #[error("the result is not a valid partition, which is a defect of the partitioner: {0}")]
+    Invalid(String),
+    #[error("the partitioned model cannot be built: {0}")]
+    Graph(#[from] byoc_graph::GraphError),
+}
+
+/// One match, as a vendor is asked about it.
+pub struct MatchView<'a> {
+    /// Index among the tables.
+    pub vendor: usize,
+    pub graph: &'a Graph,
+    pub pattern: &'a str,
+    /// In model order.
+    pub nodes: &'a [NodeId],
+    pub bindings: &'a [(String, ValueId)],
+}
+
+/// A vendor's answer about a region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Accept,
+    /// These nodes cannot be part of it, with the vendor's words.
+    Exclude(Vec<(NodeId, String)>),
+    Refuse(String),
+}
+
+/// The vendors' own checks, supplied by whoever has loaded them. A table alone accepts everything.
+pub trait Check {
+    /// `Err` holds the vendor's words.
+    fn check_match(&mut self, _: &MatchView<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn check_region(&mut self, _: &Region, _: &Graph) -> Answer {
+        Answer::Accept
+    }
+}
+
+/// Accepts everything.
+pub struct NoCheck;
+
+impl Check for NoCheck {}

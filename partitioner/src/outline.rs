@@ -1,0 +1,87 @@
+//! The partitioned model: each region becomes a call to a local function in the vendor's domain.
+//!
+//! A function takes the region's inputs, then its constants, which stay where they are in the graph around the
+//! call. Any runtime that inlines functions computes the same as before.
+
+use byoc_graph::{Function, FunctionId, Graph, Model, NodeSpec, ValueId};
+
+use crate::Partition;
+use crate::options::PartitionError;
+use crate::region::Region;
+
+/// The first IR version with local functions.
+const IR_WITH_FUNCTIONS: i64 = 8;
+/// Version of the domains that regions are in.
+const VERSION: i64 = 1;
+
+impl Partition {
+    /// `model`, which has to be the one that was partitioned, with every region outlined.
+    pub fn outline(&self, model: &Model) -> Result<Model, PartitionError> {
+        let mut outlined = model.clone();
+        // Bodies come behind the graphs around them, and are done first, since those may copy them.
+        for path in self.graphs.iter().rev() {
+            let regions: Vec<&Region> = self.regions.iter().filter(|r| r.graph == *path).collect();
+            if regions.is_empty() {
+                continue;
+            }
+            let opsets = path.opsets(model).clone();
+            let Some(graph) = path.get_mut(&mut outlined) else { continue };
+            let bodies = regions.iter().map(|r| r.body(graph)).collect::<Result<Vec<_>, _>>()?;
+            replace(graph, &regions)?;
+            for (region, body) in regions.iter().zip(bodies) {
+                let function = Function { body, opsets: opsets.clone(), ..Function::default() };
+                outlined.functions.insert(function_id(region), function);
+                let around = match &path.function {
+                    None => &mut outlined.opsets,
+                    Some(id) => &mut outlined.functions[id].opsets,
+                };
+                around.insert(domain(region).into(), VERSION);
+            }
+            outlined.ir_version = outlined.ir_version.max(IR_WITH_FUNCTIONS);
+        }
+        Ok(outlined)
+    }
+}
+
+fn domain(region: &Region) -> String {
+    format!("byoc.{}", region.vendor_name)
+}
+
+fn function_id(region: &Region) -> FunctionId {
+    FunctionId { domain: domain(region).into(), name: region.name.as_str().into(), overload: "".into() }
+}
+
+/// Puts calls in the place of the regions' nodes.
+fn replace(graph: &mut Graph, regions: &[&Region]) -> Result<(), PartitionError> {
+    let mut made: Vec<ValueId> = Vec::new();
+    let mut positions = Vec::new();
+    for region in regions {
+        let own = || region.members.iter().filter(|m| m.copy_for.is_none());
+        positions.push(own().map(|m| graph.node(m.node).position).max().unwrap_or(0));
+        for member in own() {
+            let node = graph.remove_node(member.node);
+            made.extend(node.outputs().iter().flatten());
+        }
+    }
+    for (region, position) in regions.iter().zip(positions) {
+        let inputs = region.inputs.iter().chain(&region.constants);
+        graph.add_node(NodeSpec {
+            name: region.name.as_str().into(),
+            domain: domain(region).into(),
+            op: region.name.as_str().into(),
+            opset: VERSION,
+            inputs: inputs.map(|v| Some(*v)).collect(),
+            outputs: region.outputs.iter().map(|v| Some(*v)).collect(),
+            position,
+            ..NodeSpec::default()
+        })?;
+    }
+    for value in made {
+        let unused = graph.value(value).uses().is_empty() && graph.value(value).producer().is_none();
+        if unused && !graph.is_output(value) {
+            graph.remove_value(value);
+        }
+    }
+    graph.assign_labels();
+    Ok(())
+}
