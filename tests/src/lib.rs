@@ -1,1 +1,99 @@
-//! Tests that cross crates.
+//! What tests that cross crates share: where things are, and how the command is run.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The root of the workspace.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").to_owned()
+}
+
+/// A file or folder of the test data, which a clone of the repository does not have. Where it is missing the
+/// test says so; where `CI` is set, that is a failure.
+pub fn data(path: &str) -> Option<PathBuf> {
+    let base = std::env::var_os("BYOC_TEST_DATA").map_or_else(|| root().join("../shared"), PathBuf::from);
+    let found = base.join(path);
+    if found.exists() {
+        return Some(found);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is missing", found.display());
+    println!("skipped: {} is not there", found.display());
+    None
+}
+
+/// A Python that has these modules.
+pub fn python(modules: &str) -> Option<PathBuf> {
+    let python = std::env::var_os("BYOC_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
+    let probe = Command::new(&python).args(["-c", &format!("import {modules}")]).output();
+    if probe.is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} lacks {modules}", python.display());
+    println!("skipped: {} lacks {modules}", python.display());
+    None
+}
+
+/// Where cargo puts what it builds, for the profile that this test was built with.
+fn built() -> PathBuf {
+    let test = std::env::current_exe().expect("a running program has a path");
+    test.ancestors().nth(2).expect("tests lie in target/<profile>/deps").to_owned()
+}
+
+fn expect_built(path: PathBuf) -> PathBuf {
+    assert!(path.exists(), "{} is missing: run `cargo build --workspace` first", path.display());
+    path
+}
+
+/// The `byoc` command.
+pub fn byoc() -> PathBuf {
+    expect_built(built().join("byoc"))
+}
+
+/// A plugin of this workspace, by its package's name.
+pub fn plugin(package: &str) -> PathBuf {
+    expect_built(built().join(format!("lib{}.so", package.replace('-', "_"))))
+}
+
+/// What became of a command.
+#[derive(Debug)]
+pub struct Finished {
+    /// `None`: ended by a signal.
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub took: Duration,
+}
+
+impl Finished {
+    /// Panics unless the command ended with this status.
+    #[track_caller]
+    pub fn expect(self, status: i32) -> Finished {
+        assert_eq!(self.status, Some(status), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// Runs `byoc` with words of the command line.
+pub fn run<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) -> Finished {
+    run_command(Command::new(byoc()).args(arguments), Duration::from_secs(120))
+}
+
+/// Runs a command, and ends it where it takes longer than `limit`.
+pub fn run_command(command: &mut Command, limit: Duration) -> Finished {
+    let start = Instant::now();
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let id = child.id();
+    let (done, waiting) = std::sync::mpsc::channel::<()>();
+    let watchdog = std::thread::spawn(move || {
+        if waiting.recv_timeout(limit) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            let _ = Command::new("kill").args(["-9", &id.to_string()]).status();
+        }
+    });
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("the child can be waited for");
+    drop(done);
+    watchdog.join().expect("the watchdog does not panic");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Finished { status: status.code(), stdout: text(stdout), stderr: text(stderr), took: start.elapsed() }
+}

@@ -11,7 +11,7 @@ pub struct Tolerance {
     pub atol: f64,
     /// A share of the largest reference value that is allowed as well.
     pub atol_scale: f64,
-    /// Steps of an integer output that are allowed.
+    /// Steps of the output's quantisation that are allowed; of an integer output, units.
     pub quanta: u64,
 }
 
@@ -25,7 +25,9 @@ impl Default for Tolerance {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// Within tolerance; the worst element used this share of its allowance.
-    Within { worst: f64 },
+    Within {
+        worst: f64,
+    },
     Off(Mismatch),
 }
 
@@ -47,32 +49,40 @@ impl fmt::Display for Mismatch {
             Mismatch::Kind { got, want } => write!(f, "got {got}, want {want}"),
             Mismatch::Element { at, got, want, off, of } => {
                 let share = if *of > 0 { 100.0 * *off as f64 / *of as f64 } else { 0.0 };
-                write!(f, "worst at {at:?}: got {got}, want {want}; {off} of {of} elements ({share:.1} %) are off")
+                write!(
+                    f,
+                    "worst at {at:?}: got {got}, want {want}; {off} of {of} elements ({share:.1} %) are off"
+                )
             }
         }
     }
 }
 
-/// Compares two values of any kind.
-pub fn compare(got: &Datum, want: &Datum, tolerance: &Tolerance) -> Verdict {
+/// Compares two values of any kind. `step` is the step of the output's quantisation, where it has one.
+pub fn compare(got: &Datum, want: &Datum, tolerance: &Tolerance, step: Option<f64>) -> Verdict {
+    let step = step.unwrap_or(0.0);
+    compare_data(got, want, tolerance, step)
+}
+
+fn compare_data(got: &Datum, want: &Datum, tolerance: &Tolerance, step: f64) -> Verdict {
     match (got, want) {
-        (Datum::Tensor(a), Datum::Tensor(b)) => compare_tensors(a, b, tolerance),
+        (Datum::Tensor(a), Datum::Tensor(b)) => compare_tensors(a, b, tolerance, step),
         (Datum::Sequence { items: a, .. }, Datum::Sequence { items: b, .. }) if a.len() == b.len() => {
-            worst(a.iter().zip(b).map(|(a, b)| compare(a, b, tolerance)))
+            worst(a.iter().zip(b).map(|(a, b)| compare_data(a, b, tolerance, step)))
         }
         (Datum::Optional { value: a, .. }, Datum::Optional { value: b, .. }) => match (a, b) {
-            (Some(a), Some(b)) => compare(a, b, tolerance),
+            (Some(a), Some(b)) => compare_data(a, b, tolerance, step),
             (None, None) => Verdict::Within { worst: 0.0 },
             _ => kinds(got, want),
         },
-        (Datum::Map { keys: a, values: x }, Datum::Map { keys: b, values: y }) => {
-            match reorder(a, b) {
-                Some(order) => worst(order.into_iter().zip(y).map(|(i, y)| compare(&x[i], y, tolerance))),
-                None => kinds(got, want),
+        (Datum::Map { keys: a, values: x }, Datum::Map { keys: b, values: y }) => match reorder(a, b) {
+            Some(order) => {
+                worst(order.into_iter().zip(y).map(|(i, y)| compare_data(&x[i], y, tolerance, step)))
             }
-        }
+            None => kinds(got, want),
+        },
         // An optional with a value may come as the value itself.
-        (a, Datum::Optional { value: Some(b), .. }) => compare(a, b, tolerance),
+        (a, Datum::Optional { value: Some(b), .. }) => compare_data(a, b, tolerance, step),
         _ => kinds(got, want),
     }
 }
@@ -111,7 +121,7 @@ fn worst(verdicts: impl Iterator<Item = Verdict>) -> Verdict {
     Verdict::Within { worst }
 }
 
-fn compare_tensors(got: &Tensor, want: &Tensor, tolerance: &Tolerance) -> Verdict {
+fn compare_tensors(got: &Tensor, want: &Tensor, tolerance: &Tolerance, step: f64) -> Verdict {
     if got.dtype() != want.dtype() || got.dims() != want.dims() {
         let (got, want) = (got.ty().to_string(), want.ty().to_string());
         return Verdict::Off(Mismatch::Kind { got, want });
@@ -122,19 +132,19 @@ fn compare_tensors(got: &Tensor, want: &Tensor, tolerance: &Tolerance) -> Verdic
         return exact(want, off, |i| (text(&a[i]), text(&b[i])));
     }
     match (got.to_f64s(), want.to_f64s()) {
-        (Some(a), Some(b)) => compare_numbers(want, &a, &b, tolerance),
+        (Some(a), Some(b)) => compare_numbers(want, &a, &b, tolerance, step),
         // Types without a conversion are equal bit for bit or not at all.
         _ if got.same(want) => Verdict::Within { worst: 0.0 },
         _ => exact(want, vec![0], |_| ("other bits".into(), "these bits".into())),
     }
 }
 
-fn compare_numbers(want: &Tensor, a: &[f64], b: &[f64], tolerance: &Tolerance) -> Verdict {
+fn compare_numbers(want: &Tensor, a: &[f64], b: &[f64], tolerance: &Tolerance, step: f64) -> Verdict {
     let largest = b.iter().filter(|x| x.is_finite()).fold(0f64, |m, x| m.max(x.abs()));
     let base = if want.dtype().is_integer() {
         tolerance.quanta as f64
     } else {
-        tolerance.atol + tolerance.atol_scale * largest
+        tolerance.atol + tolerance.atol_scale * largest + tolerance.quanta as f64 * step
     };
     let rtol = if want.dtype().is_float() { tolerance.rtol } else { 0.0 };
     let (mut worst, mut at, mut off) = (0f64, 0, 0);
@@ -185,7 +195,8 @@ mod tests {
 
     #[test]
     fn the_worst_element_is_named() {
-        let verdict = compare(&floats(&[1.0, 2.5, 9.0]), &floats(&[1.0, 2.0, 3.0]), &Tolerance::default());
+        let verdict =
+            compare(&floats(&[1.0, 2.5, 9.0]), &floats(&[1.0, 2.0, 3.0]), &Tolerance::default(), None);
         let Verdict::Off(Mismatch::Element { at, off, of, .. }) = verdict else { panic!("{verdict:?}") };
         assert_eq!((at, off, of), (vec![2], 2, 3));
     }
@@ -193,21 +204,30 @@ mod tests {
     #[test]
     fn not_a_number_equals_itself_and_nothing_else() {
         let nan = floats(&[f32::NAN]);
-        assert!(compare(&nan, &nan, &Tolerance::default()).is_within());
-        assert!(!compare(&nan, &floats(&[0.0]), &Tolerance::default()).is_within());
-        assert!(!compare(&floats(&[0.0]), &floats(&[f32::INFINITY]), &Tolerance::default()).is_within());
+        assert!(compare(&nan, &nan, &Tolerance::default(), None).is_within());
+        assert!(!compare(&nan, &floats(&[0.0]), &Tolerance::default(), None).is_within());
+        assert!(
+            !compare(&floats(&[0.0]), &floats(&[f32::INFINITY]), &Tolerance::default(), None).is_within()
+        );
     }
 
     #[test]
     fn integers_are_exact_but_for_quanta() {
         let (a, b) = (Tensor::scalar(5u8).into(), Tensor::scalar(6u8).into());
-        assert!(!compare(&a, &b, &Tolerance::default()).is_within());
-        assert!(compare(&a, &b, &Tolerance { quanta: 1, ..Tolerance::default() }).is_within());
+        assert!(!compare(&a, &b, &Tolerance::default(), None).is_within());
+        assert!(compare(&a, &b, &Tolerance { quanta: 1, ..Tolerance::default() }, None).is_within());
+    }
+
+    #[test]
+    fn a_quantised_output_may_be_steps_off() {
+        let one = Tolerance { quanta: 1, ..Tolerance::default() };
+        assert!(compare(&floats(&[1.5]), &floats(&[1.0]), &one, Some(0.5)).is_within());
+        assert!(!compare(&floats(&[1.5]), &floats(&[1.0]), &one, None).is_within());
     }
 
     #[test]
     fn shapes_have_to_agree() {
-        let verdict = compare(&floats(&[1.0]), &floats(&[1.0, 1.0]), &Tolerance::default());
+        let verdict = compare(&floats(&[1.0]), &floats(&[1.0, 1.0]), &Tolerance::default(), None);
         assert!(matches!(verdict, Verdict::Off(Mismatch::Kind { .. })));
     }
 }

@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use byoc_graph::{
-    Attr, DType, Dim, Graph, GraphError, Model, NodeSpec, Tensor, TensorError, Type, ValueId,
-};
+use byoc_graph::{Attr, DType, Dim, Graph, GraphError, Model, NodeSpec, Tensor, TensorError, Type, ValueId};
 
 use crate::random::Rng;
 

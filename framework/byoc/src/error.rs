@@ -11,7 +11,23 @@ pub enum Error {
     #[error("{path}: {source}", path = path.display())]
     File { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
+    Model(#[from] byoc_graph::onnx::Error),
+    #[error(transparent)]
+    Infer(#[from] byoc_graph::infer::InferError),
+    #[error(transparent)]
     Table(#[from] byoc_plugin::table::TableError),
+    #[error(transparent)]
+    Load(#[from] byoc_host::LoadError),
+    #[error(transparent)]
+    Option(#[from] byoc_host::OptionError),
+    #[error(transparent)]
+    Plugin(#[from] byoc_host::PluginError),
+    #[error(transparent)]
+    Partition(#[from] byoc_partitioner::PartitionError),
+    #[error(transparent)]
+    Build(#[from] byoc_runtime::BuildError),
+    #[error(transparent)]
+    Run(#[from] byoc_runtime::RunError),
     #[error("{0}")]
     Other(String),
 }

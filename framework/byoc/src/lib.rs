@@ -1,1 +1,45 @@
-//! The BYOC library facade and command line.
+//! The front of BYOC as a library: a [`Session`] is a model placed over vendors, compiled, and ready to run.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), byoc::Error> {
+//! let session = byoc::Session::builder("model.onnx").plugin("refnpu").threads(2).build()?;
+//! let image = byoc::Tensor::from_vec(&[1, 3, 32, 32], vec![0f32; 3 * 32 * 32])?;
+//! for (name, value) in session.run(&[("image".into(), image.into())])? {
+//!     println!("{name}: {value:?}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod ask;
+mod bench;
+mod binding;
+mod checks;
+mod compare;
+mod compile;
+pub mod dataset;
+pub mod demo;
+mod error;
+pub mod files;
+mod loaded;
+mod quantum;
+pub mod random;
+mod regions;
+mod session;
+mod stages;
+mod timings;
+mod vendors;
+
+pub use bench::{Bench, BenchOptions, StepTime, bench};
+pub use binding::Binding;
+pub use byoc_graph::{DType, Datum, Graph, Model, Tensor, npy, onnx};
+pub use byoc_partitioner::Report;
+pub use compare::{Mismatch, Tolerance, Verdict, compare};
+pub use compile::{Partitioned, Placement, partition_file};
+pub use error::Error;
+pub use loaded::{Loaded, ModelOptions, pass_names};
+pub use quantum::quanta;
+pub use session::{Session, SessionBuilder};
+pub use stages::{Stage, stages};
+pub use timings::Timings;
+pub use vendors::{PluginOption, PluginOptions, Vendor, VendorSource};

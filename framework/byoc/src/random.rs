@@ -81,7 +81,8 @@ fn random_tensor(
     let shape = ty.shape.as_ref().ok_or_else(|| Error::input(name, "has no known rank; give it a shape"))?;
     let dims: Vec<usize> = shape.iter().map(|dim| bind(dim, symbols)).collect();
     let count = byoc_graph::element_count(&dims).filter(|n| *n <= MAX_ELEMENTS);
-    let count = count.ok_or_else(|| Error::input(name, format!("{dims:?} is too large to fill at random")))?;
+    let count =
+        count.ok_or_else(|| Error::input(name, format!("{dims:?} is too large to fill at random")))?;
     let dtype = ty.dtype.ok_or_else(|| Error::input(name, "has no known element type"))?;
     let (low, high) = bounds(graph, input).unwrap_or((0, 2));
     let mut ints = || rng.range(low, high);
@@ -91,9 +92,7 @@ fn random_tensor(
         DType::Bool => Tensor::from_bools(&dims, (0..count).map(|_| rng.next_u64() & 1 == 1).collect()),
         DType::F32 => Tensor::from_vec(&dims, (0..count).map(|_| rng.unit()).collect()),
         DType::F64 => Tensor::from_vec(&dims, (0..count).map(|_| f64::from(rng.unit())).collect()),
-        DType::F16 => {
-            Tensor::from_vec(&dims, (0..count).map(|_| half::f16::from_f32(rng.unit())).collect())
-        }
+        DType::F16 => Tensor::from_vec(&dims, (0..count).map(|_| half::f16::from_f32(rng.unit())).collect()),
         DType::BF16 => {
             Tensor::from_vec(&dims, (0..count).map(|_| half::bf16::from_f32(rng.unit())).collect())
         }
@@ -169,7 +168,15 @@ fn bound_of(graph: &Graph, node: NodeId, slot: usize) -> Option<(i64, i64)> {
 /// The output that holds the same numbers as the input at `slot`.
 fn passes_on(graph: &Graph, node: NodeId, slot: usize) -> Option<ValueId> {
     const MOVES: [&str; 10] = [
-        "Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Expand",
+        "Identity",
+        "Cast",
+        "Reshape",
+        "Squeeze",
+        "Unsqueeze",
+        "Flatten",
+        "Transpose",
+        "Slice",
+        "Expand",
         "Concat",
     ];
     let node = graph.node(node);

@@ -24,6 +24,11 @@ impl Timings {
         *self.stages.entry(stage).or_default() += ms;
     }
 
+    /// Adds the stages of another part of the work.
+    pub fn extend(&mut self, other: &Timings) {
+        other.stages.iter().for_each(|(stage, ms)| self.add(stage, *ms));
+    }
+
     pub fn get(&self, stage: &str) -> Option<f64> {
         self.stages.get(stage).copied()
     }

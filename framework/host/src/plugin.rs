@@ -165,6 +165,11 @@ impl Plugin {
         self.poisoned.load(Ordering::Acquire)
     }
 
+    /// It wants to be asked about matches.
+    pub fn checks_matches(&self) -> bool {
+        self.library.raw.check_match.is_some()
+    }
+
     /// May this match be taken? `match_` is the match as a region of its own.
     pub fn check_match(&self, match_: &RegionData, env: CallEnv<'_>) -> Result<(), PluginError> {
         let Some(check) = self.library.raw.check_match else { return Ok(()) };

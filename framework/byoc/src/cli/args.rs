@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use byoc::{ModelOptions, VendorSource};
+use byoc::{ModelOptions, PluginOption, VendorSource};
 
 /// Bring Your Own Codegen: partitions ONNX models over accelerators, compiles each vendor's part with the
 /// vendor's plugin, and runs the whole with the CPU for the rest.
@@ -89,13 +89,6 @@ pub struct VendorArgs {
     /// All of the above in the order of the command line.
     #[arg(skip)]
     pub sources: Vec<VendorSource>,
-}
-
-#[derive(Clone, Debug)]
-pub struct PluginOption {
-    pub vendor: String,
-    pub key: String,
-    pub value: String,
 }
 
 /// How the model is placed.
@@ -340,7 +333,8 @@ mod tests {
 
     #[test]
     fn plugins_and_tables_keep_their_order() {
-        let words = ["byoc", "partition", "m.onnx", "--table", "a.toml", "--plugin", "p", "--table", "b.toml"];
+        let words =
+            ["byoc", "partition", "m.onnx", "--table", "a.toml", "--plugin", "p", "--table", "b.toml"];
         let matches = Cli::command().get_matches_from(words);
         let cli = Cli::from_arg_matches(&matches).unwrap();
         let Command::Partition(args) = cli.command else { panic!("partition") };

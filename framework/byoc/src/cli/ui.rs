@@ -1,10 +1,36 @@
 //! Text that people read: aligned tables, colour on a terminal only.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 /// Whether standard output wants colour.
 pub fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Writes text to standard output. Nobody may be reading any more; that is no failure.
+pub fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Writes a line to standard error.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Writes one message: what went wrong, and behind it what lay beneath, as far as that says more.
+pub fn print_error(error: &anyhow::Error) {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let label = if colour { "\x1b[1;31merror\x1b[0m" } else { "error" };
+    note(&format!("{label}: {text}"));
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,7 +83,8 @@ impl Table {
         let mut line = String::from(" ");
         for ((cell, &width), (_, align)) in cells.iter().zip(widths).zip(&self.heading) {
             let pad = " ".repeat(width - cell.chars().count());
-            let (before, after) = if *align == Align::Right { (pad, String::new()) } else { (String::new(), pad) };
+            let (before, after) =
+                if *align == Align::Right { (pad, String::new()) } else { (String::new(), pad) };
             line.push_str(&format!(" {before}{cell}{after}"));
             line.push(' ');
         }

@@ -1,0 +1,140 @@
+//! The vendors' own checks, asked through their plugins.
+
+use byoc_graph::{Graph, Model, NodeId, Opsets, ValueId};
+use byoc_host::adapt::{self, CompositeSpec};
+use byoc_host::{CallEnv, Plugin, PluginError};
+use byoc_partitioner::{Answer, Check, GraphPath, MatchView, Member, Region, RegionComposite, Subgraph};
+
+use crate::vendors::Vendor;
+
+/// Asks plugins; a table alone accepts everything.
+pub(crate) struct Ask<'a> {
+    vendors: &'a [Vendor],
+    model: &'a Model,
+    env: CallEnv<'a>,
+    /// What went wrong while asking, beyond a refusal.
+    pub warnings: Vec<String>,
+}
+
+impl<'a> Ask<'a> {
+    pub fn new(vendors: &'a [Vendor], model: &'a Model, env: CallEnv<'a>) -> Self {
+        Ask { vendors, model, env, warnings: Vec::new() }
+    }
+
+    /// The vendor's words; a panic is told once, too.
+    fn refusal(&mut self, error: &PluginError) -> String {
+        if error.error.panicked {
+            let warning = format!("{} is left out: {error}", error.plugin);
+            if !self.warnings.iter().any(|w| w.starts_with(&format!("{} is left out", error.plugin))) {
+                self.warnings.push(warning);
+            }
+        }
+        error.error.message.clone()
+    }
+
+    fn plugin(&self, vendor: usize) -> Option<&'a Plugin> {
+        self.vendors.get(vendor)?.plugin.as_deref()
+    }
+}
+
+impl Check for Ask<'_> {
+    fn check_match(&mut self, view: &MatchView<'_>) -> Result<(), String> {
+        let Some(plugin) = self.plugin(view.vendor).filter(|p| p.checks_matches()) else { return Ok(()) };
+        let region = match_region(view);
+        let Ok(subgraph) = region.subgraph(view.graph) else { return Ok(()) };
+        let specs = region_specs(&region, &subgraph);
+        let data = adapt::region_data("match", &subgraph.graph, &specs, &self.model.opsets);
+        plugin.check_match(&data, self.env).map_err(|error| self.refusal(&error))
+    }
+
+    fn check_region(&mut self, region: &Region, graph: &Graph) -> Answer {
+        let Some(plugin) = self.plugin(region.vendor) else { return Answer::Accept };
+        let Ok(subgraph) = region.subgraph(graph) else { return Answer::Accept };
+        let specs = region_specs(region, &subgraph);
+        let opsets = opsets(region, self.model);
+        let data = adapt::region_data(&region.name, &subgraph.graph, &specs, &opsets);
+        let answer = plugin.check_region(&data, plugin.devices()[0].id, self.env);
+        match answer {
+            Err(error) => Answer::Refuse(self.refusal(&error)),
+            Ok(answer) if answer.refused.is_empty() => Answer::Accept,
+            Ok(answer) => {
+                let order = subgraph.graph.model_order();
+                let outer = |index: usize| {
+                    let inner = order.get(index)?;
+                    let member = subgraph.nodes.iter().position(|n| n == inner)?;
+                    Some(region.members[member].node)
+                };
+                let refused = answer.refused.into_iter().filter_map(|(i, why)| Some((outer(i)?, why)));
+                Answer::Exclude(refused.collect())
+            }
+        }
+    }
+}
+
+/// The opsets of the graph that a region is in.
+pub(crate) fn opsets(region: &Region, model: &Model) -> Opsets {
+    region.graph.opsets(model).clone()
+}
+
+/// The composites of a region, as nodes and values of its subgraph.
+pub(crate) fn region_specs(region: &Region, subgraph: &Subgraph) -> Vec<CompositeSpec> {
+    let node = |member: &Member| {
+        let at = region.members.iter().position(|m| m == member)?;
+        subgraph.nodes.get(at).copied()
+    };
+    let composites = region.composites.iter().zip(&subgraph.bindings);
+    composites
+        .map(|(composite, bindings)| CompositeSpec {
+            pattern: composite.pattern.clone(),
+            nodes: composite.members.iter().filter_map(node).collect(),
+            bindings: bindings.clone(),
+        })
+        .collect()
+}
+
+/// A match as a region of its own.
+fn match_region(view: &MatchView<'_>) -> Region {
+    let graph = view.graph;
+    let inside = |id: NodeId| view.nodes.contains(&id);
+    let (mut inputs, mut constants, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+    let push = |list: &mut Vec<ValueId>, value| {
+        if !list.contains(&value) {
+            list.push(value);
+        }
+    };
+    for &id in view.nodes {
+        for value in graph.node(id).dependencies() {
+            let made = graph.value(value).producer().is_some_and(|(node, _)| inside(node));
+            match (made, graph.is_constant(value)) {
+                (true, _) => {}
+                (false, true) => push(&mut constants, value),
+                (false, false) => push(&mut inputs, value),
+            }
+        }
+        for &value in graph.node(id).outputs().iter().flatten() {
+            let used_inside = graph.value(value).uses().iter().any(|u| inside(u.node));
+            let used_outside = graph.value(value).uses().iter().any(|u| !inside(u.node));
+            if used_outside || !used_inside || graph.is_output(value) {
+                push(&mut outputs, value);
+            }
+        }
+    }
+    let members: Vec<Member> = view.nodes.iter().map(|&node| Member { node, copy_for: None }).collect();
+    let composite = RegionComposite {
+        pattern: view.pattern.to_owned(),
+        pattern_index: 0,
+        members: members.clone(),
+        bindings: view.bindings.to_vec(),
+    };
+    Region {
+        name: "match".into(),
+        vendor: view.vendor,
+        vendor_name: String::new(),
+        graph: GraphPath { function: None, steps: Vec::new(), text: String::new() },
+        members,
+        composites: vec![composite],
+        inputs,
+        outputs,
+        constants,
+    }
+}

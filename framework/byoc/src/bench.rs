@@ -1,0 +1,151 @@
+//! Latency of a session: runs for a while, and says where the time went.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use byoc_cpu::Observer;
+use byoc_graph::Datum;
+use indexmap::IndexMap;
+use serde::Serialize;
+
+use crate::{Error, Session};
+
+/// How long to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct BenchOptions {
+    pub warmup: usize,
+    pub seconds: f64,
+}
+
+/// What was measured. Times by target are medians of a run with every step timed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Bench {
+    pub median_ms: f64,
+    pub p90_ms: f64,
+    pub min_ms: f64,
+    pub iterations: usize,
+    pub threads: usize,
+    pub load_ms: f64,
+    pub peak_rss_mb: Option<f64>,
+    /// Milliseconds on `host`, on each vendor, and in `transfer`.
+    pub by_target: IndexMap<String, f64>,
+    /// Time each vendor's device says it took for one run, where it says so.
+    pub device_ms: BTreeMap<String, f64>,
+    #[serde(skip)]
+    pub steps: Vec<StepTime>,
+}
+
+/// The time of one step of the program.
+#[derive(Clone, Debug)]
+pub struct StepTime {
+    pub label: String,
+    pub op: String,
+    pub by: String,
+    pub target: String,
+    pub ms: f64,
+}
+
+/// Runs that are timed step by step, behind the ones that count.
+const PROFILED: usize = 5;
+
+/// Measures a session on one set of inputs.
+pub fn bench(session: &Session, inputs: &[(String, Datum)], options: BenchOptions) -> Result<Bench, Error> {
+    let inputs = session.arrange(inputs)?;
+    for _ in 0..options.warmup {
+        session.run_arranged(&inputs)?;
+    }
+    let mut times = Vec::new();
+    let end = Instant::now() + Duration::from_secs_f64(options.seconds.clamp(0.0, 86_400.0));
+    while times.len() < 3 || Instant::now() < end {
+        let start = Instant::now();
+        session.run_arranged(&inputs)?;
+        times.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    let iterations = times.len();
+    let profile = profile(session, &inputs)?;
+    let mut by_target = IndexMap::from([("host".to_owned(), 0.0)]);
+    for step in &profile {
+        *by_target.entry(step.target.clone()).or_default() += step.ms;
+    }
+    by_target.entry("transfer".to_owned()).or_default();
+    Ok(Bench {
+        median_ms: percentile(&mut times, 0.5),
+        p90_ms: percentile(&mut times, 0.9),
+        min_ms: percentile(&mut times, 0.0),
+        iterations,
+        threads: session.threads(),
+        load_ms: session.load_ms(),
+        peak_rss_mb: peak_rss_mb(),
+        by_target,
+        device_ms: session.device_ms(),
+        steps: profile,
+    })
+}
+
+/// The median time of each step over a few runs.
+fn profile(session: &Session, inputs: &[Option<Datum>]) -> Result<Vec<StepTime>, Error> {
+    let mut runs = Vec::new();
+    for _ in 0..PROFILED {
+        let recorder = Recorder::default();
+        session.run_observed(inputs, &recorder)?;
+        runs.push(recorder.steps.into_inner().unwrap_or_default());
+    }
+    let mut steps = runs.pop().unwrap_or_default();
+    // Loops may take another number of rounds only where inputs differ, and they do not.
+    runs.retain(|run| run.len() == steps.len());
+    for (i, step) in steps.iter_mut().enumerate() {
+        let mut times: Vec<f64> = runs.iter().map(|run| run[i].ms).chain([step.ms]).collect();
+        step.ms = percentile(&mut times, 0.5);
+    }
+    Ok(steps)
+}
+
+#[derive(Default)]
+struct Recorder {
+    steps: Mutex<Vec<StepTime>>,
+}
+
+impl Observer for Recorder {
+    fn step(&self, label: &str, op: &str, by: &str, target: &str, elapsed: Duration) {
+        let step = StepTime {
+            label: label.to_owned(),
+            op: op.to_owned(),
+            by: by.to_owned(),
+            target: target.to_owned(),
+            ms: elapsed.as_secs_f64() * 1e3,
+        };
+        if let Ok(mut steps) = self.steps.lock() {
+            steps.push(step);
+        }
+    }
+}
+
+/// The value that this share of the others does not exceed.
+fn percentile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let at = (values.len() as f64 - 1.0) * share;
+    values.get(at.round() as usize).copied().unwrap_or(0.0)
+}
+
+/// The most memory that this process has had resident.
+fn peak_rss_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percentile;
+
+    #[test]
+    fn percentiles() {
+        let mut values = [3.0, 1.0, 2.0, 5.0, 4.0];
+        assert_eq!(percentile(&mut values, 0.5), 3.0);
+        assert_eq!(percentile(&mut values, 0.0), 1.0);
+        assert_eq!(percentile(&mut values, 0.9), 5.0);
+        assert_eq!(percentile(&mut [], 0.5), 0.0);
+    }
+}

@@ -1,0 +1,25 @@
+//! The commands, one a file.
+
+mod args;
+mod bench;
+mod demo;
+mod partition;
+mod place;
+mod plugin;
+mod run;
+pub mod ui;
+mod verify_passes;
+
+pub use args::Cli;
+use args::Command;
+
+/// Does what the command line says.
+pub fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Partition(args) => partition::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Demo(args) => demo::run(&args),
+        Command::Plugin(command) => plugin::run(&command),
+    }
+}

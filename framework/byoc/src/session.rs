@@ -1,0 +1,322 @@
+//! A model that is ready to run: placed, compiled, prepared. Runs take `&self`, from any number of threads.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+
+use byoc_cpu::fast::Isa;
+use byoc_cpu::pool::ThreadPool;
+use byoc_cpu::{KernelError, Observer, Registry, View};
+use byoc_graph::{Datum, Graph, Model, Node};
+use byoc_host::PluginError;
+use byoc_partitioner::Report;
+use byoc_runtime::{
+    InputSpec, OutputBuffer, OutputSpec, Program, Region, Regions, RunError, align_datum, prepare,
+};
+
+use crate::compile::{Compiled, Placement, place_and_compile};
+use crate::loaded::{Loaded, ModelOptions};
+use crate::vendors::{self, PluginOptions, VendorSource};
+use crate::{Error, Timings};
+use byoc_cpu::reference::ReferenceEvaluator;
+
+/// Settles what a session is made of.
+#[derive(Default)]
+pub struct SessionBuilder {
+    model: Option<Model>,
+    path: PathBuf,
+    options: ModelOptions,
+    sources: Vec<VendorSource>,
+    plugin_options: PluginOptions,
+    placement: Placement,
+    threads: Option<usize>,
+    reference: bool,
+}
+
+/// A model that is ready to run.
+pub struct Session {
+    compiled: Compiled,
+    /// Replaced where a vendor fails in a way that leaves the host able to go on without it.
+    program: RwLock<Arc<Program>>,
+    host: Host,
+    strict: bool,
+    load_ms: f64,
+    fallbacks: RwLock<Vec<Fallback>>,
+    timings: Timings,
+}
+
+impl SessionBuilder {
+    /// A model in memory instead of the file.
+    pub fn model(mut self, model: Model) -> Self {
+        self.model = Some(model);
+        self
+    }
+
+    pub fn model_options(mut self, options: ModelOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Adds a plugin, by path or by name.
+    pub fn plugin(mut self, name: impl Into<String>) -> Self {
+        self.sources.push(VendorSource::Plugin(name.into()));
+        self
+    }
+
+    pub fn vendors(mut self, sources: Vec<VendorSource>) -> Self {
+        self.sources = sources;
+        self
+    }
+
+    pub fn plugin_options(mut self, options: PluginOptions) -> Self {
+        self.plugin_options = options;
+        self
+    }
+
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
+    /// Threads of the host, the caller's own included; as many as there are cores by default.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Uses reference kernels only.
+    pub fn reference(mut self, reference: bool) -> Self {
+        self.reference = reference;
+        self
+    }
+
+    /// Reads, places, compiles and prepares.
+    pub fn build(self) -> Result<Session, Error> {
+        let (mut timings, start) = (Timings::default(), Instant::now());
+        let vendors = vendors::load(&self.sources, &self.plugin_options, &mut timings)?;
+        let loaded = match self.model {
+            Some(model) => {
+                Loaded::from_model(&self.path, model, &self.options, &ReferenceEvaluator, &mut timings)?
+            }
+            None => Loaded::open(&self.path, &self.options, &ReferenceEvaluator, &mut timings)?,
+        };
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = Arc::new(ThreadPool::new(self.threads.unwrap_or_else(cores)));
+        let compiled =
+            place_and_compile(loaded, &vendors, &self.options, &self.placement, &pool, &mut timings)?;
+        let registry = if self.reference { Registry::reference() } else { Registry::default() };
+        let host = Host { pool, registry, options: self.options, reference: self.reference };
+        let program = timings.time("prepare", || host.program(&compiled, &[]))?;
+        Ok(Session {
+            compiled,
+            program: RwLock::new(Arc::new(program)),
+            host,
+            strict: self.placement.strict,
+            load_ms: start.elapsed().as_secs_f64() * 1e3,
+            fallbacks: RwLock::default(),
+            timings,
+        })
+    }
+}
+
+/// What the host brings to a program.
+struct Host {
+    pool: Arc<ThreadPool>,
+    registry: Registry,
+    options: ModelOptions,
+    /// Reference kernels run the model as it is: nothing is fused for them.
+    reference: bool,
+}
+
+impl Host {
+    /// The program of a placed model; regions of the vendors `without` run on the host.
+    fn program(&self, compiled: &Compiled, without: &[String]) -> Result<Program, Error> {
+        let regions = Calls { compiled };
+        let mut model = compiled.outlined(without)?;
+        prepare::prepare(&mut model, &|pass| !self.reference && self.options.enables(pass));
+        let options = byoc_runtime::Options {
+            registry: &self.registry,
+            regions: &regions,
+            pool: self.pool.clone(),
+            isa: Isa::detect(),
+        };
+        Ok(Program::build(&model, &options)?)
+    }
+}
+
+/// The regions that calls in the partitioned model stand for.
+struct Calls<'a> {
+    compiled: &'a Compiled,
+}
+
+impl Regions for Calls<'_> {
+    fn region(&self, call: &Node) -> Option<Region> {
+        let region = self.compiled.regions.get(&call.op.name)?;
+        if call.op.domain.strip_prefix("byoc.") != Some(region.vendor()) {
+            return None;
+        }
+        // The region's inputs come first; its constants, which the vendor holds, behind them.
+        let takes = (0..call.inputs().len()).map(|i| i < region.input_count()).collect();
+        Some(Region { executable: region.clone(), takes })
+    }
+}
+
+impl Session {
+    /// Begins to settle a session for the model in a file.
+    pub fn builder(path: impl Into<PathBuf>) -> SessionBuilder {
+        SessionBuilder { path: path.into(), ..SessionBuilder::default() }
+    }
+
+    /// The session of a file on the host alone.
+    pub fn load(path: impl Into<PathBuf>) -> Result<Session, Error> {
+        Session::builder(path).build()
+    }
+
+    /// The main graph, normalised.
+    pub fn graph(&self) -> &Graph {
+        &self.compiled.model.graph
+    }
+
+    pub fn inputs(&self) -> Vec<InputSpec> {
+        self.program().inputs().to_vec()
+    }
+
+    pub fn outputs(&self) -> Vec<OutputSpec> {
+        self.program().outputs().to_vec()
+    }
+
+    /// What ran where, and why.
+    pub fn report(&self) -> &Report {
+        &self.compiled.report
+    }
+
+    pub fn threads(&self) -> usize {
+        self.host.pool.threads()
+    }
+
+    /// From the call of `build` to its end.
+    pub fn load_ms(&self) -> f64 {
+        self.load_ms
+    }
+
+    /// The stages of loading.
+    pub fn timings(&self) -> &Timings {
+        &self.timings
+    }
+
+    /// Device time of the last run by vendor, where vendors tell it.
+    pub fn device_ms(&self) -> BTreeMap<String, f64> {
+        let mut times = BTreeMap::new();
+        for region in self.compiled.regions.values() {
+            if let Some(ms) = region.device_ms() {
+                *times.entry(region.vendor().to_owned()).or_default() += ms;
+            }
+        }
+        times
+    }
+
+    /// What is odd in the model or went wrong with a vendor, and hinders nobody.
+    pub fn warnings(&self) -> &[String] {
+        &self.compiled.warnings
+    }
+
+    /// Vendors that failed while running and were replaced by the host, in words.
+    pub fn fallbacks(&self) -> Vec<String> {
+        let fallbacks = self.fallbacks.read().unwrap_or_else(PoisonError::into_inner);
+        fallbacks.iter().map(|f| f.message.clone()).collect()
+    }
+
+    fn program(&self) -> Arc<Program> {
+        self.program.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts named values in the order of the program's inputs.
+    pub fn arrange(&self, given: &[(String, Datum)]) -> Result<Vec<Option<Datum>>, Error> {
+        let program = self.program();
+        let names =
+            || program.inputs().iter().map(|i| format!("`{}`", i.name)).collect::<Vec<_>>().join(", ");
+        if let Some((name, _)) = given.iter().find(|(n, _)| !program.inputs().iter().any(|i| *i.name == **n))
+        {
+            return Err(Error::input(name, format!("is not one of the model's, which are {}", names())));
+        }
+        let find = |spec: &InputSpec| {
+            let (_, datum) = given.iter().find(|(name, _)| **name == *spec.name)?;
+            Some(align_datum(datum))
+        };
+        Ok(program.inputs().iter().map(find).collect())
+    }
+
+    /// Runs the model on named inputs.
+    pub fn run(&self, inputs: &[(String, Datum)]) -> Result<Vec<(String, Datum)>, Error> {
+        let outputs = self.run_arranged(&self.arrange(inputs)?)?;
+        let names = self.program().outputs().iter().map(|o| o.name.to_string()).collect::<Vec<_>>();
+        Ok(names.into_iter().zip(outputs).collect())
+    }
+
+    /// Runs the model on inputs in the program's order, see [`Session::arrange`].
+    pub fn run_arranged(&self, inputs: &[Option<Datum>]) -> Result<Vec<Datum>, Error> {
+        self.run_contained(&views(inputs), &mut [], None)
+    }
+
+    /// As [`Session::run_arranged`], telling `observer` of each step.
+    pub fn run_observed(
+        &self,
+        inputs: &[Option<Datum>],
+        observer: &dyn Observer,
+    ) -> Result<Vec<Datum>, Error> {
+        self.run_contained(&views(inputs), &mut [], Some(observer))
+    }
+
+    /// Runs; where a vendor panics, its regions go to the host and the run begins anew.
+    pub(crate) fn run_contained(
+        &self,
+        inputs: &[Option<View<'_>>],
+        buffers: &mut [Option<OutputBuffer<'_>>],
+        observer: Option<&dyn Observer>,
+    ) -> Result<Vec<Datum>, Error> {
+        loop {
+            let error = match self.program().run_observed(inputs, buffers, observer) {
+                Ok(outputs) => return Ok(outputs),
+                Err(error) => error,
+            };
+            let vendor = panicked(&error);
+            match vendor {
+                Some(vendor) if !self.strict => self.fall_back(vendor, &error)?,
+                _ => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Builds the program anew without a vendor. Another run may have done so already.
+    fn fall_back(&self, vendor: String, error: &RunError) -> Result<(), Error> {
+        let mut fallbacks = self.fallbacks.write().unwrap_or_else(PoisonError::into_inner);
+        if fallbacks.iter().any(|f| f.vendor == vendor) {
+            return Ok(());
+        }
+        let mut without: Vec<String> = fallbacks.iter().map(|f| f.vendor.clone()).collect();
+        without.push(vendor.clone());
+        let program = self.host.program(&self.compiled, &without)?;
+        *self.program.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(program);
+        let message = format!("{vendor} failed and is left out, its regions run on the host: {error}");
+        fallbacks.push(Fallback { vendor, message });
+        Ok(())
+    }
+}
+
+fn views(inputs: &[Option<Datum>]) -> Vec<Option<View<'_>>> {
+    inputs.iter().map(|d| d.as_ref().map(View::of)).collect()
+}
+
+/// A vendor that was left out while running.
+struct Fallback {
+    vendor: String,
+    message: String,
+}
+
+/// The vendor whose panic an error is, if it is one.
+fn panicked(error: &RunError) -> Option<String> {
+    let RunError::Step { source: KernelError::Other(source), .. } = error else { return None };
+    let error = source.downcast_ref::<PluginError>()?;
+    error.error.panicked.then(|| error.plugin.clone())
+}

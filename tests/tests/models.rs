@@ -1,0 +1,118 @@
+//! Real models by others, with reference outputs of another runtime: all of them run on the host, with
+//! normalisation on and off, and the quantised ones on the reference accelerator as well.
+
+use std::path::Path;
+
+use byoc_tests::{data, plugin, run};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Manifest {
+    model: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    name: String,
+    family: String,
+    /// How far the reference runtime differs from itself with and without optimisation.
+    opt_vs_noopt_rel_to_max: f64,
+}
+
+impl Entry {
+    fn is_quantised(&self) -> bool {
+        self.family.starts_with("quant-")
+    }
+
+    fn tolerance(&self) -> Vec<String> {
+        // Where rounding to a quantised value can go either way, runtimes differ from themselves: by a step
+        // inside, which is some thousandths of the range behind further layers.
+        let scale = if self.is_quantised() { (2.0 * self.opt_vs_noopt_rel_to_max).max(5e-3) } else { 1e-4 };
+        let quanta = if self.family == "quant-qdq" || self.family == "quant-qoperator" { "1" } else { "0" };
+        ["--rtol", "1e-3", "--atol", "0", "--atol-scale", &scale.to_string(), "--quanta", quanta]
+            .map(str::to_owned)
+            .into()
+    }
+}
+
+fn manifest(folder: &Path) -> Vec<Entry> {
+    let text = std::fs::read_to_string(folder.join("MANIFEST.toml")).expect("the manifest can be read");
+    let manifest: Manifest = toml::from_str(&text).expect("the manifest is TOML");
+    assert!(!manifest.model.is_empty());
+    manifest.model
+}
+
+/// Runs every model that `wanted` picks, and lists the ones that fail.
+fn run_all(wanted: impl Fn(&Entry) -> bool, words: &[&str]) {
+    let Some(folder) = data("models") else { return };
+    let mut failed = Vec::new();
+    let mut ran = 0;
+    for entry in manifest(&folder).into_iter().filter(wanted) {
+        let dir = folder.join(&entry.name);
+        let mut call = vec!["run".to_owned(), dir.join("model.onnx").display().to_string()];
+        call.extend(["--data".into(), dir.display().to_string(), "--quiet".into()]);
+        call.extend(entry.tolerance());
+        call.extend(words.iter().map(|w| (*w).to_owned()));
+        let done = run(call);
+        ran += 1;
+        if done.status != Some(0) {
+            failed.push(format!("{}: {:?} {}{}", entry.name, done.status, done.stdout, done.stderr));
+        }
+    }
+    assert!(failed.is_empty(), "{} of {ran} models failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn on_the_host() {
+    run_all(|_| true, &[]);
+}
+
+#[test]
+fn without_normalisation() {
+    run_all(|_| true, &["--disable-pass", "all"]);
+}
+
+#[test]
+fn by_the_reference_interpreter() {
+    run_all(|_| true, &["--reference"]);
+}
+
+#[test]
+fn quantised_on_the_accelerator() {
+    let refnpu = plugin("byoc-refnpu");
+    run_all(Entry::is_quantised, &["--plugin", refnpu.to_str().expect("UTF-8")]);
+}
+
+#[test]
+fn most_of_the_arithmetic_is_on_the_accelerator() {
+    let Some(folder) = data("models") else { return };
+    let refnpu = plugin("byoc-refnpu");
+    for name in [
+        "mobilenetv2_qdq_int8",
+        "unet_sed_qdq_s8s8_perchannel",
+        "ultraface_rfb320_qop_u8s8",
+        "cifar_cnn_qop_u8u8",
+    ] {
+        let out = tempfile::tempdir().expect("a temporary folder");
+        let report = out.path().join("report.json");
+        let model = folder.join(name).join("model.onnx");
+        let words = ["partition", model.to_str().expect("UTF-8"), "--quiet", "--plugin"];
+        let words = words.map(str::to_owned).into_iter();
+        let rest = [refnpu.display().to_string(), "--report".into(), report.display().to_string()];
+        run(words.chain(rest).chain(bindings(name))).expect(0);
+        let text = std::fs::read_to_string(&report).expect("report");
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        let share = json["summary"]["offloaded_flops"].as_f64().expect("a share");
+        assert!(share >= 0.9, "{name}: only {share} of the arithmetic is on the accelerator");
+    }
+}
+
+/// Sizes of symbolic dimensions, as the models' own data has them.
+fn bindings(name: &str) -> Vec<String> {
+    match name {
+        "mobilenetv2_qdq_int8" => vec!["--dim".into(), "batch=1".into()],
+        "unet_sed_qdq_s8s8_perchannel" => vec!["--dim".into(), "N=1".into()],
+        "cifar_cnn_qop_u8u8" => vec!["--dim".into(), "batch_size=4".into()],
+        _ => Vec::new(),
+    }
+}
