@@ -6,7 +6,7 @@ use super::call::{Call, Outputs};
 use super::fault::{Fault, ensure, invalid};
 use super::layout;
 use super::movement::take;
-use super::numbers;
+use super::numbers::{self, from_whole};
 use super::registry::{Entry, onnx};
 use super::slice_concat::{concatenated, part_along};
 
@@ -79,9 +79,13 @@ fn repeat(call: &Call<'_>) -> Outputs {
     let scanned =
         scanned.ok_or_else(|| invalid!("the body has too few outputs for {carried} carried values"))?;
     let mut collected: Vec<Collected> = (0..scanned).map(|_| Collected { rounds: vec![] }).collect();
+    // Some bodies of old models take the round as a list of one.
+    let round_type = body.inputs().first().and_then(|&v| body.value(v).ty.as_ref());
+    let round_dims = vec![1; round_type.and_then(|t| t.shape()).map_or(0, |s| s.len())];
     let mut round = 0i64;
     while going && round < rounds {
-        let mut inputs = vec![Tensor::scalar(round).into(), Tensor::from_bools(&[], vec![true])?.into()];
+        let mut inputs =
+            vec![from_whole(&round_dims, vec![round])?, Tensor::from_bools(&[], vec![true])?.into()];
         inputs.append(&mut state);
         let mut outputs = call.bodies.run(body, inputs)?.into_iter();
         going = truth(&outputs.next().ok_or_else(|| invalid!("the body has no condition"))?)?;

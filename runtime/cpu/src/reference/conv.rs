@@ -5,15 +5,23 @@
 use byoc_graph::Tensor;
 
 use super::call::{Call, Outputs};
+use super::elementwise_unary::map_floats;
 use super::fault::{Fault, ensure, invalid};
 use super::layout;
 use super::matmul::{product, transposed};
+use super::movement::{fill, zero};
 use super::numbers::{self, from_floats};
 use super::registry::{Entry, onnx};
+use super::slice_concat::{concatenated, part_along};
+use super::special::sigmoid;
 use super::window::{Taps, Window, explicit_pads, steps};
 
-pub(super) const OPS: &[Entry] =
-    &[onnx("Col2Im", 18, col2im), onnx("Conv", 1, conv), onnx("ConvTranspose", 1, conv_transpose)];
+pub(super) const OPS: &[Entry] = &[
+    onnx("CausalConvWithState", 27, causal_conv),
+    onnx("Col2Im", 18, col2im),
+    onnx("Conv", 1, conv),
+    onnx("ConvTranspose", 1, conv_transpose),
+];
 
 /// Columns that are laid out at a time hold about this many elements.
 const COLUMN_ELEMENTS: usize = 1 << 22;
@@ -119,13 +127,19 @@ pub(super) fn add_bias(out: &mut [f64], dims: &[usize], bias: Option<Vec<f64>>) 
     Ok(())
 }
 
-fn conv(call: &Call<'_>) -> Outputs {
+/// The convolution that the call asks for, with its bias, and the shape of the result.
+pub(super) fn convolved(call: &Call<'_>) -> Result<(Vec<f64>, Vec<usize>), Fault> {
     let (x, w) = (call.tensor(0)?, call.tensor(1)?);
     let shapes = shapes(call, x.dims(), w.dims())?;
     let window = Window::of(call, &shapes.space, &shapes.kernel)?;
     let (mut out, dims) = correlate(&numbers::floats(x)?, &numbers::floats(w)?, &shapes, &window, 0.0)?;
     add_bias(&mut out, &dims, call.floats_opt(2)?)?;
-    Ok(vec![from_floats(x.dtype(), &dims, &out)?.into()])
+    Ok((out, dims))
+}
+
+fn conv(call: &Call<'_>) -> Outputs {
+    let (out, dims) = convolved(call)?;
+    Ok(vec![from_floats(call.tensor(0)?.dtype(), &dims, &out)?.into()])
 }
 
 /// The window that slides over the *output* of a transposed convolution; its places are the input's.
@@ -237,4 +251,41 @@ fn col2im(call: &Call<'_>) -> Outputs {
         scatter_columns(columns, &taps, channels, pixels, target);
     }
     Ok(vec![from_floats(tensor.dtype(), &dims, &out)?.into()])
+}
+
+/// Depthwise convolution in time that sees what came before, and hands on what comes next will need.
+fn causal_conv(call: &Call<'_>) -> Outputs {
+    let (x, w) = (call.tensor(0)?, call.tensor(1)?);
+    let (&[batch, channels, _], &[features, 1, taps]) = (x.dims(), w.dims()) else {
+        return Err(invalid!("an input of {:?} and filters of {:?}", x.dims(), w.dims()));
+    };
+    ensure!(channels == features && taps > 0, "an input of {:?} and filters of {:?}", x.dims(), w.dims());
+    let past = match call.tensor_opt(3)? {
+        Some(past) => past.clone(),
+        None => fill(&zero(x.dtype())?, &[batch, channels, taps - 1])?,
+    };
+    let padded = concatenated(&[&past, x], 2)?;
+    let (filters, values) = (numbers::floats(w)?, numbers::floats(&padded)?);
+    let len = padded.dims()[2];
+    ensure!(len >= taps, "a past of shape {:?} for {taps} taps", past.dims());
+    let bias = call.floats_opt(2)?.unwrap_or_else(|| vec![0.0; channels]);
+    ensure!(bias.len() == channels, "{} biases for {channels} channels", bias.len());
+    let mut out = Vec::with_capacity(values.len());
+    for (row, signal) in values.chunks(len).enumerate() {
+        let channel = row % channels;
+        let filter = &filters[channel * taps..(channel + 1) * taps];
+        let at = |seen: &[f64]| bias[channel] + seen.iter().zip(filter).map(|(x, w)| x * w).sum::<f64>();
+        out.extend(signal.windows(taps).map(at));
+    }
+    let dims = [batch, channels, len + 1 - taps];
+    let y = from_floats(x.dtype(), &dims, &out)?;
+    let y = match call.text("activation")? {
+        "none" => y,
+        "silu" | "swish" => map_floats(&y, |x| x * sigmoid(x))?,
+        other => {
+            let why = format!("is `{other}`, which is not known");
+            return Err(Fault::Attribute { name: "activation".into(), why });
+        }
+    };
+    Ok(vec![y.into(), part_along(&padded, 2, len + 1 - taps, taps - 1)?.into()])
 }

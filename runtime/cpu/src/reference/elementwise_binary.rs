@@ -3,11 +3,12 @@
 use byoc_graph::{DType, Tensor};
 
 use super::call::{Call, Outputs};
-use super::fault::{Fault, invalid};
+use super::fault::{Fault, ensure, invalid};
 use super::layout::{broadcast, expand};
 use super::movement;
 use super::numbers::{self, Numbers, from_floats, from_ints};
 use super::registry::{Entry, onnx};
+use super::special::sigmoid;
 
 pub(super) const OPS: &[Entry] = &[
     onnx("Add", 1, arithmetic),
@@ -33,6 +34,7 @@ pub(super) const OPS: &[Entry] = &[
     onnx("PRelu", 1, prelu),
     onnx("Sub", 1, arithmetic),
     onnx("Sum", 1, arithmetic),
+    onnx("SwiGLU", 28, swiglu),
     onnx("Where", 9, select),
     onnx("Xor", 1, logic),
 ];
@@ -329,6 +331,17 @@ fn prelu(call: &Call<'_>) -> Outputs {
         _ => return Err(differ(call)),
     };
     Ok(vec![numbers::from_numbers(x.dtype(), x.dims(), &result)?.into()])
+}
+
+/// A swish of the first input gates the second.
+fn swiglu(call: &Call<'_>) -> Outputs {
+    let (a, b) = (call.tensor(0)?, call.tensor(1)?);
+    let dtype = same_types(call)?;
+    ensure!(a.dims() == b.dims(), "inputs of shapes {:?} and {:?}", a.dims(), b.dims());
+    let alpha = call.float("alpha")?;
+    let pairs = call.floats(0)?.into_iter().zip(call.floats(1)?);
+    let gated: Vec<f64> = pairs.map(|(a, b)| a * sigmoid(alpha * a) * b).collect();
+    Ok(vec![from_floats(dtype, a.dims(), &gated)?.into()])
 }
 
 /// `Where`: picks from either of two tensors of any type.

@@ -119,13 +119,14 @@ const SCALARS: &[Scalar] = &[
     tuned("HardSigmoid", &["alpha", "beta"], |x, p| (p[0] * x + p[1]).clamp(0.0, 1.0)),
     tuned("LeakyRelu", &["alpha"], |x, p| if x < 0.0 { p[0] * x } else { x }),
     tuned("ParametricSoftplus", &["alpha", "beta"], |x, p| p[0] * softplus(p[1] * x)),
+    tuned("QuickGelu", &["alpha"], |x, p| x * sigmoid(p[0] * x)),
     tuned("ScaledTanh", &["alpha", "beta"], |x, p| p[0] * (p[1] * x).tanh()),
     tuned("Selu", &["alpha", "gamma"], |x, p| p[1] * if x > 0.0 { x } else { p[0] * x.exp_m1() }),
     tuned("Swish", &["alpha"], |x, p| x * sigmoid(p[0] * x)),
     tuned("ThresholdedRelu", &["alpha"], |x, p| if x > p[0] { x } else { 0.0 }),
 ];
 
-fn unary(call: &Call<'_>) -> Outputs {
+pub(super) fn unary(call: &Call<'_>) -> Outputs {
     let name = &*call.node.op.name;
     let scalar = SCALARS.iter().find(|s| s.name == name).expect("the registry and the table agree");
     let tensor = call.tensor(0)?;

@@ -30,16 +30,17 @@ pub enum Fault {
 
 /// A call that failed: who, and why.
 #[derive(Debug, Error)]
-#[error("node `{node}` ({} of opset {opset}): {fault}", qualified(op))]
+#[error("node `{node}` ({op} of opset {opset}): {fault}")]
 pub struct KernelError {
     pub node: String,
-    pub op: Operator,
+    /// With its domain in front, where that is not the default one.
+    pub op: String,
     pub opset: i64,
     #[source]
     pub fault: Fault,
 }
 
-fn qualified(op: &Operator) -> String {
+pub(super) fn qualified(op: &Operator) -> String {
     if op.domain.is_empty() { op.name.to_string() } else { format!("{}.{}", op.domain, op.name) }
 }
 
@@ -51,7 +52,8 @@ macro_rules! invalid {
 /// Refuses the call unless a condition holds.
 macro_rules! ensure {
     ($condition:expr, $($arg:tt)*) => {
-        if !$condition {
+        let holds: bool = $condition;
+        if !holds {
             return Err($crate::reference::fault::Fault::Invalid(format!($($arg)*)));
         }
     };

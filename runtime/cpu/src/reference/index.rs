@@ -93,8 +93,9 @@ fn slices(data: &Tensor, indices: &Tensor, batch: usize) -> Result<Slices, Fault
     let rows = layout::count(front)?;
     let batch_len = layout::count(&data.dims()[batch..])?;
     let whole = numbers::whole(indices)?;
+    let batch_rows = rows.checked_div(batches).unwrap_or(0).max(1);
     let start = |row: usize| {
-        let base = if batches > 0 { row / (rows / batches).max(1) * batch_len } else { 0 };
+        let base = row / batch_rows * batch_len;
         let index = &whole[row * depth..(row + 1) * depth];
         index
             .iter()

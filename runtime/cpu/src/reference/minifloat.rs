@@ -113,7 +113,7 @@ impl Format {
         // Half a step beyond the greatest value still rounds down to it, and so does the tie if it is even.
         let top = self.magnitude(self.max);
         let half_step = (top - self.magnitude(self.max - 1)) / 2.0;
-        let rounds_down = x < top + half_step || (x == top + half_step && self.max % 2 == 0);
+        let rounds_down = x < top + half_step || (x == top + half_step && self.max.is_multiple_of(2));
         (saturate || (rounds_down && x.is_finite())).then_some(self.max)
     }
 }

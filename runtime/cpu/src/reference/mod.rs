@@ -8,8 +8,12 @@
 mod attention;
 mod call;
 mod cast;
+mod contrib_fused;
+mod contrib_quantized;
 mod control;
 mod conv;
+mod detection;
+mod einsum;
 mod elementwise_binary;
 mod elementwise_unary;
 mod fault;
@@ -34,10 +38,14 @@ mod recurrent;
 mod reduce;
 mod registry;
 mod resize;
+mod sampling;
 mod sequence;
 mod shape;
+mod signal;
 mod slice_concat;
 mod special;
+mod strings;
+mod training;
 mod window;
 
 use byoc_graph::Datum;
@@ -50,8 +58,12 @@ pub use registry::{Entry, all, lookup};
 const FAMILIES: &[&[Entry]] = &[
     attention::OPS,
     cast::OPS,
+    contrib_fused::OPS,
+    contrib_quantized::OPS,
     control::OPS,
     conv::OPS,
+    detection::OPS,
+    einsum::OPS,
     elementwise_binary::OPS,
     elementwise_unary::OPS,
     generate::OPS,
@@ -69,16 +81,20 @@ const FAMILIES: &[&[Entry]] = &[
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,
+    sampling::OPS,
     sequence::OPS,
     shape::OPS,
+    signal::OPS,
     slice_concat::OPS,
+    strings::OPS,
+    training::OPS,
 ];
 
 /// Runs a kernel; its error names the node.
 pub fn execute(kernel: Kernel, call: &Call<'_>) -> Result<Vec<Datum>, KernelError> {
     kernel(call).map_err(|fault| KernelError {
         node: call.node.label.to_string(),
-        op: call.node.op.clone(),
+        op: fault::qualified(&call.node.op),
         opset: call.node.opset,
         fault,
     })

@@ -22,7 +22,7 @@ pub(super) const OPS: &[Entry] = &[
 ];
 
 /// Mean and variance of some numbers.
-fn moments(values: &[f64]) -> (f64, f64) {
+pub(super) fn moments(values: &[f64]) -> (f64, f64) {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     (mean, values.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n)

@@ -52,7 +52,7 @@ fn pooled(planes: &Planes<'_>, window: &Window, f: impl Fn(&Taps, usize, &[f64])
     Ok(vec![numbers::from_floats_any(planes.tensor.dtype(), &dims, &out)?.into()])
 }
 
-fn average_pool(call: &Call<'_>) -> Outputs {
+pub(super) fn average_pool(call: &Call<'_>) -> Outputs {
     let planes = planes(call)?;
     let window = Window::of(call, planes.space, &kernel_shape(call)?)?;
     let with_padding = call.flag("count_include_pad")?;

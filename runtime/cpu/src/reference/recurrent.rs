@@ -108,14 +108,14 @@ impl Cell {
     }
 
     /// `x·W + b` for all gates.
-    fn from_input(&self, x: &[f64]) -> Result<Vec<f64>, Fault> {
+    fn input_part(&self, x: &[f64]) -> Result<Vec<f64>, Fault> {
         let mut z = product(x, &self.w, [1, self.inputs, self.gates * self.hidden])?;
         z.iter_mut().zip(&self.w_bias).for_each(|(z, b)| *z += b);
         Ok(z)
     }
 
     /// `h·R + b` for all gates.
-    fn from_state(&self, h: &[f64]) -> Result<Vec<f64>, Fault> {
+    fn state_part(&self, h: &[f64]) -> Result<Vec<f64>, Fault> {
         let mut z = product(h, &self.r, [1, self.hidden, self.gates * self.hidden])?;
         z.iter_mut().zip(&self.r_bias).for_each(|(z, b)| *z += b);
         Ok(z)
@@ -123,7 +123,7 @@ impl Cell {
 }
 
 fn rnn_step(cell: &Cell, x: &[f64], state: &State) -> Result<State, Fault> {
-    let (zx, zh) = (cell.from_input(x)?, cell.from_state(&state.h)?);
+    let (zx, zh) = (cell.input_part(x)?, cell.state_part(&state.h)?);
     let h = zx.iter().zip(&zh).map(|(x, h)| cell.activations[0].at(cell.clipped(x + h))).collect();
     Ok(State { h, c: vec![] })
 }
@@ -131,14 +131,14 @@ fn rnn_step(cell: &Cell, x: &[f64], state: &State) -> Result<State, Fault> {
 /// Gates in order: update, reset, hidden.
 fn gru_step(cell: &Cell, x: &[f64], state: &State) -> Result<State, Fault> {
     let n = cell.hidden;
-    let (zx, zh) = (cell.from_input(x)?, cell.from_state(&state.h)?);
+    let (zx, zh) = (cell.input_part(x)?, cell.state_part(&state.h)?);
     let gate = |g: usize, i: usize| cell.activations[0].at(cell.clipped(zx[g * n + i] + zh[g * n + i]));
     let reset: Vec<f64> = (0..n).map(|i| gate(1, i)).collect();
     let from_state: Vec<f64> = if cell.linear_before_reset {
         (0..n).map(|i| reset[i] * zh[2 * n + i]).collect()
     } else {
         let h: Vec<f64> = state.h.iter().zip(&reset).map(|(h, r)| h * r).collect();
-        cell.from_state(&h)?[2 * n..].to_vec()
+        cell.state_part(&h)?[2 * n..].to_vec()
     };
     let one = |i: usize| {
         let z = gate(0, i);
@@ -151,7 +151,7 @@ fn gru_step(cell: &Cell, x: &[f64], state: &State) -> Result<State, Fault> {
 /// Gates in order: input, output, forget, cell.
 fn lstm_step(cell: &Cell, x: &[f64], state: &State) -> Result<State, Fault> {
     let n = cell.hidden;
-    let (zx, zh) = (cell.from_input(x)?, cell.from_state(&state.h)?);
+    let (zx, zh) = (cell.input_part(x)?, cell.state_part(&state.h)?);
     let peep = |p: usize, i: usize, c: f64| cell.peepholes.as_ref().map_or(0.0, |w| w[p * n + i] * c);
     let sum = |g: usize, i: usize| zx[g * n + i] + zh[g * n + i];
     let [f, g, h] = [cell.activations[0], cell.activations[1], cell.activations[2]];

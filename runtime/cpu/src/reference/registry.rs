@@ -34,6 +34,11 @@ pub(super) const fn preview(name: &'static str, since: i64, kernel: Kernel) -> E
     entry("ai.onnx.preview", name, since, kernel)
 }
 
+/// An operator of training that the standard tries out.
+pub(super) const fn training(name: &'static str, since: i64, kernel: Kernel) -> Entry {
+    entry("ai.onnx.preview.training", name, since, kernel)
+}
+
 /// An operator that ONNX Runtime added.
 pub(super) const fn contrib(name: &'static str, kernel: Kernel) -> Entry {
     entry("com.microsoft", name, 1, kernel)
