@@ -321,9 +321,8 @@ static inline byoc_error *byoc_enter(byoc_sdk *sdk, byoc_entry_args *args, const
 }
 #endif
 
-/* A plugin of which `SETUP(byoc_sdk *)` sets compile, execute and destroy, and in sdk->plugin and sdk->executable
- * whatever else it offers. NAME, VERSION and TABLE are string literals. */
-#define BYOC_PLUGIN_WITH(NAME, VERSION, TABLE, SETUP)                                                                  \
+/* What the library says of itself to those who do not run it. */
+#define BYOC_SECTION(NAME, VERSION, TABLE)                                                                             \
     static const struct {                                                                                              \
         uint8_t magic[8];                                                                                              \
         uint32_t epoch, minor, name_len, version_len, table_len, reserved;                                             \
@@ -337,14 +336,23 @@ static inline byoc_error *byoc_enter(byoc_sdk *sdk, byoc_entry_args *args, const
                                           0,                                                                           \
                                           NAME,                                                                        \
                                           VERSION,                                                                     \
-                                          TABLE};                                                                      \
+                                          TABLE}
+
+/* The exported function, and the object that keeps the host. */
+#define BYOC_ENTRY(SETUP)                                                                                              \
     byoc_sdk byoc_the_sdk;                                                                                             \
     BYOC_C BYOC_EXPORT byoc_error *byoc_plugin_entry(byoc_entry_args *args);                                           \
     BYOC_C BYOC_EXPORT byoc_error *byoc_plugin_entry(byoc_entry_args *args) {                                          \
         return byoc_enter(&byoc_the_sdk, args, byoc_the_section.name, byoc_the_section.version,                        \
                           byoc_the_section.table, SETUP);                                                              \
     }                                                                                                                  \
-    BYOC_ASSERT(sizeof(TABLE) > 1)
+    BYOC_ASSERT(sizeof(byoc_the_section) > 35)
+
+/* A plugin of which `SETUP(byoc_sdk *)` sets compile, execute and destroy, and in sdk->plugin and sdk->executable
+ * whatever else it offers. NAME, VERSION and TABLE are string literals. */
+#define BYOC_PLUGIN_WITH(NAME, VERSION, TABLE, SETUP)                                                                  \
+    BYOC_SECTION(NAME, VERSION, TABLE);                                                                                \
+    BYOC_ENTRY(SETUP)
 
 /* A plugin of three functions. */
 #define BYOC_PLUGIN(NAME, VERSION, TABLE, COMPILE, EXECUTE, DESTROY)                                                   \
