@@ -25,9 +25,16 @@ pub fn apply(graphs: &mut [Merged<'_>], programs: &Programs) {
             merged.groups.iter().map(|group| refusal(merged, group, programs)).collect();
         drop_groups(merged, |i| refusals[i].clone());
     }
-    for (vendor, limits) in programs.vendors.iter().map(|v| &v.limits).enumerate() {
-        keep_largest(graphs, vendor, limits.max_regions);
+    for (vendor, about) in programs.vendors.iter().enumerate() {
+        let before = graphs.iter().map(|merged| outlined(&merged.view, &about.name)).sum();
+        keep_largest(graphs, vendor, about.limits.max_regions.saturating_sub(before));
     }
+}
+
+/// Regions that the vendor has from an earlier partition.
+fn outlined(view: &View<'_>, vendor: &str) -> usize {
+    let is_theirs = |place: &u32| view.node(*place).op.domain.strip_prefix("byoc.") == Some(vendor);
+    (0..view.order.len() as u32).filter(is_theirs).count()
 }
 
 fn refusal(merged: &Merged<'_>, group: &Group, programs: &Programs) -> Option<String> {
