@@ -2,9 +2,32 @@
 
 mod common;
 
-use byoc_graph::{DType, Datum, Tensor};
-use byoc_runtime::{BuildError, InputError, OutputBuffer, RunError, View};
-use common::{build, f32s, i64s, model, try_build};
+use std::sync::Arc;
+
+use byoc_cpu::Registry;
+use byoc_cpu::fast::Isa;
+use byoc_cpu::pool::ThreadPool;
+use byoc_graph::{DType, Datum, Model, Tensor};
+use byoc_runtime::{BuildError, InputError, NoRegions, Options, OutputBuffer, Program, RunError, View};
+use common::model;
+
+fn try_build(model: &Model, threads: usize) -> Result<Program, BuildError> {
+    let pool = Arc::new(ThreadPool::new(threads));
+    let (registry, isa) = (&Registry::default(), Isa::detect());
+    Program::build(model, &Options { registry, regions: &NoRegions, pool, isa })
+}
+
+fn build(text: &str) -> Program {
+    try_build(&model(text), 2).expect("the model can be built")
+}
+
+fn f32s(dims: &[usize], values: &[f32]) -> Datum {
+    Datum::Tensor(Tensor::from_vec(dims, values.to_vec()).expect("sized"))
+}
+
+fn i64s(dims: &[usize], values: &[i64]) -> Datum {
+    Datum::Tensor(Tensor::from_vec(dims, values.to_vec()).expect("sized"))
+}
 
 #[test]
 fn a_chain_with_known_shapes_lies_in_the_arena() {

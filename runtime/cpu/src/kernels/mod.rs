@@ -1,5 +1,7 @@
 //! Kernels of the registry: one family a file, each a table of entries and what prepares them.
 
+use byoc_graph::DType;
+
 use crate::registry::Entry;
 
 mod activation;
@@ -8,7 +10,46 @@ mod conv;
 mod epilogue;
 mod loops;
 mod matmul;
+mod pooling;
+mod quantize;
+mod quantized;
+mod reduce;
 pub(crate) mod reference;
+mod rows;
+mod runs;
+mod transpose;
+mod unary;
+mod windows;
 
 /// The tables of all families.
-pub(crate) const ALL: &[&[Entry]] = &[activation::ENTRIES, binary::ENTRIES, conv::ENTRIES, matmul::ENTRIES];
+pub(crate) const ALL: &[&[Entry]] = &[
+    activation::ENTRIES,
+    binary::ENTRIES,
+    conv::ENTRIES,
+    matmul::ENTRIES,
+    pooling::ENTRIES,
+    quantize::ENTRIES,
+    quantized::ENTRIES,
+    reduce::ENTRIES,
+    rows::ENTRIES,
+    runs::ENTRIES,
+    transpose::ENTRIES,
+    unary::ENTRIES,
+];
+
+/// Types whose elements take 1, 2, 4 or 8 bytes: what moves them need not know what they mean.
+const MOVABLE: &[DType] = &[
+    DType::F32,
+    DType::F64,
+    DType::F16,
+    DType::BF16,
+    DType::Bool,
+    DType::U8,
+    DType::I8,
+    DType::U16,
+    DType::I16,
+    DType::U32,
+    DType::I32,
+    DType::U64,
+    DType::I64,
+];

@@ -1,0 +1,310 @@
+//! Operators that copy runs of elements of any whole number of bytes: Concat, Split, Slice, Gather.
+
+use byoc_graph::{DType, StaticDims};
+use smallvec::SmallVec;
+
+use crate::fast::Exec;
+use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
+use crate::kernels::loops;
+use crate::outputs::Outputs;
+use crate::registry::Entry;
+use crate::view::{TensorView, View};
+
+const fn entry(
+    ops: &'static [&'static str],
+    since: i64,
+    prepare: fn(&NodeDesc<'_>) -> Option<Box<dyn Kernel>>,
+) -> Entry {
+    Entry { name: "runs", domain: "", ops, since, dtypes: super::MOVABLE, priority: 10, prepare }
+}
+
+pub(super) const ENTRIES: &[Entry] = &[
+    entry(&["Concat"], 4, |node| Some(Box::new(Concat { axis: node.int("axis")? }))),
+    entry(&["Split"], 2, |node| {
+        let attr = node.ints("split").map(<[i64]>::to_vec);
+        Some(Box::new(Split { axis: node.int("axis").unwrap_or(0), attr }))
+    }),
+    entry(&["Slice"], 10, |_| Some(Box::new(Slice))),
+    entry(&["Gather"], 1, |node| Some(Box::new(Gather { axis: node.int("axis").unwrap_or(0) }))),
+];
+
+fn wrap(axis: i64, rank: usize) -> Result<usize, KernelError> {
+    let at = if axis < 0 { axis + rank as i64 } else { axis };
+    let at = usize::try_from(at).ok().filter(|&at| at < rank);
+    at.ok_or_else(|| KernelError::invalid(format!("axis {axis} is outside of rank {rank}")))
+}
+
+/// Elements before, along and behind an axis.
+fn around(dims: &[usize], axis: usize) -> (usize, usize, usize) {
+    (dims[..axis].iter().product(), dims[axis], dims[axis + 1..].iter().product())
+}
+
+fn size(dtype: DType) -> usize {
+    dtype.bits() / 8
+}
+
+struct Concat {
+    axis: i64,
+}
+
+impl Kernel for Concat {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let first = tensor(inputs, 0)?;
+        let axis = wrap(self.axis, first.rank())?;
+        let mut dims = first.static_dims();
+        dims[axis] = 0;
+        let mut parts: SmallVec<[(&[u8], usize); 8]> = SmallVec::new();
+        for i in 0..inputs.len() {
+            let part = tensor(inputs, i)?;
+            let alike = part.rank() == dims.len()
+                && part.dtype == first.dtype
+                && (0..dims.len()).all(|d| d == axis || part.dims[d] == dims[d]);
+            if !alike {
+                let message =
+                    format!("{:?} and {:?} cannot be joined along axis {axis}", first.dims, part.dims);
+                return Err(KernelError::invalid(message));
+            }
+            dims[axis] += part.dims[axis];
+            let (_, along, behind) = around(part.dims, axis);
+            parts.push((part.bytes(), along * behind * size(part.dtype)));
+        }
+        let (_, along, behind) = around(&dims, axis);
+        let row = along * behind * size(first.dtype);
+        let out = outputs.bytes(0, first.dtype, &dims)?;
+        if row == 0 || out.is_empty() {
+            return Ok(());
+        }
+        let copy = |index: usize, out: &mut [u8]| {
+            let mut at = 0;
+            for &(bytes, len) in &parts {
+                out[at..at + len].copy_from_slice(&bytes[index * len..][..len]);
+                at += len;
+            }
+        };
+        if out.len() == row && row > 4 * loops::GRAIN {
+            // One row: its parts are cut up, instead.
+            let mut rest = out;
+            for &(bytes, len) in &parts {
+                let (part, behind) = rest.split_at_mut(len);
+                rest = behind;
+                loops::split(ctx.exec, part, &|range, out| out.copy_from_slice(&bytes[range]));
+            }
+            return Ok(());
+        }
+        loops::rows(ctx.exec, out, row, &copy);
+        Ok(())
+    }
+}
+
+struct Split {
+    axis: i64,
+    attr: Option<Vec<i64>>,
+}
+
+impl Kernel for Split {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let x = tensor(inputs, 0)?;
+        let axis = wrap(self.axis, x.rank())?;
+        let (_, along, behind) = around(x.dims, axis);
+        let sizes: SmallVec<[i64; 8]> = match (&self.attr, optional(inputs, 1)?) {
+            (Some(sizes), _) => sizes.as_slice().into(),
+            (None, Some(sizes)) => {
+                sizes.to_i64s().ok_or_else(|| KernelError::invalid("the sizes are not of int64"))?
+            }
+            (None, None) => {
+                // Even parts; the last one may be smaller.
+                let part = along.div_ceil(outputs.len().max(1));
+                let size = |i: usize| along.saturating_sub(i * part).min(part) as i64;
+                (0..outputs.len()).map(size).collect()
+            }
+        };
+        let sound = sizes.iter().all(|&s| s >= 0) && sizes.len() >= outputs.len();
+        if !sound || sizes.iter().try_fold(0i64, |sum, s| sum.checked_add(*s)) != Some(along as i64) {
+            return Err(KernelError::invalid(format!("{along} elements cannot be split into {sizes:?}")));
+        }
+        let unit = behind * size(x.dtype);
+        let (row, mut at) = (along * unit, 0);
+        for (i, &part) in sizes.iter().enumerate().take(outputs.len()) {
+            let len = part as usize * unit;
+            if outputs.wanted(i) {
+                let mut dims = x.static_dims();
+                dims[axis] = part as usize;
+                let out = outputs.bytes(i, x.dtype, &dims)?;
+                loops::rows(ctx.exec, out, len, &|index, out| {
+                    out.copy_from_slice(&x.bytes()[index * row + at..][..len]);
+                });
+            }
+            at += len;
+        }
+        Ok(())
+    }
+}
+
+struct Slice;
+
+/// The part of one axis that is taken.
+#[derive(Clone, Copy)]
+struct Part {
+    start: usize,
+    step: i64,
+    count: usize,
+}
+
+impl Slice {
+    /// The parts along each axis.
+    fn parts(x: TensorView<'_>, inputs: &[Option<View<'_>>]) -> Result<SmallVec<[Part; 6]>, KernelError> {
+        let ints = |i: usize| match optional(inputs, i)? {
+            None => Ok(None),
+            Some(view) => view
+                .to_i64s()
+                .map(Some)
+                .ok_or_else(|| KernelError::invalid("starts and ends are not integers")),
+        };
+        let starts = ints(1)?.ok_or(KernelError::MissingInput(1))?;
+        let ends = ints(2)?.ok_or(KernelError::MissingInput(2))?;
+        let axes = ints(3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+        let steps = ints(4)?.unwrap_or_else(|| SmallVec::from_elem(1, starts.len()));
+        if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
+            return Err(KernelError::invalid("starts, ends, axes and steps differ in number"));
+        }
+        let whole = |&count: &usize| Part { start: 0, step: 1, count };
+        let mut parts: SmallVec<[Part; 6]> = x.dims.iter().map(whole).collect();
+        for i in 0..starts.len() {
+            let axis = wrap(axes[i], x.rank())?;
+            parts[axis] = part(x.dims[axis] as i64, starts[i], ends[i], steps[i])
+                .ok_or_else(|| KernelError::invalid("a slice with a step of 0"))?;
+        }
+        Ok(parts)
+    }
+}
+
+/// As the standard clamps it.
+fn part(len: i64, start: i64, end: i64, step: i64) -> Option<Part> {
+    let wrap = |i: i64| if i < 0 { i.saturating_add(len) } else { i };
+    let (low, high) = if step > 0 { (0, len) } else { (-1, len - 1) };
+    let start = wrap(start).clamp(low.max(0), high.max(0));
+    let end = wrap(end).clamp(low, high);
+    let count = match step {
+        0 => return None,
+        _ if len == 0 => 0,
+        1.. => (end - start).max(0).unsigned_abs().div_ceil(step.unsigned_abs()),
+        _ => (start - end).max(0).unsigned_abs().div_ceil(step.unsigned_abs()),
+    };
+    Some(Part { start: start as usize, step, count: usize::try_from(count).ok()? })
+}
+
+impl Kernel for Slice {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let x = tensor(inputs, 0)?;
+        let parts = Slice::parts(x, inputs)?;
+        let dims: StaticDims = parts.iter().map(|p| p.count).collect();
+        let out = outputs.bytes(0, x.dtype, &dims)?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        let cut = |(i, p): (usize, &Part)| p.count != x.dims[i] || p.step != 1;
+        let Some(last) = (0..parts.len()).rev().find(|&i| cut((i, &parts[i]))) else {
+            out.copy_from_slice(x.bytes());
+            return Ok(());
+        };
+        // Whatever lies behind the last axis that is cut is one unit.
+        let unit = x.dims[last + 1..].iter().product::<usize>() * size(x.dtype);
+        let inner = parts[last];
+        let start = |mut row: usize| {
+            let mut at = 0;
+            for i in (0..last).rev() {
+                let p = parts[i];
+                let index = p.start as i64 + (row % p.count) as i64 * p.step;
+                at += index as usize * x.dims[i + 1..=last].iter().product::<usize>();
+                row /= p.count;
+            }
+            at
+        };
+        loops::rows(ctx.exec, out, inner.count * unit, &|row, out| {
+            let from = (start(row) + inner.start) as i64;
+            if inner.step == 1 {
+                out.copy_from_slice(&x.bytes()[from as usize * unit..][..out.len()]);
+                return;
+            }
+            for (i, out) in out.chunks_exact_mut(unit).enumerate() {
+                let at = (from + i as i64 * inner.step) as usize;
+                out.copy_from_slice(&x.bytes()[at * unit..][..unit]);
+            }
+        });
+        Ok(())
+    }
+}
+
+struct Gather {
+    axis: i64,
+}
+
+impl Gather {
+    /// Copies one run for each index of each row.
+    fn copy(exec: Exec<'_>, x: &[u8], indices: &[usize], (along, unit): (usize, usize), out: &mut [u8]) {
+        if indices.is_empty() || unit == 0 {
+            return;
+        }
+        loops::rows(exec, out, unit, &|row, out| {
+            let (outer, i) = (row / indices.len(), row % indices.len());
+            out.copy_from_slice(&x[(outer * along + indices[i]) * unit..][..unit]);
+        });
+    }
+}
+
+impl Kernel for Gather {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let (x, indices) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
+        let axis = wrap(self.axis, x.rank())?;
+        let (_, along, behind) = around(x.dims, axis);
+        let wanted = indices.to_i64s().ok_or_else(|| KernelError::invalid("the indices are not integers"))?;
+        let index = |&i: &i64| {
+            let at = if i < 0 { i.saturating_add(along as i64) } else { i };
+            let at = usize::try_from(at).ok().filter(|&at| at < along);
+            at.ok_or_else(|| KernelError::invalid(format!("index {i} is outside of 0..{along}")))
+        };
+        let wanted: SmallVec<[usize; 32]> = wanted.iter().map(index).collect::<Result<_, _>>()?;
+        let mut dims: StaticDims = x.dims[..axis].into();
+        dims.extend_from_slice(indices.dims);
+        dims.extend_from_slice(&x.dims[axis + 1..]);
+        let out = outputs.bytes(0, x.dtype, &dims)?;
+        Gather::copy(ctx.exec, x.bytes(), &wanted, (along, behind * size(x.dtype)), out);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_clamped_as_the_standard_says() {
+        let counts = |len, start, end, step| part(len, start, end, step).map(|p| (p.start, p.count));
+        assert_eq!(counts(10, 2, 8, 3), Some((2, 2)));
+        assert_eq!(counts(10, -3, i64::MAX, 1), Some((7, 3)));
+        assert_eq!(counts(10, -1, i64::MIN, -1), Some((9, 10)));
+        assert_eq!(counts(10, 20, 0, -4), Some((9, 3)));
+        assert_eq!(counts(0, 0, 5, 1), Some((0, 0)));
+        assert_eq!(counts(10, 0, 5, 0), None);
+    }
+}

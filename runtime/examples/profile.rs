@@ -1,0 +1,81 @@
+//! Times a model on the host alone, and shows where the time goes:
+//! `cargo run --release -p byoc-runtime --example profile -- MODEL DATA_SET_DIR [THREADS]`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use byoc_cpu::fast::Isa;
+use byoc_cpu::pool::ThreadPool;
+use byoc_cpu::reference::ReferenceEvaluator;
+use byoc_cpu::{Observer, Registry};
+use byoc_graph::infer::{InferOptions, infer};
+use byoc_graph::normalise::normalise;
+use byoc_graph::{Datum, onnx};
+use byoc_runtime::{NoRegions, Options, Program, View, align_datum, prepare};
+
+/// Time and number of steps by operator and kernel.
+#[derive(Default)]
+struct Times(Mutex<BTreeMap<String, (Duration, usize)>>);
+
+impl Observer for Times {
+    fn step(&self, _: &str, op: &str, by: &str, _: &str, elapsed: Duration) {
+        let mut times = self.0.lock().expect("no step panics while it holds the lock");
+        let entry = times.entry(format!("{op} ({by})")).or_default();
+        entry.0 += elapsed;
+        entry.1 += 1;
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (Some(path), Some(data)) = (arguments.first(), arguments.get(1)) else {
+        return Err("usage: profile MODEL DATA_SET_DIR [THREADS]".into());
+    };
+    let threads = arguments.get(2).map_or(Ok(2), |n| n.parse())?;
+    let start = Instant::now();
+    let mut model = onnx::load(path)?;
+    normalise(&mut model, &ReferenceEvaluator, &|_| true);
+    infer(&mut model, &InferOptions::default())?;
+    prepare::prepare(&mut model, &|_| true);
+    let pool = Arc::new(ThreadPool::new(threads));
+    let registry = &Registry::default();
+    let options = Options { registry, regions: &NoRegions, pool, isa: Isa::detect() };
+    let program = Program::build(&model, &options)?;
+    drop(model);
+    let loaded = start.elapsed();
+
+    let files = (0..).map(|i| Path::new(data).join(format!("input_{i}.pb"))).take_while(|p| p.exists());
+    let inputs: Vec<Datum> =
+        files.map(|p| onnx::read_datum(&p, None).map(|d| align_datum(&d))).collect::<Result<_, _>>()?;
+    let mut given = inputs.iter();
+    let mut next = |default: bool| if default { None } else { given.next().map(View::of) };
+    let views: Vec<_> = program.inputs().iter().map(|spec| next(spec.default.is_some())).collect();
+
+    let mut times = Vec::new();
+    let start = Instant::now();
+    while times.len() < 5 || start.elapsed() < Duration::from_secs(3) && times.len() < 20_000 {
+        let start = Instant::now();
+        program.run(&views)?;
+        times.push(start.elapsed());
+    }
+    let first = times[0];
+    times.sort();
+    println!(
+        "median {:?}, least {:?}, first {first:?}, loaded in {loaded:?}, {} runs, arena {} KiB",
+        times[times.len() / 2],
+        times[0],
+        times.len(),
+        program.arena_bytes(&views)? / 1024,
+    );
+    let observer = Times::default();
+    program.run_observed(&views, &mut [], Some(&observer))?;
+    let times = observer.0.into_inner()?;
+    let mut times: Vec<_> = times.into_iter().collect();
+    times.sort_by_key(|(_, (time, _))| std::cmp::Reverse(*time));
+    for (what, (time, count)) in times.iter().take(12) {
+        println!("{time:>12?} {count:>5} {what}");
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! Fast kernels against the reference kernels, case by case, on every instruction set of this machine.
+
+mod common;
+
+use std::sync::Arc;
+
+use byoc_cpu::Registry;
+use byoc_cpu::fast::Isa;
+use byoc_cpu::pool::ThreadPool;
+use byoc_graph::infer::{InferOptions, infer};
+use byoc_graph::{DType, Datum, Model, Tensor};
+use byoc_runtime::{NoRegions, Options, Program};
+
+/// Inputs and one node each.
+const CASES: &[&str] = &[
+    "(float[2, 3, 5] x) => (float[] y) { y = Relu(x) }",
+    "(float[7] x) => (float[] y) { y = Clip(x) }",
+    "(float[40, 1000] x) => (float[] y) { y = Gelu(x) }",
+    "(float[3, 4] x) => (float[] y) { y = LeakyRelu <alpha = 0.2> (x) }",
+    "(float[0, 4] x) => (float[] y) { y = Sigmoid(x) }",
+    "(float[2, 1, 4] x, float[3, 1] k) => (float[] y) { y = Sub(x, k) }",
+    "(float[4, 5] x, float k) => (float[] y) { y = Div(k, x) }",
+    "(float[300, 200] x, float[200] k) => (float[] y) { y = Add(x, k) }",
+    "(float[300, 200] x, float[300, 1] k) => (float[] y) { y = Mul(k, x) }",
+    "(int64[3, 1] x, int64[1, 4] k) => (int64[] y) { y = Max(x, k) }",
+    "(float[5, 7] x, float[7, 9] k) => (float[] y) { y = MatMul(x, k) }",
+    "(float[2, 3, 5, 7] x, float[3, 7, 2] k) => (float[] y) { y = MatMul(x, k) }",
+    "(float[2, 1, 5, 7] x, float[7, 2] k) => (float[] y) { y = MatMul(x, k) }",
+    "(float[7] x, float[3, 7, 2] k) => (float[] y) { y = MatMul(x, k) }",
+    "(float[2, 3, 7] x, float[7] k) => (float[] y) { y = MatMul(x, k) }",
+    "(float[7] x, float[7] k) => (float[] y) { y = MatMul(x, k) }",
+    "(float[0, 7] x, float[7, 3] k) => (float[] y) { y = MatMul(x, k) }",
+    "(float[5, 0] x, float[0, 3] k) => (float[] y) { y = MatMul(x, k) }",
+    "(float[4, 6] a, float[6, 5] b, float[5] c) => (float[] y) { y = Gemm <alpha = 0.5, beta = 2.0> (a, b, c) }",
+    "(float[6, 4] a, float[5, 6] b, float[4, 1] c) => (float[] y) { y = Gemm <transA = 1, transB = 1> (a, b, c) }",
+    "(float[4, 6] a, float[6, 5] b, float c) => (float[] y) { y = Gemm <beta = 0.5> (a, b, c) }",
+    "(float[4, 6] a, float[6, 5] b, float[4, 5] c) => (float[] y) { y = Gemm <beta = 0.5> (a, b, c) }",
+    "(float[1, 6] a, float[6, 5] b) => (float[] y) { y = Gemm(a, b) }",
+    "(float[2, 3, 9, 8] x, float[4, 3, 3, 3] w, float[4] b) => (float[] y) { y = Conv <pads = [1, 1, 1, 1]> (x, w, b) }",
+    "(float[1, 4, 9, 8] x, float[4, 1, 3, 3] w) => (float[] y) { y = Conv <group = 4, strides = [2, 2], auto_pad = \"SAME_UPPER\"> (x, w) }",
+    "(float[1, 4, 9, 8] x, float[6, 2, 2, 3] w) => (float[] y) { y = Conv <group = 2, dilations = [2, 1], auto_pad = \"SAME_LOWER\"> (x, w) }",
+    "(float[2, 3, 17] x, float[5, 3, 4] w) => (float[] y) { y = Conv <strides = [3], pads = [2, 0]> (x, w) }",
+    "(float[1, 2, 4, 4, 4] x, float[3, 2, 2, 2, 2] w) => (float[] y) { y = Conv(x, w) }",
+    "(float[2, 3, 9, 8] x) => (float[] y) { y = MaxPool <kernel_shape = [3, 2], strides = [2, 2], pads = [1, 0, 1, 1]> (x) }",
+    "(float[2, 3, 9, 8] x) => (float[] y) { y = MaxPool <kernel_shape = [2, 2], strides = [2, 2], ceil_mode = 1> (x) }",
+    "(float[2, 3, 9] x) => (float[] y) { y = MaxPool <kernel_shape = [3], dilations = [2]> (x) }",
+    "(float[2, 3, 9, 8] x) => (float[] y) { y = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], strides = [2, 2]> (x) }",
+    "(float[2, 3, 9, 8] x) => (float[] y) { y = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], count_include_pad = 1> (x) }",
+    "(float[1, 1, 10, 10] x) => (float[] y) { y = AveragePool <kernel_shape = [3, 3], strides = [2, 2], ceil_mode = 1> (x) }",
+    "(float[1, 1, 7, 7] x) => (float[] y) { y = AveragePool <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1], ceil_mode = 1, count_include_pad = 1> (x) }",
+    "(float[2, 3, 9, 8] x) => (float[] y) { y = GlobalAveragePool(x) }",
+    "(float[2, 3, 5] x) => (float[] y) { y = ReduceMean <axes = [-1]> (x) }",
+    "(float[2, 3, 5] x) => (float[] y) { y = ReduceMean <axes = [0, 2], keepdims = 0> (x) }",
+    "(float[2, 3, 5] x) => (float[] y) { y = ReduceMean <axes = [2, 1], keepdims = 0> (x) }",
+    "(float[2, 3, 5] x) => (float[] y) <int64[1] a = {1}> { y = ReduceSum(x, a) }",
+    "(float[2, 3, 5] x) => (float[] y) { y = ReduceSum(x) }",
+    "(float[2, 3, 50] x) => (float[] y) { y = Softmax(x) }",
+    "(float[2, 3, 5] x) => (float[] y) { y = Softmax <axis = 1> (x) }",
+    "(float[2, 3, 40] x, float[40] s, float[40] b) => (float[] y) { y = LayerNormalization(x, s, b) }",
+    "(float[2, 3, 40] x, float[3, 40] s) => (float[] y) { y = LayerNormalization <axis = 1, epsilon = 0.1> (x, s) }",
+    "(float[2, 3, 40] x, float[1] s) => (float[] y) { y = LayerNormalization(x, s) }",
+    "(float[2, 3, 4] x) => (float[] y) { y = Transpose(x) }",
+    "(float[20, 30, 40] x) => (float[] y) { y = Transpose <perm = [0, 2, 1]> (x) }",
+    "(int64[2, 3, 4, 5] x) => (int64[] y) { y = Transpose <perm = [2, 0, 3, 1]> (x) }",
+    "(uint8[2, 3, 4, 5] x) => (uint8[] y) { y = Transpose <perm = [0, 2, 1, 3]> (x) }",
+    "(float[2, 3, 4] x, float[2, 1, 4] k) => (float[] y) { y = Concat <axis = 1> (x, k, x) }",
+    "(int64[3] x, int64[2] k) => (int64[] y) { y = Concat <axis = -1> (x, k) }",
+    "(float[2, 7] x) => (float[] a, float[] b) <int64[2] s = {3, 4}> { a, b = Split <axis = 1> (x, s) }",
+    "(float[4, 6] x) => (float[] b) <int64[3] s = {1, 0, 3}> { _a, b, _c = Split(x, s) }",
+    "(float[4, 6] x) => (float[] y) <int64[1] s = {-2}, int64[1] e = {-100}, int64[1] a = {1}, int64[1] t = {-2}> { y = Slice(x, s, e, a, t) }",
+    "(float[4, 6, 3] x) => (float[] y) <int64[2] s = {1, 2}, int64[2] e = {4, 5}> { y = Slice(x, s, e) }",
+    "(float[4, 6] x) => (float[] y) <int64[2, 2] i = {0, -1, 5, 2}> { y = Gather <axis = 1> (x, i) }",
+    "(float[4, 6] x) => (float[] y) <int64 i = {2}> { y = Gather(x, i) }",
+    "(float[4, 6] x) => (float[] y) <int64[0] i = {}> { y = Gather(x, i) }",
+    "(uint8[2, 4, 7, 6] x, int8[3, 4, 3, 3] w, int32[3] b) => (uint8[] y) <float xs = {0.02}, uint8 xz = {7}, float[3] ws = {0.01, 0.02, 0.005}, int8[3] wz = {0, 0, 0}, float ys = {0.03}, uint8 yz = {100}, int8 sz = {-3}, float k = {0.013}> { y = QLinearConv <pads = [1, 1, 1, 1], strides = [2, 1]> (x, xs, xz, w, ws, wz, ys, yz, b) }",
+    "(uint8[1, 3, 7, 6] x, int8[3, 1, 3, 3] w) => (int8[] y) <float xs = {0.02}, uint8 xz = {7}, float[3] ws = {0.01, 0.02, 0.005}, int8[3] wz = {0, 0, 0}, float ys = {0.03}, uint8 yz = {100}, int8 sz = {-3}, float k = {0.013}> { y = QLinearConv <group = 3> (x, xs, xz, w, ws, wz, ys, sz) }",
+    "(uint8[2, 5, 9] x, int8[9, 3] w) => (uint8[] y) <float xs = {0.02}, uint8 xz = {7}, float[3] ws = {0.01, 0.02, 0.005}, int8[3] wz = {0, 0, 0}, float ys = {0.03}, uint8 yz = {100}, int8 sz = {-3}, float k = {0.013}> { y = QLinearMatMul(x, xs, xz, w, k, sz, ys, yz) }",
+    "(uint8[5, 9] x, int8[9, 3] w) => (int32[] y) <float xs = {0.02}, uint8 xz = {7}, float[3] ws = {0.01, 0.02, 0.005}, int8[3] wz = {0, 0, 0}, float ys = {0.03}, uint8 yz = {100}, int8 sz = {-3}, float k = {0.013}> { y = MatMulInteger(x, w, xz) }",
+    "(int8[2, 5, 9] x, uint8[9, 3] w) => (int32[] y) <float xs = {0.02}, uint8 xz = {7}, float[3] ws = {0.01, 0.02, 0.005}, int8[3] wz = {0, 0, 0}, float ys = {0.03}, uint8 yz = {100}, int8 sz = {-3}, float k = {0.013}> { y = MatMulInteger(x, w, sz, xz) }",
+    "(float[40, 700] x) => (uint8[] y) <float xs = {0.02}, uint8 xz = {7}, float[3] ws = {0.01, 0.02, 0.005}, int8[3] wz = {0, 0, 0}, float ys = {0.03}, uint8 yz = {100}, int8 sz = {-3}, float k = {0.013}> { y = QuantizeLinear(x, xs, xz) }",
+    "(float[2, 3, 5] x) => (int8[] y) <float xs = {0.02}, uint8 xz = {7}, float[3] ws = {0.01, 0.02, 0.005}, int8[3] wz = {0, 0, 0}, float ys = {0.03}, uint8 yz = {100}, int8 sz = {-3}, float k = {0.013}> { y = QuantizeLinear(x, ws, wz) }",
+    "(int8[2, 3, 5] x) => (float[] y) <float xs = {0.02}, uint8 xz = {7}, float[3] ws = {0.01, 0.02, 0.005}, int8[3] wz = {0, 0, 0}, float ys = {0.03}, uint8 yz = {100}, int8 sz = {-3}, float k = {0.013}> { y = DequantizeLinear(x, ws, wz) }",
+    "(uint8[6, 5] x) => (float[] y) <float xs = {0.02}, uint8 xz = {7}, float[3] ws = {0.01, 0.02, 0.005}, int8[3] wz = {0, 0, 0}, float ys = {0.03}, uint8 yz = {100}, int8 sz = {-3}, float k = {0.013}> { y = DequantizeLinear(x, xs, xz) }",
+    "(float[6, 50] x) => (uint8[] y, float[] s, uint8[] z) { y, s, z = DynamicQuantizeLinear(x) }",
+    "(float[2, 30] x) => (float[] y) { y = Softplus(x) }",
+    "(float[2, 30] x) => (float[] y) { y = Floor(x) }",
+    "(float[2, 30] x) => (float[] y) { y = Cos(x) }",
+];
+
+fn model(case: &str) -> Model {
+    let text = format!("<ir_version: 8, opset_import: [\"\": 17]> g {case}");
+    // Gelu is younger than the axes attribute of ReduceMean.
+    let text = if case.contains("Gelu") { text.replace(": 17]", ": 20]") } else { text };
+    let mut model = common::model(&text);
+    infer(&mut model, &InferOptions::default()).expect("types follow");
+    model
+}
+
+fn program(model: &Model, registry: &Registry, isa: Isa) -> Program {
+    let pool = Arc::new(ThreadPool::new(2));
+    Program::build(model, &Options { registry, regions: &NoRegions, pool, isa }).expect("builds")
+}
+
+/// Values between -2 and 2, the same in every run.
+fn inputs(model: &Model) -> Vec<Datum> {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u64 << 22) as f32 - 2.0
+    };
+    let mut make = |dtype: DType, dims: &[usize]| {
+        let n: usize = dims.iter().product();
+        match dtype {
+            DType::F32 => Tensor::from_vec(dims, (0..n).map(|_| next()).collect::<Vec<f32>>()),
+            DType::I64 => Tensor::from_vec(dims, (0..n).map(|_| (next() * 50.0) as i64).collect::<Vec<_>>()),
+            DType::I8 => Tensor::from_vec(dims, (0..n).map(|_| (next() * 60.0) as i8).collect()),
+            DType::I32 => Tensor::from_vec(dims, (0..n).map(|_| (next() * 900.0) as i32).collect()),
+            DType::U8 => Tensor::from_vec(dims, (0..n).map(|_| (next() * 50.0) as i64 as u8).collect()),
+            other => panic!("{other}"),
+        }
+        .expect("sized")
+    };
+    let types = model.graph.inputs().iter().map(|&v| model.graph.value(v).ty.clone());
+    let types = types.map(|t| t.and_then(|t| t.as_tensor().cloned()).expect("a tensor"));
+    types.map(|t| Datum::Tensor(make(t.dtype.unwrap(), &t.static_dims().unwrap()))).collect()
+}
+
+/// The model with all inputs but the first turned into constants, so that kernels can prepare for them.
+fn with_constants(model: &Model, inputs: &[Datum]) -> Model {
+    let mut model = model.clone();
+    let graph = &mut model.graph;
+    for (&id, datum) in graph.inputs().to_vec().iter().zip(inputs).skip(1) {
+        let Datum::Tensor(tensor) = datum else { panic!("not a tensor") };
+        let name = graph.fresh_name("constant");
+        let constant = graph.add_constant(name, Arc::new(tensor.clone())).expect("a fresh name");
+        graph.replace_uses(id, constant);
+    }
+    model
+}
+
+fn assert_close(case: &str, got: &[Datum], want: &[Datum]) {
+    for (got, want) in got.iter().zip(want) {
+        let (Datum::Tensor(got), Datum::Tensor(want)) = (got, want) else { panic!("{case}: not tensors") };
+        assert_eq!((got.dtype(), got.dims()), (want.dtype(), want.dims()), "{case}");
+        if got.dtype() != DType::F32 {
+            assert_eq!(got, want, "{case}");
+            continue;
+        }
+        for (a, b) in got.to_f64s().unwrap().iter().zip(want.to_f64s().unwrap()) {
+            assert!(
+                (a - b).abs() <= 2e-5 * (1.0 + b.abs()) || a == &b || a.is_nan() && b.is_nan(),
+                "{case}: {a} and {b}"
+            );
+        }
+    }
+}
+
+#[test]
+fn fast_kernels_agree_with_the_reference() {
+    for case in CASES {
+        let model = model(case);
+        let data = inputs(&model);
+        let want = program(&model, &Registry::reference(), Isa::Portable).run_data(&data).expect(case);
+        for isa in Isa::ALL.into_iter().filter(|isa| isa.is_supported()) {
+            let got = program(&model, &Registry::default(), isa).run_data(&data).expect(case);
+            assert_close(case, &got, &want);
+            let constant = with_constants(&model, &data);
+            let got = program(&constant, &Registry::default(), isa).run_data(&data).expect(case);
+            assert_close(case, &got, &want);
+        }
+    }
+}
