@@ -99,7 +99,7 @@ BYOC_PLUGIN("throws", "0.1.0", "[vendor]\nname = \"throws\"\n", compile, execute
     assert!(plugin.is_poisoned());
 }
 
-/// Libraries built with `-Ofast` set the whole thread's floating-point mode when they are loaded (LLVM issue 57589).
+/// Libraries built with `-Ofast` set the whole thread's floating-point mode when they are loaded.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn a_plugin_that_flushes_denormals_does_so_for_itself_alone() {
