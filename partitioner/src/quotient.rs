@@ -151,15 +151,18 @@ impl Quotient {
         }
         self.round += 1;
         blocks.iter().for_each(|b| self.in_set[*b as usize] = self.round);
-        self.forward.begin(&blocks);
-        self.backward.begin(&blocks);
-        let (first, last) = (blocks[0], blocks[blocks.len() - 1]);
+        // No path comes back to the first block or leaves from the last: the order forbids it. So joining one
+        // node to a large region costs what that node has.
+        let others = blocks.len() - 1;
+        self.forward.begin(&blocks[..others]);
+        self.backward.begin(&blocks[1..]);
+        let (first, last) = (blocks[0], blocks[others]);
         loop {
             match self.step_back(first) {
                 Found::Nothing => {}
                 Found::Path(from, to) => return Err(self.path(from, to)),
                 Found::Dry => {
-                    let mut moved = self.backward.queue.split_off(blocks.len());
+                    let mut moved = self.backward.queue.split_off(others);
                     moved.sort_unstable_by_key(|b| self.order.label[*b as usize]);
                     self.order.move_before(&moved, first);
                     return Ok(self.unite(&blocks, first));
@@ -169,7 +172,7 @@ impl Quotient {
                 Found::Nothing => {}
                 Found::Path(from, to) => return Err(self.path(from, to)),
                 Found::Dry => {
-                    let mut moved = self.forward.queue.split_off(blocks.len());
+                    let mut moved = self.forward.queue.split_off(others);
                     moved.sort_unstable_by_key(|b| self.order.label[*b as usize]);
                     self.order.move_after(&moved, last);
                     return Ok(self.unite(&blocks, last));
