@@ -85,6 +85,14 @@ const CASES: &[&str] = &[
     "(float[2, 30] x) => (float[] y) { y = Softplus(x) }",
     "(float[2, 30] x) => (float[] y) { y = Floor(x) }",
     "(float[2, 30] x) => (float[] y) { y = Cos(x) }",
+    "(float[2, 3, 4, 5] x, float[3, 2, 3, 3] w, float[2] b) => (float[] y) { y = ConvTranspose <strides = [2, 2], pads = [1, 1, 1, 1], output_padding = [1, 1]> (x, w, b) }",
+    "(float[1, 4, 4, 5] x, float[4, 2, 2, 2] w) => (float[] y) { y = ConvTranspose <strides = [2, 2], group = 2> (x, w) }",
+    "(float[1, 3, 6] x, float[3, 2, 3] w) => (float[] y) { y = ConvTranspose <strides = [2]> (x, w) }",
+    "(float[2, 3, 4, 5] x) => (float[] y) <float[3] s = {1, 2, -1}, float[3] b = {0, 1, 2}, float[3] m = {0.5, 0, 1}, float[3] v = {1, 2, 0.5}> { y = BatchNormalization(x, s, b, m, v) }",
+    "(int64[2, 30] x) => (float[] y) { y = Cast <to = 1> (x) }",
+    "(int64[2, 30] x) => (int32[] y) { y = Cast <to = 6> (x) }",
+    "(int8[2, 30] x) => (int64[] y) { y = Cast <to = 7> (x) }",
+    "(float[2, 30] x) => (float[] y) <float16[2, 30] h> { h = Cast <to = 10> (x) y = Cast <to = 1> (h) }",
 ];
 
 fn model(case: &str) -> Model {

@@ -5,8 +5,11 @@ use byoc_graph::DType;
 use crate::registry::Entry;
 
 mod activation;
+mod batch_normalization;
 mod binary;
+mod cast;
 mod conv;
+mod conv_transpose;
 mod epilogue;
 mod loops;
 mod matmul;
@@ -24,8 +27,11 @@ mod windows;
 /// The tables of all families.
 pub(crate) const ALL: &[&[Entry]] = &[
     activation::ENTRIES,
+    batch_normalization::ENTRIES,
     binary::ENTRIES,
+    cast::ENTRIES,
     conv::ENTRIES,
+    conv_transpose::ENTRIES,
     matmul::ENTRIES,
     pooling::ENTRIES,
     quantize::ENTRIES,

@@ -59,13 +59,13 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
 impl Pool {
     /// Enlarges the padding behind the image, so that windows which begin in it are not cut off.
     fn round_up(window: &mut Window, size: [usize; 2]) -> Option<()> {
-        for axis in 0..2 {
+        for (axis, &len) in size.iter().enumerate() {
             let extent = (window.kernel[axis] - 1).checked_mul(window.dilations[axis])?.checked_add(1)?;
-            let padded = size[axis].checked_add(window.pads[axis])?.checked_add(window.pads[axis + 2])?;
+            let padded = len.checked_add(window.pads[axis])?.checked_add(window.pads[axis + 2])?;
             let stride = window.strides[axis];
             let mut count = padded.checked_sub(extent)?.div_ceil(stride) + 1;
             // A window has to begin in the image or in the padding before it.
-            if (count - 1) * stride >= size[axis] + window.pads[axis] {
+            if (count - 1) * stride >= len + window.pads[axis] {
                 count -= 1;
             }
             let needed = (count - 1) * stride + extent;

@@ -1,0 +1,89 @@
+//! BatchNormalization in f32 where it could not be folded into a convolution.
+
+use byoc_graph::DType;
+
+use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
+use crate::kernels::loops;
+use crate::outputs::Outputs;
+use crate::registry::Entry;
+use crate::view::View;
+
+pub(super) const ENTRIES: &[Entry] = &[Entry {
+    name: "batch normalisation",
+    domain: "",
+    ops: &["BatchNormalization"],
+    since: 7,
+    dtypes: &[DType::F32],
+    priority: 10,
+    prepare,
+}];
+
+/// `x · scale + shift`, one of each for each channel.
+struct Affine {
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+}
+
+fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
+    let only_result = node.outputs.iter().skip(1).all(Option::is_none);
+    if !only_result || node.int("training_mode").unwrap_or(0) != 0 || node.int("spatial") == Some(0) {
+        return None;
+    }
+    let parameter = |i: usize| Some(node.constant(i)?.as_slice::<f32>().ok()?.into_owned());
+    let (scale, shift, mean, variance) = (parameter(1)?, parameter(2)?, parameter(3)?, parameter(4)?);
+    let channels = scale.len();
+    if [&shift, &mean, &variance].iter().any(|p| p.len() != channels) {
+        return None;
+    }
+    let epsilon = f64::from(node.float("epsilon").unwrap_or(1e-5));
+    let factor = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + epsilon).sqrt();
+    let moved = |c: usize| f64::from(shift[c]) - f64::from(mean[c]) * factor(c);
+    Some(Box::new(Affine {
+        scale: (0..channels).map(|c| factor(c) as f32).collect(),
+        shift: (0..channels).map(|c| moved(c) as f32).collect(),
+    }))
+}
+
+impl Kernel for Affine {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let x = tensor(inputs, 0)?;
+        let channels = self.scale.len();
+        if x.dims.get(1) != Some(&channels) {
+            let message = format!("an image of {:?} for {channels} channels", x.dims);
+            return Err(KernelError::invalid(message));
+        }
+        let plane: usize = x.dims[2..].iter().product();
+        let held = outputs.holds_input(0);
+        let source = if held { &[][..] } else { x.slice::<f32>()? };
+        let (out, isa) = (outputs.tensor::<f32>(0, x.dims)?, ctx.exec.isa);
+        loops::rows(ctx.exec, out, plane, &|row, part| {
+            let (scale, shift) = (self.scale[row % channels], self.shift[row % channels]);
+            loops::vectorised(
+                isa,
+                #[inline(always)]
+                || {
+                    if held {
+                        part.iter_mut().for_each(|x| *x = *x * scale + shift);
+                    } else {
+                        let x = &source[row * plane..][..plane];
+                        part.iter_mut().zip(x).for_each(|(out, x)| *out = x * scale + shift);
+                    }
+                },
+            );
+        });
+        Ok(())
+    }
+
+    fn owns_input(&self, input: usize) -> bool {
+        input > 0
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        Some(0)
+    }
+}
