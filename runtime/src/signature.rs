@@ -30,13 +30,13 @@ pub enum InputError {
     #[error("input `{0}` is not given")]
     Missing(Arc<str>),
     #[error("input `{name}` is a {got}, where {expected} is needed")]
-    Kind { name: Arc<str>, expected: Type, got: &'static str },
+    Kind { name: Arc<str>, expected: String, got: &'static str },
     #[error("input `{name}` has elements of {got}, where {expected} is needed")]
     DType { name: Arc<str>, expected: DType, got: DType },
     #[error("input `{name}` has rank {got}, where {expected} is needed (the model says {ty})")]
-    Rank { name: Arc<str>, expected: usize, got: usize, ty: TensorType },
+    Rank { name: Arc<str>, expected: usize, got: usize, ty: String },
     #[error("dimension {axis} of input `{name}` is {got}, where {expected} is needed (the model says {ty})")]
-    Dim { name: Arc<str>, axis: usize, expected: i64, got: usize, ty: TensorType },
+    Dim { name: Arc<str>, axis: usize, expected: i64, got: usize, ty: String },
     #[error(
         "dimension {axis} of input `{name}` is {got}, but `{dim}` is {expected} elsewhere; dimensions of one name must agree"
     )]
@@ -106,7 +106,7 @@ impl Signature {
             (Some(_), _) if self.lenient => return Ok(()),
             (Some(ty), view) if suits(ty, view) => return Ok(()),
             (Some(ty), view) => {
-                return Err(InputError::Kind { name: name(), expected: ty.clone(), got: view.kind() });
+                return Err(InputError::Kind { name: name(), expected: ty.to_string(), got: view.kind() });
             }
         };
         if !tensor.is_aligned() {
@@ -123,14 +123,14 @@ impl Signature {
             return if self.lenient {
                 Ok(())
             } else {
-                Err(InputError::Rank { name: name(), expected, got, ty: ty.clone() })
+                Err(InputError::Rank { name: name(), expected, got, ty: ty.to_string() })
             };
         }
         for (axis, (dim, &got)) in dims.iter().zip(tensor.dims).enumerate() {
             match dim {
                 Dim::Static(expected) if *expected != got as i64 && !self.lenient => {
                     let expected = *expected;
-                    return Err(InputError::Dim { name: name(), axis, expected, got, ty: ty.clone() });
+                    return Err(InputError::Dim { name: name(), axis, expected, got, ty: ty.to_string() });
                 }
                 Dim::Symbolic(expr) => self.bind_symbol(expr, got, axis, spec, binding)?,
                 _ => {}

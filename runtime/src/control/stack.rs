@@ -23,7 +23,9 @@ impl Stack {
                 element.0, element.1, round.dtype, round.dims
             )));
         }
-        if round.dtype.bits() < 8 && round.strings().is_none() && round.len() % (8 / round.dtype.bits()) != 0
+        if round.dtype.bits() < 8
+            && round.strings().is_none()
+            && !round.len().is_multiple_of(8 / round.dtype.bits())
         {
             return Err(KernelError::invalid("packed elements cannot be collected at odd sizes"));
         }
