@@ -26,6 +26,10 @@ if cargo deny --version >/dev/null 2>&1; then
     cargo deny check advisories || { [ $? -eq 2 ] && echo "the advisory database cannot be reached"; }
 fi
 
+step "Build"
+# The command and the plugins, which tests load.
+cargo build --workspace --locked
+
 step "Tests"
 export INSTA_UPDATE=no
 cargo test --workspace --locked

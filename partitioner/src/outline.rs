@@ -31,11 +31,11 @@ impl Partition {
             for (region, body) in regions.iter().zip(bodies) {
                 let function = Function { body, opsets: opsets.clone(), ..Function::default() };
                 outlined.functions.insert(function_id(region), function);
-                let around = match &path.function {
-                    None => &mut outlined.opsets,
-                    Some(id) => &mut outlined.functions[id].opsets,
-                };
-                around.insert(domain(region).into(), VERSION);
+                // Runtimes that inline functions look for the domain in the model, too.
+                outlined.opsets.insert(domain(region).into(), VERSION);
+                if let Some(id) = &path.function {
+                    outlined.functions[id].opsets.insert(domain(region).into(), VERSION);
+                }
             }
             outlined.ir_version = outlined.ir_version.max(IR_WITH_FUNCTIONS);
         }

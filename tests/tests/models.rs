@@ -28,8 +28,8 @@ impl Entry {
         // Where rounding to a quantised value can go either way, runtimes differ from themselves: by a step
         // inside, which is some thousandths of the range behind further layers.
         let scale = if self.is_quantised() { (2.0 * self.opt_vs_noopt_rel_to_max).max(5e-3) } else { 1e-4 };
-        let quanta = if self.family == "quant-qdq" || self.family == "quant-qoperator" { "1" } else { "0" };
-        ["--rtol", "1e-3", "--atol", "0", "--atol-scale", &scale.to_string(), "--quanta", quanta]
+        let quanta = if self.is_quantised() { "2" } else { "0" };
+        ["--rtol", "1e-3", "--atol", "1e-6", "--atol-scale", &scale.to_string(), "--quanta", quanta]
             .map(str::to_owned)
             .into()
     }
