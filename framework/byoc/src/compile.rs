@@ -2,13 +2,12 @@
 //! vendor could not compile.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::reference::ReferenceEvaluator;
 use byoc_graph::Model;
-use byoc_graph::normalise::Removed;
 use byoc_host::{CallEnv, CompileRequest, PluginError, adapt};
 use byoc_partitioner::{Denied, Kind, NoCheck, Options, Partition, Region, Report, partition};
 use byoc_plugin::table::PatternTable;
@@ -131,7 +130,7 @@ pub(crate) fn place_and_compile(
         let failed = timings.time("compile", || compiler.compile(&partition));
         let give_up = round == MAX_ROUNDS;
         if failed.is_empty() || give_up {
-            let report = report(&partition, &model, &path, &removed);
+            let report = partition.report(&model, &path, &removed);
             let regions = compiler.regions(&partition);
             check_strict(placement, &report)?;
             return Ok(Compiled { model, partition, regions, report, warnings });
@@ -156,10 +155,6 @@ fn merge_warnings(warnings: &mut Vec<String>, more: Vec<String>) {
             warnings.push(warning);
         }
     }
-}
-
-fn report(partition: &Partition, model: &Model, path: &PathBuf, removed: &[Removed]) -> Report {
-    partition.report(model, path, removed)
 }
 
 fn check_strict(placement: &Placement, report: &Report) -> Result<(), Error> {
