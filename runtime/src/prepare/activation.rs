@@ -46,7 +46,8 @@ fn activation_of(graph: &Graph, id: NodeId) -> Option<(NodeId, &'static str, Vec
     Some((user, name, params))
 }
 
-fn clip(graph: &Graph, node: &Node) -> Option<Vec<f32>> {
+/// The bounds of a Clip, where they are constant.
+pub(super) fn clip(graph: &Graph, node: &Node) -> Option<Vec<f32>> {
     if node.opset < 11 {
         return Some(vec![float(node, "min", f32::MIN), float(node, "max", f32::MAX)]);
     }

@@ -14,7 +14,10 @@ mod activation;
 mod addend;
 mod batch_normalization;
 mod bias;
+mod cast;
 mod forms;
+mod promote_f16;
+mod quantised;
 
 /// One rewriting.
 pub struct Pass {
@@ -25,8 +28,16 @@ pub struct Pass {
 }
 
 /// All passes, in the order in which they run.
-pub const PASSES: &[Pass] =
-    &[forms::PASS, batch_normalization::PASS, bias::PASS, addend::PASS, activation::PASS];
+pub const PASSES: &[Pass] = &[
+    promote_f16::PASS,
+    cast::PASS,
+    quantised::PASS,
+    forms::PASS,
+    batch_normalization::PASS,
+    bias::PASS,
+    addend::PASS,
+    activation::PASS,
+];
 
 /// Runs the passes that `enabled` lets through.
 pub fn prepare(model: &mut Model, enabled: &dyn Fn(&str) -> bool) {
@@ -65,8 +76,13 @@ fn only_output(node: &Node) -> Option<ValueId> {
     }
 }
 
+/// The element type of a tensor, where it is known.
+fn dtype(graph: &Graph, value: ValueId) -> Option<DType> {
+    graph.value(value).ty.as_ref()?.as_tensor()?.dtype
+}
+
 fn is_f32(graph: &Graph, value: ValueId) -> bool {
-    graph.value(value).ty.as_ref().and_then(|t| t.dtype()) == Some(DType::F32)
+    dtype(graph, value) == Some(DType::F32)
 }
 
 fn rank(graph: &Graph, value: ValueId) -> Option<usize> {

@@ -1,0 +1,262 @@
+//! What single preparation passes make of small models, and that results stay what they were.
+
+mod common;
+
+use std::sync::Arc;
+
+use byoc_cpu::Registry;
+use byoc_cpu::fast::Isa;
+use byoc_cpu::pool::ThreadPool;
+use byoc_cpu::reference::ReferenceEvaluator;
+use byoc_graph::infer::{InferOptions, infer};
+use byoc_graph::normalise::normalise;
+use byoc_graph::{DType, Datum, Model, Tensor};
+use byoc_runtime::{NoRegions, Options, Program, prepare};
+
+fn model(graph: &str) -> Model {
+    let mut model = common::model(&format!("<ir_version: 8, opset_import: [\"\": 17]> g {graph}"));
+    normalise(&mut model, &ReferenceEvaluator, &|_| true);
+    infer(&mut model, &InferOptions::default()).expect("types follow");
+    model
+}
+
+fn prepared(model: &Model, pass: &str) -> Model {
+    let mut model = model.clone();
+    prepare::prepare(&mut model, &|name| name == pass);
+    model.graph.check();
+    model
+}
+
+fn run(model: &Model, registry: &Registry, inputs: &[Datum]) -> Vec<Tensor> {
+    let pool = Arc::new(ThreadPool::new(2));
+    let options = Options { registry, regions: &NoRegions, pool, isa: Isa::detect() };
+    let outputs = Program::build(model, &options).expect("builds").run_data(inputs).expect("runs");
+    let tensor = |datum| match datum {
+        Datum::Tensor(tensor) => tensor,
+        other => panic!("{other:?}"),
+    };
+    outputs.into_iter().map(tensor).collect()
+}
+
+fn f64s(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_f64s().expect("numbers")
+}
+
+/// The operators of the main graph, in model order.
+fn operators(model: &Model) -> Vec<String> {
+    let order = model.graph.model_order();
+    order.iter().map(|&id| model.graph.node(id).op.name.to_string()).collect()
+}
+
+/// Whole numbers from `low` to below `high`, the same in every run, as ONNX text has them.
+fn numbers(count: usize, low: i64, high: i64) -> String {
+    let number = |i: usize| (low + (i as i64 * 7919 + 13) % (high - low)).to_string();
+    (0..count).map(number).collect::<Vec<_>>().join(", ")
+}
+
+fn u8_input(dims: &[usize]) -> Datum {
+    let count = dims.iter().product::<usize>();
+    let elements = (0..count).map(|i| (i * 37 % 256) as u8).collect();
+    Datum::Tensor(Tensor::from_vec::<u8>(dims, elements).expect("sized"))
+}
+
+/// A convolution of 3 to 4 channels whose nodes are `middle`, from `dx`, `dw` and `db` to `r`.
+fn conv(middle: &str, y_type: &str, y_zero: i64, bias_scale: &str) -> String {
+    format!(
+        "(uint8[1, 3, 6, 5] x) => ({y_type}[] y)
+         <float xs = {{0.02}}, uint8 xz = {{120}}, float ys = {{0.0235294}}, {y_type} yz = {{{y_zero}}},
+          int8[4, 3, 3, 3] w = {{{weights}}}, float[4] ws = {{0.01, 0.02, 0.005, 0.015}},
+          int8[4] wz = {{0, 0, 0, 0}}, int32[4] b = {{500, -300, 0, 12000}}, float[4] bs = {{{bias_scale}}},
+          float zero = {{0}}, float six = {{6}}, int32[4] bz = {{0, 0, 0, 0}}> {{
+            dx = DequantizeLinear(x, xs, xz)
+            dw = DequantizeLinear <axis = 0> (w, ws, wz)
+            db = DequantizeLinear <axis = 0> (b, bs, bz)
+            {middle}
+            y = QuantizeLinear(r, ys, yz)
+         }}",
+        weights = numbers(108, -127, 128),
+    )
+}
+
+fn product(w_type: &str, zeros: bool) -> String {
+    let (xz, wz, yz) = if zeros { (", xz", ", wz", ", yz") } else { ("", "", "") };
+    format!(
+        "(uint8[2, 5, 9] x) => (uint8[] y)
+         <float xs = {{0.02}}, uint8 xz = {{7}}, float ys = {{0.05}}, uint8 yz = {{100}},
+          {w_type}[9, 3] w = {{{weights}}}, float[3] ws = {{0.01, 0.02, 0.005}}, {w_type}[3] wz = {{0, 3, 1}}> {{
+            dx = DequantizeLinear(x, xs{xz})
+            dw = DequantizeLinear <axis = -1> (w, ws{wz})
+            r = MatMul(dx, dw)
+            y = QuantizeLinear(r, ys{yz})
+         }}",
+        weights = numbers(27, 0, 100),
+    )
+}
+
+/// Scales of a bias as they should be: those of the weights times 0.02.
+const BIAS: &str = "0.0002, 0.0004, 0.0001, 0.0003";
+
+#[test]
+fn what_lies_between_dequantisation_and_quantisation_is_computed_on_integers() {
+    let image: &[usize] = &[1, 3, 6, 5];
+    let cases = [
+        ("QLinearConv", image, conv("r = Conv <pads = [1, 1, 1, 1]> (dx, dw, db)", "uint8", 110, BIAS)),
+        ("QLinearConv", image, conv("r = Conv <strides = [2, 1]> (dx, dw)", "int8", -20, BIAS)),
+        ("QLinearConv", image, conv("c = Conv(dx, dw, db) r = Relu(c)", "uint8", 0, BIAS)),
+        ("QLinearConv", image, conv("c = Conv(dx, dw) r = Relu(c)", "int8", -128, BIAS)),
+        ("QLinearConv", image, conv("c = Conv(dx, dw, db) r = Clip(c, zero, six)", "uint8", 0, BIAS)),
+        ("QLinearMatMul", &[2, 5, 9], product("int8", true)),
+        ("QLinearMatMul", &[2, 5, 9], product("uint8", true)),
+        ("QLinearMatMul", &[2, 5, 9], product("int8", false)),
+    ];
+    for (op, dims, text) in cases {
+        let before = model(&text);
+        let after = prepared(&before, "quantise");
+        assert_eq!(operators(&after), [op], "{text}");
+        let input = [u8_input(dims)];
+        let want = run(&before, &Registry::reference(), &input);
+        assert!(
+            f64s(&want[0]).iter().any(|y| *y != f64s(&want[0])[0]),
+            "a constant result shows nothing: {text}"
+        );
+        for registry in [Registry::reference(), Registry::default()] {
+            let got = run(&after, &registry, &input);
+            assert_eq!((got[0].dtype(), got[0].dims()), (want[0].dtype(), want[0].dims()));
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1.0;
+            assert!(f64s(&got[0]).iter().zip(&f64s(&want[0])).all(near), "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_would_change_more_than_a_rounding_is_left_alone() {
+    let cases = [
+        // The zero point is not the least integer: Relu does more than saturate.
+        conv("c = Conv(dx, dw, db) r = Relu(c)", "uint8", 3, BIAS),
+        // 6 is less than the greatest integer stands for.
+        conv("c = Conv(dx, dw, db) r = Clip(c, zero, six)", "uint8", 0, BIAS).replace("0.0235294", "0.03"),
+        // The bias counts in other steps than the sums.
+        conv("r = Conv(dx, dw, db)", "uint8", 110, "0.0002, 0.0004, 0.0001, 0.0004"),
+        // Its zero point is not zero.
+        conv("r = Conv(dx, dw, db)", "uint8", 110, BIAS).replace("bz = {0,", "bz = {1,"),
+        // Something else needs the sums.
+        conv("c = Conv(dx, dw, db) z = Exp(c) r = Add(c, z)", "uint8", 110, BIAS),
+        conv("r = Conv(dx, dw, db)", "uint8", 110, BIAS).replace("(uint8[] y)", "(uint8[] y, float[] r)"),
+        // Scales go along the rows.
+        product("int8", true)
+            .replace("axis = -1", "axis = 0")
+            .replace("[9, 3]", "[3, 9]")
+            .replace("5, 9]", "5, 3]"),
+    ];
+    for text in cases {
+        let before = model(&text);
+        assert_eq!(operators(&prepared(&before, "quantise")), operators(&before), "{text}");
+    }
+}
+
+#[test]
+fn a_dequantised_value_with_other_users_stays() {
+    let text = conv("r = Conv(dx, dw, db) z = Exp(dx)", "uint8", 110, BIAS);
+    let before = model(&text.replace("(uint8[] y)", "(uint8[] y, float[] z)"));
+    let after = prepared(&before, "quantise");
+    let mut found = operators(&after);
+    found.sort();
+    assert_eq!(found, ["DequantizeLinear", "Exp", "QLinearConv"]);
+    let input = [u8_input(&[1, 3, 6, 5])];
+    let (got, want) = (run(&after, &Registry::default(), &input), run(&before, &Registry::default(), &input));
+    assert_eq!(got[1], want[1]);
+}
+
+fn f32s(dims: &[usize], elements: &[f32]) -> Datum {
+    Datum::Tensor(Tensor::from_vec(dims, elements.to_vec()).expect("sized"))
+}
+
+#[test]
+fn float16_is_rounded_only_where_it_leaves() {
+    // 2048 + 1 is no float16; 4096 - 2047 - 2048 is.
+    let before = model(
+        "(float[2] x) => (float16[2] y, float16[] z, float[2] w)
+         <float[2] big = {2048, 4096}, int64[2] shape = {2, 1}, float[2] one = {1, 1}> {
+            h = Cast <to = 10> (x)
+            k = Cast <to = 10> (big)
+            s = Add(h, k)
+            t = Reshape(s, shape)
+            z = Transpose(t)
+            y = Sub(s, k)
+            p = Relu(y)
+            q = Cast <to = 1> (p)
+            w = Mul(q, one)
+         }",
+    );
+    let after = prepared(&before, "promote_f16");
+    let input = [f32s(&[2], &[1.0, 1.5])];
+    let old = run(&before, &Registry::default(), &input);
+    assert_eq!(f64s(&old[0]), [0.0, 0.0], "float16 at every step");
+    let new = run(&after, &Registry::default(), &input);
+    assert_eq!(f64s(&new[0]), [1.0, 1.5]);
+    assert_eq!(f64s(&new[1]), [2048.0, 4096.0], "rounded to even where it leaves");
+    assert_eq!(f64s(&new[2]), [1.0, 1.5], "not rounded on the way to float32");
+    let types = |outputs: &[Tensor]| outputs.iter().map(Tensor::dtype).collect::<Vec<_>>();
+    assert_eq!(types(&new), [DType::F16, DType::F16, DType::F32]);
+    let names =
+        |m: &Model| m.graph.outputs().iter().map(|&v| m.graph.value(v).name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&after), names(&before));
+    let casts = operators(&after).iter().filter(|op| *op == "Cast").count();
+    assert_eq!(casts, 5, "in: x and its float32; out: y and z; the model's own: q");
+}
+
+#[test]
+fn bodies_and_other_operators_still_get_float16() {
+    let before = model(
+        "(float[3] x, bool c) => (float16[3] y, int64[] i)
+         {
+            h = Cast <to = 10> (x)
+            s = Exp(h)
+            i = NonZero(s)
+            y = If (c) <
+                then_branch = then () => (float16[3] a) { a = Mul(s, s) },
+                else_branch = other () => (float16[3] b) { b = Neg(h) }
+            >
+         }",
+    );
+    let after = prepared(&before, "promote_f16");
+    for c in [true, false] {
+        let flag = Datum::Tensor(Tensor::from_bools(&[], vec![c]).expect("sized"));
+        let input = [f32s(&[3], &[0.5, -1.0, 2.0]), flag];
+        let (got, want) =
+            (run(&after, &Registry::default(), &input), run(&before, &Registry::default(), &input));
+        assert_eq!(got[1], want[1]);
+        assert_eq!(got[0].dtype(), DType::F16);
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 2e-3 * b.abs();
+        assert!(f64s(&got[0]).iter().zip(&f64s(&want[0])).all(near), "{got:?} {want:?}");
+    }
+}
+
+#[test]
+fn values_that_are_only_moved_stay_float16() {
+    let before = model(
+        "(float16[2, 3] x) => (float16[] y) <int64[1] shape = {6}> {
+            t = Transpose(x)
+            y = Reshape(t, shape)
+         }",
+    );
+    assert_eq!(operators(&prepared(&before, "promote_f16")), operators(&before));
+}
+
+#[test]
+fn only_casts_that_change_something_or_make_a_name_stay() {
+    let before = model(
+        "(float[2] x) => (float[2] y, float[2] z) {
+            a = Cast <to = 1> (x)
+            b = Exp(a)
+            c = Cast <to = 7> (b)
+            d = Cast <to = 1> (c)
+            y = Cast <to = 1> (d)
+            z = Add(a, d)
+         }",
+    );
+    let after = prepared(&before, "remove_casts");
+    assert_eq!(operators(&after), ["Exp", "Cast", "Cast", "Cast", "Add"]);
+    let input = [f32s(&[2], &[0.5, 1.5])];
+    assert_eq!(run(&after, &Registry::default(), &input), run(&before, &Registry::default(), &input));
+}
