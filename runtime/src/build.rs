@@ -6,7 +6,7 @@ use byoc_cpu::fast::Isa;
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{InputDesc, Kernel, NodeDesc, OutputDesc, Registry};
 use byoc_graph::{
-    Function, FunctionId, Graph, GraphError, Model, Node, NodeId, Origin, Tensor, Type, ValueId,
+    Function, FunctionId, Graph, GraphError, MappedFiles, Model, Node, NodeId, Origin, Tensor, Type, ValueId,
 };
 use indexmap::IndexMap;
 use smallvec::SmallVec;
@@ -51,7 +51,11 @@ const MAX_DEPTH: usize = 48;
 impl Program {
     /// Builds the program of a model.
     pub fn build(model: &Model, options: &Options<'_>) -> Result<Program, BuildError> {
-        Builder { options, functions: &model.functions, depth: 0 }.program(&model.graph, Role::Main)
+        let builder = Builder { options, functions: &model.functions, files: &model.files, depth: 0 };
+        let program = builder.program(&model.graph, Role::Main)?;
+        // What rewritings and copies have read; what steps use is read again when they run.
+        model.files.release_all();
+        Ok(program)
     }
 }
 
@@ -67,6 +71,7 @@ pub(crate) enum Role {
 pub(crate) struct Builder<'a> {
     options: &'a Options<'a>,
     functions: &'a IndexMap<FunctionId, Function>,
+    files: &'a MappedFiles,
     depth: usize,
 }
 
@@ -126,7 +131,13 @@ impl Builder<'_> {
         if let Action::Kernel(kernel) = &action {
             in_place = kernel.in_place();
             for (i, input) in inputs.iter_mut().enumerate() {
-                *input = input.filter(|_| !kernel.owns_input(i));
+                if !kernel.owns_input(i) {
+                    continue;
+                }
+                *input = None;
+                if let Some(tensor) = node.input(i).and_then(|v| graph.constant(v)) {
+                    self.files.release(tensor.bytes());
+                }
             }
         }
         Ok(Step {

@@ -284,3 +284,44 @@ fn runs_in_parallel_do_not_disturb_each_other() {
         }
     });
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn packed_constants_leave_their_file() {
+    const N: usize = 256;
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = |name: &str| folder.join(format!("packed-{}-{name}", std::process::id()));
+    let weights: Vec<u8> = (0..N * N).flat_map(|i| ((i % 7) as f32).to_le_bytes()).collect();
+    std::fs::write(file("weights"), &weights).unwrap();
+    let location = file("weights").file_name().unwrap().to_str().unwrap().to_owned();
+    let text = format!(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (float[N, {N}] x) => (float[N, {N}] y)
+         <float[{N}, {N}] w = [\"location\": \"{location}\"]> {{ y = MatMul(x, w) }}"
+    );
+    std::fs::write(file("model.onnxtxt"), text).unwrap();
+    let model = byoc_graph::onnx::load(file("model.onnxtxt")).unwrap();
+
+    // Of the weights' file, what is in memory.
+    let resident = || -> usize {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let lines = smaps.lines().skip_while(|line| !line.ends_with(&location));
+        let rss = lines.skip(1).find_map(|line| line.strip_prefix("Rss:")).expect("the file is mapped");
+        rss.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    };
+    let constant = model.graph.values().find_map(|(id, _)| model.graph.constant(id)).unwrap();
+    assert_eq!(constant.bytes()[..], weights[..]);
+    assert_eq!(resident(), weights.len());
+
+    let program = try_build(&model, 1).expect("the model can be built");
+    assert_eq!(program.constant_bytes(), 0);
+    assert_eq!(resident(), 0);
+    let mut x = vec![0.0; N];
+    x[1] = 1.0;
+    let second_row: Vec<f32> = (N..2 * N).map(|i| (i % 7) as f32).collect();
+    assert_eq!(program.run_data(&[f32s(&[1, N], &x)]).unwrap(), [f32s(&[1, N], &second_row)]);
+    assert_eq!(resident(), 0);
+
+    std::fs::remove_file(file("weights")).unwrap();
+    std::fs::remove_file(file("model.onnxtxt")).unwrap();
+}

@@ -25,6 +25,7 @@ pub use attr::{Attr, AttrKind, Attributes, SparseTensor};
 pub use datum::{Datum, MapKeys};
 pub use dim::{Atom, AtomOp, Dim, Expr};
 pub use dtype::{DType, Element};
+pub use files::MappedFiles;
 pub use graph::{Graph, GraphError, Node, NodeId, NodeSpec, Operator, Origin, Slot, Use, Value, ValueId};
 pub use model::{Function, FunctionId, Metadata, Model, Opsets};
 pub use tensor::{External, StaticDims, Tensor, TensorError, element_count};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use indexmap::IndexMap;
 
-use crate::{Attributes, Graph};
+use crate::{Attributes, Graph, MappedFiles};
 
 /// Key-value pairs that come with a model, graph, node or value; kept as they are.
 pub type Metadata = Vec<(String, String)>;
@@ -28,6 +28,8 @@ pub struct Model {
     pub metadata: Metadata,
     /// Parts of the file that are carried along unread (training information, device configurations).
     pub opaque: Bytes,
+    /// The files that content of tensors may lie in.
+    pub files: MappedFiles,
 }
 
 /// What names a local function.

@@ -6,13 +6,14 @@ use std::path::{Component, Path, PathBuf};
 use bytes::Bytes;
 use onnx_protobuf::StringStringEntryProto;
 
-use crate::{External, files};
+use crate::{External, MappedFiles};
 
 /// The external data of one model, each file mapped once.
 pub(super) struct Storage {
     /// The folder of the model; without one, external data is refused.
     folder: Option<PathBuf>,
     by_location: HashMap<String, (PathBuf, Bytes)>,
+    files: MappedFiles,
 }
 
 /// Why external data cannot be had.
@@ -20,7 +21,16 @@ type Refusal = String;
 
 impl Storage {
     pub fn new(folder: Option<&Path>) -> Storage {
-        Storage { folder: folder.map(Path::to_owned), by_location: HashMap::new() }
+        Storage {
+            folder: folder.map(Path::to_owned),
+            by_location: HashMap::new(),
+            files: MappedFiles::default(),
+        }
+    }
+
+    /// The files that have been mapped.
+    pub fn into_files(self) -> MappedFiles {
+        self.files
     }
 
     /// The `expected` bytes that `entries` refer to.
@@ -60,7 +70,7 @@ impl Storage {
             return Ok(known.clone());
         }
         let path = self.resolve(location)?;
-        let bytes = files::map(&path).map_err(|error| format!("external data `{location}`: {error}"))?;
+        let bytes = self.files.map(&path).map_err(|error| format!("external data `{location}`: {error}"))?;
         self.by_location.insert(location.to_owned(), (path.clone(), bytes.clone()));
         Ok((path, bytes))
     }

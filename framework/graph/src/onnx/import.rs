@@ -59,6 +59,7 @@ pub(super) fn import(mut proto: ModelProto, folder: Option<&Path>) -> Result<Mod
         doc: proto.doc_string.take().unwrap_or_default(),
         metadata: leftover::metadata(mem::take(&mut proto.metadata_props)),
         opaque: leftover::pack(&proto)?,
+        files: importer.storage.into_files(),
     })
 }
 

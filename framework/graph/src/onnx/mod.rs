@@ -31,13 +31,15 @@ pub use save::save;
 
 use export::Sparse;
 
-use crate::{Model, files, text};
+use crate::files::folder_of;
+use crate::{MappedFiles, Model, text};
 
 /// Reads a model: in ONNX's textual syntax if the file ends in `.onnxtxt`, else in its binary format.
 pub fn load(path: impl AsRef<Path>) -> Result<Model, Error> {
     let path = path.as_ref();
-    let bytes = files::map(path).map_err(|error| Error::io(path, error))?;
-    let folder = files::folder_of(path);
+    let mut files = MappedFiles::default();
+    let bytes = files.map(path).map_err(|error| Error::io(path, error))?;
+    let folder = folder_of(path);
     let model = if is_text(path) {
         std::str::from_utf8(&bytes)
             .map_err(|error| Error::invalid("the file", format!("is not text: {error}")))
@@ -45,7 +47,9 @@ pub fn load(path: impl AsRef<Path>) -> Result<Model, Error> {
     } else {
         from_bytes(bytes, Some(folder))
     };
-    model.map_err(|error| error.within(path))
+    let mut model = model.map_err(|error| error.within(path))?;
+    model.files.append(files);
+    Ok(model)
 }
 
 fn is_text(path: &Path) -> bool {
