@@ -22,6 +22,28 @@ pub fn data(path: &str) -> Option<PathBuf> {
     None
 }
 
+/// Quantised models among the test data, with the dimension that their own data binds.
+pub const QUANTISED: [(&str, Option<(&str, i64)>); 4] = [
+    ("mobilenetv2_qdq_int8", Some(("batch", 1))),
+    ("unet_sed_qdq_s8s8_perchannel", Some(("N", 1))),
+    ("ultraface_rfb320_qop_u8s8", None),
+    ("cifar_cnn_qop_u8u8", Some(("batch_size", 4))),
+];
+
+/// Words of the command line that place a model on the reference accelerator.
+pub fn on_refnpu(dim: Option<(&str, i64)>) -> Vec<String> {
+    let mut words = vec!["--plugin".to_owned(), plugin("byoc-refnpu").display().to_string()];
+    words.extend(dim.iter().flat_map(|(name, size)| ["--dim".to_owned(), format!("{name}={size}")]));
+    words
+}
+
+/// What `byoc partition` reports of a model.
+pub fn partition_report(model: &Path, words: Vec<String>) -> byoc::Report {
+    let call = ["partition".to_owned(), model.display().to_string(), "--json".to_owned()];
+    let done = run(call.into_iter().chain(words)).expect(0);
+    serde_json::from_str(&done.stdout).expect("the report is JSON")
+}
+
 /// A Python that has these modules.
 pub fn python(modules: &str) -> Option<PathBuf> {
     let python = std::env::var_os("BYOC_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);

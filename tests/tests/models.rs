@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use byoc_tests::{data, plugin, run};
+use byoc_tests::{QUANTISED, data, on_refnpu, partition_report, plugin, run};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -86,33 +86,9 @@ fn quantised_on_the_accelerator() {
 #[test]
 fn most_of_the_arithmetic_is_on_the_accelerator() {
     let Some(folder) = data("models") else { return };
-    let refnpu = plugin("byoc-refnpu");
-    for name in [
-        "mobilenetv2_qdq_int8",
-        "unet_sed_qdq_s8s8_perchannel",
-        "ultraface_rfb320_qop_u8s8",
-        "cifar_cnn_qop_u8u8",
-    ] {
-        let out = tempfile::tempdir().expect("a temporary folder");
-        let report = out.path().join("report.json");
-        let model = folder.join(name).join("model.onnx");
-        let words = ["partition", model.to_str().expect("UTF-8"), "--quiet", "--plugin"];
-        let words = words.map(str::to_owned).into_iter();
-        let rest = [refnpu.display().to_string(), "--report".into(), report.display().to_string()];
-        run(words.chain(rest).chain(bindings(name))).expect(0);
-        let text = std::fs::read_to_string(&report).expect("report");
-        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        let share = json["summary"]["offloaded_flops"].as_f64().expect("a share");
+    for (name, dim) in QUANTISED {
+        let report = partition_report(&folder.join(name).join("model.onnx"), on_refnpu(dim));
+        let share = report.summary.offloaded_flops.expect("a share");
         assert!(share >= 0.9, "{name}: only {share} of the arithmetic is on the accelerator");
-    }
-}
-
-/// Sizes of symbolic dimensions, as the models' own data has them.
-fn bindings(name: &str) -> Vec<String> {
-    match name {
-        "mobilenetv2_qdq_int8" => vec!["--dim".into(), "batch=1".into()],
-        "unet_sed_qdq_s8s8_perchannel" => vec!["--dim".into(), "N=1".into()],
-        "cifar_cnn_qop_u8u8" => vec!["--dim".into(), "batch_size=4".into()],
-        _ => Vec::new(),
     }
 }

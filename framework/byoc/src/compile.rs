@@ -126,6 +126,9 @@ pub(crate) fn place_and_compile(
             [] => partition(&model, &tables, &options, &mut NoCheck),
             _ => partition(&model, &tables, &options, &mut ask),
         })?;
+        if let Some(failure) = ask.warnings.first().filter(|_| placement.strict) {
+            return Err(Error::Other(failure.clone()));
+        }
         merge_warnings(&mut warnings, ask.warnings);
         let failed = timings.time("compile", || compiler.compile(&partition));
         let give_up = round == MAX_ROUNDS;
