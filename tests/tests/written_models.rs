@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use byoc_tests::{data, python, root, run, run_command};
+use byoc_tests::{QUANTISED, data, on_refnpu, python, root, run, run_command};
 use serde::Deserialize;
 
 /// What this test reads of a partition case.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 struct Case {
     name: String,
     model: Option<String>,
@@ -52,11 +52,15 @@ fn partition(case: &Case, model: &Path, tables: &[PathBuf], out: &Path) -> byoc_
     run(words)
 }
 
-/// Arguments for a partitioned model, whose nodes may be gone.
-fn without_named_nodes(args: &[String]) -> Vec<String> {
-    let names_a_node = |word: &String| matches!(word.as_str(), "--force" | "--exclude");
-    let kept = |i: &usize| !names_a_node(&args[*i]) && (*i == 0 || !names_a_node(&args[*i - 1]));
-    (0..args.len()).filter(kept).map(|i| args[i].clone()).collect()
+/// Arguments for a partitioned model: nodes that were forced on a vendor are gone, and sizes are settled.
+fn for_partitioned(args: &[String]) -> Vec<String> {
+    let gone = |i: usize| match args[i].as_str() {
+        "--dim" => true,
+        "--force" => !args.get(i + 1).is_some_and(|value| value.ends_with("=host")),
+        _ => false,
+    };
+    let kept = (0..args.len()).filter(|&i| !gone(i) && (i == 0 || !gone(i - 1)));
+    kept.map(|i| args[i].clone()).collect()
 }
 
 fn regions(report: &Path) -> usize {
@@ -105,20 +109,25 @@ fn check_case(path: &Path, case: &Case, folder: &Path) -> Option<serde_json::Val
         assert!(bytes("first") == bytes("second"), "{name}: {file} differs between two runs");
     }
     let written = dir.join("first/model.onnx");
-    let again = Case { args: without_named_nodes(&case.args), ..case.clone() };
+    let again = Case { args: for_partitioned(&case.args), ..case.clone() };
     partition(&again, &written, &tables, &dir.join("again")).expect(0);
     assert_eq!(regions(&dir.join("again/report.json")), 0, "{name}: partitioned again");
 
     Some(serde_json::json!({
         "name": name, "original": model, "written": written, "feed": case.feed,
+        "bound": case.args.iter().any(|word| word == "--dim"),
         "numeric": !case.skip.iter().any(|s| s == "numeric"),
     }))
 }
 
 fn check_folder(cases_in: &Path) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
     let cases = cases(cases_in);
     assert!(!cases.is_empty(), "{} holds no cases", cases_in.display());
+    check_cases(&cases);
+}
+
+fn check_cases(cases: &[(PathBuf, Case)]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let jobs: Vec<_> =
         cases.iter().filter_map(|(path, case)| check_case(path, case, folder.path())).collect();
     let Some(python) = python("onnx, onnxruntime, numpy") else { return };
@@ -154,4 +163,27 @@ fn shared_cases() {
     if let Some(folder) = data("partition-cases") {
         check_folder(&folder);
     }
+}
+
+/// A whole model on the reference accelerator.
+fn accelerated(name: &str, model: PathBuf, dim: Option<(&str, i64)>) -> (PathBuf, Case) {
+    let feed = dim.map(|(name, size)| (name.to_owned(), size.into())).into_iter().collect();
+    let model_file = Some(model.display().to_string());
+    (model, Case { name: name.to_owned(), model_file, args: on_refnpu(dim), feed, ..Case::default() })
+}
+
+#[test]
+fn accelerated_demo() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("demo.onnx");
+    let demo = byoc::demo::network(7).expect("the demo's network can be built");
+    byoc::onnx::save(&demo, &model).expect("the model can be written");
+    check_cases(&[accelerated("demo", model, None)]);
+}
+
+#[test]
+fn accelerated_models() {
+    let Some(folder) = data("models") else { return };
+    let cases = QUANTISED.map(|(name, dim)| accelerated(name, folder.join(name).join("model.onnx"), dim));
+    check_cases(&cases);
 }

@@ -66,6 +66,7 @@ pub fn network(seed: u64) -> Result<Model> {
     let x = b.pool(x, "average", "GlobalAveragePool")?;
     let logits = b.classifier(x, 128, 10)?;
     let output = b.node("Softmax", "probabilities", &[logits], &[("axis", Attr::Int(-1))])?;
+    b.graph.value_mut(output).ty = Some(Type::tensor(DType::F32, [1, 10].map(Dim::Static)));
     b.graph.add_output(output);
     b.graph.assign_labels();
     Ok(Model {
