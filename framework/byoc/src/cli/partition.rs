@@ -84,7 +84,7 @@ fn describe(report: &Report, explain: bool) -> String {
         text += &explain_host(report);
     }
     let summary = &report.summary;
-    if !report.regions.is_empty() {
+    if summary.boundary_bytes > 0 {
         let _ = write!(text, "\ncross the border: {}", ui::bytes(summary.boundary_bytes));
     }
     if let Some(share) = summary.offloaded_flops {
