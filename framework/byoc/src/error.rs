@@ -11,6 +11,8 @@ pub enum Error {
     #[error("{path}: {source}", path = path.display())]
     File { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
+    Tensor(#[from] byoc_graph::TensorError),
+    #[error(transparent)]
     Model(#[from] byoc_graph::onnx::Error),
     #[error(transparent)]
     Infer(#[from] byoc_graph::infer::InferError),
