@@ -30,7 +30,7 @@ impl Entry {
         let itself = 2.5 * self.opt_vs_noopt_rel_to_max;
         let (scale, quanta) = match (self.family.as_str(), unfused) {
             (family, false) if family.starts_with("quant-") => (itself.max(5e-3), 2),
-            (family, true) if family.starts_with("quant-") => (itself.max(2e-2), 2),
+            (family, true) if family.starts_with("quant-") => (itself.max(4e-2), 2),
             ("cnn-fp16", true) => (5e-3, 0),
             _ => (1e-4, 0),
         };
