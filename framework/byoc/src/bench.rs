@@ -9,6 +9,7 @@ use byoc_graph::Datum;
 use indexmap::IndexMap;
 use serde::Serialize;
 
+use crate::memory::peak_rss_mb;
 use crate::{Error, Session};
 
 /// How long to measure.
@@ -126,14 +127,6 @@ fn percentile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = (values.len() as f64 - 1.0) * share;
     values.get(at.round() as usize).copied().unwrap_or(0.0)
-}
-
-/// The most memory that this process has had resident.
-fn peak_rss_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib / 1024.0)
 }
 
 #[cfg(test)]

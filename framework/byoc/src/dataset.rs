@@ -40,16 +40,19 @@ impl DataSet {
         let name = folder.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         Ok(DataSet {
             name,
-            inputs: numbered(folder, "input", graph, &required_inputs(graph))?,
+            inputs: numbered(folder, "input", graph, &numbered_inputs(folder, graph))?,
             outputs: numbered(folder, "output", graph, graph.outputs())?,
         })
     }
 }
 
-/// Inputs that a caller gives: initializers that are inputs, too, stand behind them in files, if at all.
-fn required_inputs(graph: &Graph) -> Vec<ValueId> {
+/// The inputs that files are numbered over: all where there is a file for each; else those that have to be
+/// given come first, and those with a default behind them.
+fn numbered_inputs(folder: &Path, graph: &Graph) -> Vec<ValueId> {
+    let inputs = graph.inputs();
+    let all_given = (0..inputs.len()).all(|k| folder.join(format!("input_{k}.pb")).exists());
     let (with, without): (Vec<ValueId>, Vec<ValueId>) =
-        graph.inputs().iter().partition(|&&v| graph.default_of(v).is_some());
+        inputs.iter().partition(|&&v| !all_given && graph.default_of(v).is_some());
     without.into_iter().chain(with).collect()
 }
 

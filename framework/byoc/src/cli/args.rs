@@ -23,6 +23,11 @@ pub enum Command {
     Run(RunArgs),
     /// Measure a model's latency.
     Bench(BenchArgs),
+    /// Run a suite of tests in the layout of ONNX's backend tests, each in a process of its own.
+    Conformance(ConformanceArgs),
+    /// What `conformance` starts for its tests.
+    #[command(hide = true)]
+    ConformanceWorker(ConformanceWorkerArgs),
     /// The whole job on a model that byoc builds itself: partition, run, compare, report.
     Demo(DemoArgs),
     /// List plugins, or look at one without running its code.
@@ -232,6 +237,58 @@ pub struct BenchArgs {
     pub profile: bool,
 }
 
+/// How the tests of a suite are run.
+#[derive(Args)]
+pub struct ConformanceTestArgs {
+    #[command(flatten)]
+    pub vendors: VendorArgs,
+    /// Where a suite gives a test's `rtol` and `atol`, those hold.
+    #[command(flatten)]
+    pub tolerance: ToleranceArgs,
+    /// Leave out a normalisation pass or recogniser; `all` leaves out every one.
+    #[arg(long = "disable-pass", value_name = "PASS")]
+    pub disabled_passes: Vec<String>,
+    /// Threads of the host for one test.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+    /// Run the reference kernels alone.
+    #[arg(long)]
+    pub reference: bool,
+}
+
+#[derive(Args)]
+pub struct ConformanceArgs {
+    /// A folder with `<kind>/<test>/model.onnx` and `test_data_set_*` beside each.
+    #[arg(value_name = "SUITE_DIR")]
+    pub suite: PathBuf,
+    #[command(flatten)]
+    pub test: ConformanceTestArgs,
+    /// Run the tests whose `kind/name` this matches.
+    #[arg(long, value_name = "REGEX", value_parser = super::conformance::parse_filter)]
+    pub filter: Option<regex::Regex>,
+    /// Tests at a time; as many as there are cores by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: Option<u16>,
+    /// Seconds that one test may take.
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Write each test's result as JSON.
+    #[arg(long, value_name = "OUT")]
+    pub json: Option<PathBuf>,
+    /// Write the results as continuous integration reads them.
+    #[arg(long, value_name = "OUT")]
+    pub junit: Option<PathBuf>,
+    /// Leave out the placement summary.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Args)]
+pub struct ConformanceWorkerArgs {
+    #[command(flatten)]
+    pub test: ConformanceTestArgs,
+}
+
 #[derive(Args)]
 pub struct DemoArgs {
     /// Write the model, its partitioned form and the report here.
@@ -270,6 +327,8 @@ impl Cli {
                 Command::Partition(args) => Some(&mut args.vendors),
                 Command::Run(args) => Some(&mut args.vendors),
                 Command::Bench(args) => Some(&mut args.vendors),
+                Command::Conformance(args) => Some(&mut args.test.vendors),
+                Command::ConformanceWorker(args) => Some(&mut args.test.vendors),
                 Command::Demo(_) | Command::Plugin(_) => None,
             };
             if let Some(vendors) = vendors {

@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod conformance;
 mod demo;
 mod partition;
 mod place;
@@ -19,6 +20,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Partition(args) => partition::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Conformance(args) => conformance::run(&args),
+        Command::ConformanceWorker(args) => conformance::serve(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Plugin(command) => plugin::run(&command),
     }
