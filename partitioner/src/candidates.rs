@@ -20,6 +20,13 @@ pub struct Candidate {
     len: u32,
 }
 
+impl Candidate {
+    /// A candidate that is considered by itself, outside any list.
+    pub fn single(program: u32, root: u32, way: u32) -> Candidate {
+        Candidate { program, root, way, start: 0, len: 0 }
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Candidates {
     pub list: Vec<Candidate>,

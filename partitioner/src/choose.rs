@@ -21,6 +21,8 @@ use crate::where_clause::{Known, Language};
 #[derive(Debug, Clone)]
 pub struct Composite {
     pub program: usize,
+    /// Place of the last node of the root.
+    pub root: u32,
     /// Places of the nodes that belong to it.
     pub nodes: Vec<u32>,
     /// Places of nodes of which it has copies of its own: DequantizeLinear that others use as well.
@@ -35,6 +37,8 @@ pub struct Rules {
     pub denied: HashMap<(usize, u32), (Kind, String)>,
     /// The vendor that a node has to go to.
     pub forced: HashMap<u32, usize>,
+    /// Neighbours, the producer first, that no region may hold both of.
+    pub severed: Vec<(u32, u32)>,
 }
 
 pub struct Chosen {
@@ -48,21 +52,14 @@ pub struct Chosen {
 }
 
 pub fn choose(view: &View<'_>, programs: &Programs, rules: &Rules, check: &mut dyn Check) -> Chosen {
-    let nodes = view.order.len();
-    let mut misses = Misses::new(programs.vendors.len(), nodes);
+    let mut misses = Misses::new(programs.vendors.len(), view.order.len());
     let mut candidates = candidates::find(view, programs, &mut misses);
     let forced = |vendor: usize, nodes: &[u32]| nodes.iter().any(|n| rules.forced.get(n) == Some(&vendor));
     candidates::sort(&mut candidates, view, programs, &forced);
-    let chosen = Chosen {
-        composites: Vec::new(),
-        owner: vec![None; nodes],
-        copiers: HashMap::new(),
-        quotient: quotient(view),
-        misses,
+    let mut chooser = match Chooser::new(view, programs, rules, check, misses) {
+        Ok(chooser) => chooser,
+        Err(nothing) => return nothing,
     };
-    let Some(matcher) = Matcher::new(view, programs) else { return chosen };
-    let mut chooser =
-        Chooser { view, programs, rules, check, matcher, language: Language::default(), chosen };
     for candidate in &candidates.list {
         let nodes = candidates.nodes(candidate);
         if let Err((stage, kind, detail)) = chooser.consider(candidate, nodes) {
@@ -89,24 +86,50 @@ fn quotient(view: &View<'_>) -> Quotient {
     Quotient::new(before.collect())
 }
 
-type Refusal = (Stage, Kind, String);
+pub type Refusal = (Stage, Kind, String);
 
-struct Chooser<'a, 'v, 'g> {
+/// Takes matches one by one; each is tested against those that were taken before.
+pub struct Chooser<'a, 'v, 'g> {
     view: &'v View<'g>,
     programs: &'v Programs,
     rules: &'a Rules,
     check: &'a mut dyn Check,
-    matcher: Matcher<'v, 'g>,
+    pub matcher: Matcher<'v, 'g>,
     language: Language,
-    chosen: Chosen,
+    pub chosen: Chosen,
 }
 
-impl Chooser<'_, '_, '_> {
+impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
+    /// `Err` is a choice of nothing, where the graph cannot be matched at all.
+    pub fn new(
+        view: &'v View<'g>,
+        programs: &'v Programs,
+        rules: &'a Rules,
+        check: &'a mut dyn Check,
+        misses: Misses,
+    ) -> Result<Self, Chosen> {
+        let chosen = Chosen {
+            composites: Vec::new(),
+            owner: vec![None; view.order.len()],
+            copiers: HashMap::new(),
+            quotient: quotient(view),
+            misses,
+        };
+        match Matcher::new(view, programs) {
+            Some(matcher) => {
+                let language = Language::default();
+                Ok(Chooser { view, programs, rules, check, matcher, language, chosen })
+            }
+            None => Err(chosen),
+        }
+    }
+
     fn free(&self, nodes: &[u32]) -> Vec<u32> {
         nodes.iter().copied().filter(|n| self.chosen.owner[*n as usize].is_none()).collect()
     }
 
-    fn consider(&mut self, candidate: &Candidate, nodes: &[u32]) -> Result<(), Refusal> {
+    /// Takes the match, or says why not.
+    pub fn consider(&mut self, candidate: &Candidate, nodes: &[u32]) -> Result<(), Refusal> {
         let program = &self.programs.all[candidate.program as usize];
         let copies = self.copied(program, candidate.root, nodes);
         let owned: Vec<u32> = nodes.iter().copied().filter(|n| !copies.contains(n)).collect();
@@ -127,7 +150,8 @@ impl Chooser<'_, '_, '_> {
         let name = |n: usize| Some((program.names[n].clone(), found.names[n]?));
         let bindings: Vec<(String, ValueId)> = (0..program.names.len()).filter_map(name).collect();
         self.ask_vendor(program, nodes, &bindings)?;
-        self.take(Composite { program: id, nodes: owned, copies, bindings })
+        let root = self.view.units[root as usize].nodes.last().copied().unwrap_or_default();
+        self.take(Composite { program: id, root, nodes: owned, copies, bindings })
     }
 
     /// DequantizeLinear inside that is used outside as well: the composite gets a copy of its own.
@@ -168,6 +192,11 @@ impl Chooser<'_, '_, '_> {
                 let detail = format!("`{}` calls a region of an earlier partition", self.view.label(n));
                 return Err((Stage::Taken, Kind::Taken, detail));
             }
+        }
+        let inside = |place: &u32| nodes.binary_search(place).is_ok();
+        if let Some((from, to)) = self.rules.severed.iter().find(|(from, to)| inside(from) && inside(to)) {
+            let (from, to) = (self.view.label(*from), self.view.label(*to));
+            return Err((Stage::Vendor, Kind::User, format!("there is a cut between `{from}` and `{to}`")));
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ mod misses;
 mod options;
 mod outline;
 mod place;
+pub mod plan;
 mod program;
 mod quotient;
 mod region;
@@ -27,24 +28,29 @@ mod rules;
 mod verify;
 mod view;
 pub mod where_clause;
+pub mod will;
 
 use std::collections::HashMap;
 
+use byoc_graph::normalise::Removed;
 use byoc_graph::recognise::{Form, recognise};
 use byoc_graph::{FunctionId, Graph, Model};
 use byoc_plugin::table::PatternTable;
 
 pub use options::{Answer, Check, Denied, MatchView, NoCheck, Options, PartitionError, Policy};
 pub use place::GraphPath;
+pub use plan::{Plan, PlanError};
 pub use region::{Member, Region, RegionComposite, Subgraph};
 pub use report::{
     CompositeReport, HostNode, Kind, ModelReport, NodeReport, Reason, RegionReport, Report, SCHEMA, Summary,
 };
 
 use limits::Merged;
+use plan::{Replay, StepError};
 use program::Programs;
 use rules::AllRules;
 use view::View;
+use will::Will;
 
 /// How often regions are shown to vendors again.
 const MAX_ROUNDS: usize = 8;
@@ -71,89 +77,201 @@ pub fn partition(
     options: &Options,
     check: &mut dyn Check,
 ) -> Result<Partition, PartitionError> {
-    let programs = Programs::compile(tables);
-    let graphs = place::graphs(model);
-    let enabled = |name: &str| !options.disabled_passes.iter().any(|p| p == name);
-    let forms: Vec<Vec<Form>> = graphs.iter().map(|(_, graph)| recognise(graph, &enabled)).collect();
-    let mut rules = AllRules::new(&graphs, &programs, options)?;
-    for round in 0.. {
-        let merged = cut(&graphs, &forms, &programs, &rules, options, check);
-        let partition = describe(model, &graphs, &programs, &merged);
-        if round == MAX_ROUNDS || !rules.add_objections(&partition, &graphs, check, round + 1 == MAX_ROUNDS) {
-            verify(&partition, &graphs)?;
-            return Ok(partition);
+    let job = Job::new(model, tables, options);
+    let will = Will::of(options, model, &job.graphs)?;
+    let mut rules = AllRules::new(&job.graphs, &job.programs, &will, &options.denied)?;
+    let mut round = 1;
+    let partition = loop {
+        let merged = job.cut(&rules, options, check);
+        let partition = job.describe(&merged, &rules);
+        let objections = rules::ask(&partition, &job.graphs, check);
+        if objections.is_empty() {
+            break partition;
         }
-    }
-    unreachable!("the last round returns")
+        if round == MAX_ROUNDS {
+            break job.keep_accepted(partition, objections, &rules, check)?;
+        }
+        rules.add(&partition, objections);
+        round += 1;
+    };
+    job.verify(&partition)?;
+    rules.check_forced(&partition, &will)?;
+    Ok(partition)
 }
 
-/// Regions of all graphs, after limits.
-fn cut<'g>(
-    graphs: &[(GraphPath, &'g Graph)],
-    forms: &'g [Vec<Form>],
-    programs: &Programs,
-    rules: &AllRules,
+/// Carries out a plan on a normalised model, which lost `removed` to normalisation. The options' own wishes
+/// hold beside those of the plan, its policy does not.
+pub fn replay(
+    model: &Model,
+    tables: &[PatternTable],
+    removed: &[Removed],
+    plan: &Plan,
     options: &Options,
     check: &mut dyn Check,
-) -> Vec<Merged<'g>> {
-    let mut all = Vec::new();
-    for (i, (_, graph)) in graphs.iter().enumerate() {
-        let view = View::new(graph, &forms[i], programs);
-        let rules = rules.of(i, &view);
-        let mut chosen = match options.policy {
-            Policy::Greedy => choose::choose(&view, programs, &rules, check),
-        };
-        let groups = merge::merge(&view, programs, &mut chosen, options.merge_siblings);
-        all.push(Merged { view, chosen, groups });
+) -> Result<Partition, PartitionError> {
+    let options = plan.options(options);
+    let job = Job::new(model, tables, &options);
+    let will = Will::of(&options, model, &job.graphs)?;
+    let rules = AllRules::new(&job.graphs, &job.programs, &will, &options.denied)?;
+    let told = |error| PartitionError::Plan(plan.error(error, model, tables));
+    plan.check_folds(removed).map_err(told)?;
+    let merged = job.replay(&rules).run(&plan.steps, check).map_err(told)?;
+    let mut partition = job.describe(&merged, &rules);
+    partition.recall(&plan.reasons(), (Kind::User, "the plan keeps it on the host"));
+    if let Some(objection) = rules::ask(&partition, &job.graphs, check).into_iter().next() {
+        let region = &partition.regions[objection.region];
+        let why = format!("{} refuses region {}: {}", region.vendor_name, region.name, objection.words);
+        return Err(told(StepError { step: plan.step_of(region, model), why }));
     }
-    limits::apply(&mut all, programs);
-    all.iter_mut().for_each(|m| copies::settle(&m.view, &mut m.chosen));
-    all
+    job.verify(&partition)?;
+    rules.check_forced(&partition, &will)?;
+    Ok(partition)
 }
 
-fn describe(
+/// The partition without some of its regions, whose nodes go to the host. Nothing else changes but what
+/// follows from that, and vendors are not asked.
+pub fn drop_regions(
     model: &Model,
-    graphs: &[(GraphPath, &Graph)],
-    programs: &Programs,
-    merged: &[Merged<'_>],
-) -> Partition {
-    let mut partition = Partition {
-        vendors: programs.vendors.iter().map(|v| v.name.clone()).collect(),
-        graphs: graphs.iter().map(|(path, _)| path.clone()).collect(),
-        regions: Vec::new(),
-        host: Vec::new(),
-        node_count: graphs.iter().map(|(_, graph)| graph.node_count()).sum(),
-    };
-    let mut names = Names { model, next: HashMap::new() };
-    for (index, (Merged { view, chosen, groups }, (path, _))) in merged.iter().zip(graphs).enumerate() {
-        for group in groups {
-            let name = names.next(&programs.vendors[group.vendor].name);
-            partition.regions.push(region::build(view, programs, chosen, group, name, path));
-        }
-        for place in 0..view.order.len() as u32 {
-            if chosen.owner[place as usize].is_some() {
-                continue;
-            }
-            let report = NodeReport {
-                name: view.label(place).to_owned(),
-                op: view.node(place).op.name.to_string(),
-                graph: path.text.clone(),
-                target: "host".to_owned(),
-                reasons: explain::reasons(view, programs, &chosen.misses, place),
-            };
-            let node = view.order[place as usize];
-            partition.host.push(HostNode { graph: index, node, report });
-        }
-    }
-    partition
+    tables: &[PatternTable],
+    options: &Options,
+    partition: &Partition,
+    dropped: &[Dropped],
+) -> Result<Partition, PartitionError> {
+    let job = Job::new(model, tables, options);
+    let rules = AllRules::new(&job.graphs, &job.programs, &Will::default(), &[])?;
+    let left = job.without(partition, dropped, &rules)?;
+    job.verify(&left)?;
+    Ok(left)
 }
 
-fn verify(partition: &Partition, graphs: &[(GraphPath, &Graph)]) -> Result<(), PartitionError> {
-    for (path, graph) in graphs {
-        let regions: Vec<&Region> = partition.regions.iter().filter(|r| r.graph == *path).collect();
-        verify::verify(graph, &regions).map_err(PartitionError::Invalid)?;
+/// A region that a vendor loses, and why.
+#[derive(Debug, Clone)]
+pub struct Dropped {
+    /// Index among the partition's regions.
+    pub region: usize,
+    pub kind: Kind,
+    pub detail: String,
+}
+
+/// A model on its way to a partition.
+struct Job<'m> {
+    model: &'m Model,
+    graphs: Vec<(GraphPath, &'m Graph)>,
+    forms: Vec<Vec<Form>>,
+    programs: Programs,
+}
+
+impl<'m> Job<'m> {
+    fn new(model: &'m Model, tables: &[PatternTable], options: &Options) -> Job<'m> {
+        let graphs = place::graphs(model);
+        let enabled = |name: &str| !options.disabled_passes.iter().any(|p| p == name);
+        let forms = graphs.iter().map(|(_, graph)| recognise(graph, &enabled)).collect();
+        Job { model, graphs, forms, programs: Programs::compile(tables) }
     }
-    Ok(())
+
+    fn replay<'a>(&'a self, rules: &'a AllRules<'a>) -> Replay<'a, 'a> {
+        Replay { graphs: &self.graphs, forms: &self.forms, programs: &self.programs, rules }
+    }
+
+    /// After the last round: regions that a vendor still refuses go to the host whole, until none is left. As
+    /// regions only go, this ends.
+    fn keep_accepted(
+        &self,
+        mut partition: Partition,
+        mut objections: Vec<rules::Objection>,
+        rules: &AllRules<'_>,
+        check: &mut dyn Check,
+    ) -> Result<Partition, PartitionError> {
+        while !objections.is_empty() {
+            let dropped = objections.into_iter().map(|o| Dropped {
+                region: o.region,
+                kind: Kind::Vendor,
+                detail: o.words,
+            });
+            partition = self.without(&partition, &dropped.collect::<Vec<_>>(), rules)?;
+            objections = rules::ask(&partition, &self.graphs, check);
+        }
+        Ok(partition)
+    }
+
+    fn without(
+        &self,
+        partition: &Partition,
+        dropped: &[Dropped],
+        rules: &AllRules<'_>,
+    ) -> Result<Partition, PartitionError> {
+        let is_dropped = |i: &usize| dropped.iter().any(|d| d.region == *i);
+        let kept = (0..partition.regions.len()).filter(|i| !is_dropped(i)).map(|i| &partition.regions[i]);
+        let steps = plan::steps_of(self.model, kept);
+        // Each match has been accepted before.
+        let merged = self.replay(rules).run(&steps, &mut NoCheck);
+        let merged = merged.map_err(|e| PartitionError::Invalid(e.why))?;
+        let mut left = self.describe(&merged, rules);
+        let known = partition.reasons(dropped, self.model);
+        left.recall(&known, (Kind::Taken, "every region that needs it had a copy of its own"));
+        Ok(left)
+    }
+
+    /// Regions of all graphs, after limits.
+    fn cut(&self, rules: &AllRules<'_>, options: &Options, check: &mut dyn Check) -> Vec<Merged<'_>> {
+        let programs = &self.programs;
+        let mut all = Vec::new();
+        for (i, (_, graph)) in self.graphs.iter().enumerate() {
+            let view = View::new(graph, &self.forms[i], programs);
+            let rules = rules.of(i, &view);
+            let mut chosen = match options.policy {
+                Policy::Greedy => choose::choose(&view, programs, &rules, check),
+            };
+            let groups = merge::merge(&view, programs, &mut chosen, &rules, options.merge_siblings);
+            all.push(Merged { view, chosen, groups });
+        }
+        limits::apply(&mut all, programs);
+        all.iter_mut().for_each(|m| copies::settle(&m.view, &mut m.chosen));
+        all
+    }
+
+    fn describe(&self, merged: &[Merged<'_>], rules: &AllRules<'_>) -> Partition {
+        let (model, graphs, programs) = (self.model, &self.graphs, &self.programs);
+        let mut partition = Partition {
+            vendors: programs.vendors.iter().map(|v| v.name.clone()).collect(),
+            graphs: graphs.iter().map(|(path, _)| path.clone()).collect(),
+            regions: Vec::new(),
+            host: Vec::new(),
+            node_count: graphs.iter().map(|(_, graph)| graph.node_count()).sum(),
+        };
+        let mut names = Names { model, next: HashMap::new() };
+        for (index, (Merged { view, chosen, groups }, (path, _))) in merged.iter().zip(graphs).enumerate() {
+            for group in groups {
+                let name = names.next(&programs.vendors[group.vendor].name);
+                partition.regions.push(region::build(view, programs, chosen, group, name, path));
+            }
+            for place in 0..view.order.len() as u32 {
+                if chosen.owner[place as usize].is_some() {
+                    continue;
+                }
+                let report = NodeReport {
+                    name: view.label(place).to_owned(),
+                    op: view.node(place).op.name.to_string(),
+                    graph: path.text.clone(),
+                    target: "host".to_owned(),
+                    reasons: explain::reasons(view, programs, &chosen.misses, place),
+                };
+                let node = view.order[place as usize];
+                let mut host = HostNode { graph: index, node, report };
+                rules.add_reasons(&mut host);
+                partition.host.push(host);
+            }
+        }
+        partition
+    }
+
+    fn verify(&self, partition: &Partition) -> Result<(), PartitionError> {
+        for (path, graph) in &self.graphs {
+            let regions: Vec<&Region> = partition.regions.iter().filter(|r| r.graph == *path).collect();
+            verify::verify(graph, &regions).map_err(PartitionError::Invalid)?;
+        }
+        Ok(())
+    }
 }
 
 /// Names for regions: the vendor's, as an identifier, with a counter over all graphs.

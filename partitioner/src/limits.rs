@@ -25,10 +25,16 @@ pub fn apply(graphs: &mut [Merged<'_>], programs: &Programs) {
             merged.groups.iter().map(|group| refusal(merged, group, programs)).collect();
         drop_groups(merged, |i| refusals[i].clone());
     }
-    for (vendor, about) in programs.vendors.iter().enumerate() {
-        let before = graphs.iter().map(|merged| outlined(&merged.view, &about.name)).sum();
-        keep_largest(graphs, vendor, about.limits.max_regions.saturating_sub(before));
+    for vendor in 0..programs.vendors.len() {
+        keep_largest(graphs, vendor, max_regions(graphs, programs, vendor));
     }
+}
+
+/// How many regions the vendor may have beside those of an earlier partition.
+pub fn max_regions(graphs: &[Merged<'_>], programs: &Programs, vendor: usize) -> usize {
+    let about = &programs.vendors[vendor];
+    let before = graphs.iter().map(|merged| outlined(&merged.view, &about.name)).sum();
+    about.limits.max_regions.saturating_sub(before)
 }
 
 /// Regions that the vendor has from an earlier partition.
@@ -37,7 +43,8 @@ fn outlined(view: &View<'_>, vendor: &str) -> usize {
     (0..view.order.len() as u32).filter(is_theirs).count()
 }
 
-fn refusal(merged: &Merged<'_>, group: &Group, programs: &Programs) -> Option<String> {
+/// Why the region is too small or too idle for its vendor.
+pub fn refusal(merged: &Merged<'_>, group: &Group, programs: &Programs) -> Option<String> {
     let limits = &programs.vendors[group.vendor].limits;
     if group.size < limits.min_region_nodes {
         let (size, min) = (group.size, limits.min_region_nodes);

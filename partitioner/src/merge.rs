@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use byoc_graph::ValueId;
 
-use crate::choose::Chosen;
+use crate::choose::{Chosen, Rules};
 use crate::program::Programs;
 use crate::view::View;
 
@@ -24,29 +24,47 @@ pub struct Group {
 }
 
 /// The regions of one graph, in the order of their first nodes.
-pub fn merge(view: &View<'_>, programs: &Programs, chosen: &mut Chosen, siblings: bool) -> Vec<Group> {
-    let mut merger = Merger::new(view, programs, chosen);
+pub fn merge(
+    view: &View<'_>,
+    programs: &Programs,
+    chosen: &mut Chosen,
+    rules: &Rules,
+    siblings: bool,
+) -> Vec<Group> {
+    let mut merger = Merger::new(view, programs, chosen, &rules.severed);
     while merger.join_producers() {}
     while siblings && merger.join_siblings() {}
     merger.groups()
+}
+
+/// The regions as they are, one for each block of the quotient that holds composites.
+pub fn groups(view: &View<'_>, programs: &Programs, chosen: &mut Chosen) -> Vec<Group> {
+    Merger::new(view, programs, chosen, &[]).groups()
 }
 
 struct Merger<'a, 'v, 'g> {
     view: &'v View<'g>,
     programs: &'v Programs,
     chosen: &'a mut Chosen,
+    /// Neighbours that no region may hold both of.
+    severed: &'a [(u32, u32)],
     /// By block: how many nodes it has.
     size: Vec<usize>,
 }
 
 impl<'a, 'v, 'g> Merger<'a, 'v, 'g> {
-    fn new(view: &'v View<'g>, programs: &'v Programs, chosen: &'a mut Chosen) -> Merger<'a, 'v, 'g> {
+    fn new(
+        view: &'v View<'g>,
+        programs: &'v Programs,
+        chosen: &'a mut Chosen,
+        severed: &'a [(u32, u32)],
+    ) -> Merger<'a, 'v, 'g> {
         let mut size = vec![0; view.order.len()];
         for composite in &chosen.composites {
             let block = chosen.quotient.block(composite.nodes[0]);
-            size[block as usize] = composite.nodes.len() + composite.copies.len();
+            size[block as usize] += composite.nodes.len() + composite.copies.len();
         }
-        Merger { view, programs, chosen, size }
+        Merger { view, programs, chosen, severed, size }
     }
 
     fn vendor(&self, composite: u32) -> usize {
@@ -58,6 +76,13 @@ impl<'a, 'v, 'g> Merger<'a, 'v, 'g> {
         let (a, b) = (self.chosen.quotient.block(a), self.chosen.quotient.block(b));
         let size = self.size[a as usize] + self.size[b as usize];
         if size > self.programs.vendors[vendor].limits.max_region_nodes {
+            return false;
+        }
+        let mut ends = self
+            .severed
+            .iter()
+            .map(|(p, n)| (self.chosen.quotient.block(*p), self.chosen.quotient.block(*n)));
+        if ends.any(|pair| pair == (a, b) || pair == (b, a)) {
             return false;
         }
         let Ok(block) = self.chosen.quotient.contract(&[a, b]) else { return false };

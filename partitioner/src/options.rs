@@ -1,13 +1,17 @@
 //! What a caller may ask of a partition, and how plugins take part in it.
 
 use byoc_graph::{Graph, NodeId, ValueId};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::plan::PlanError;
 use crate::region::Region;
 use crate::report::Kind;
+use crate::will::Cut;
 
 /// How composites are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Policy {
     /// By priority, then size, then order.
     #[default]
@@ -23,6 +27,10 @@ pub struct Options {
     pub exclude: Vec<String>,
     /// Nodes that have to go to a target: a vendor, or `host`.
     pub force: Vec<(String, String)>,
+    /// Operators that may leave the host; all, where it is empty.
+    pub only_ops: Vec<String>,
+    /// Borders that regions do not cross.
+    pub cuts: Vec<Cut>,
     /// What earlier attempts have shown not to work, as where a plugin failed to compile a region.
     pub denied: Vec<Denied>,
     /// Recognisers of decomposed forms that are off.
@@ -30,7 +38,7 @@ pub struct Options {
 }
 
 /// A node that must not go to a vendor.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Denied {
     /// As reports name graphs.
     pub graph: String,
@@ -44,10 +52,20 @@ pub struct Denied {
 pub enum PartitionError {
     #[error("two tables are for vendor `{0}`; a vendor has one table")]
     DuplicateVendor(String),
-    #[error("no node and no operator of the model is named `{0}`, which is to be excluded")]
-    UnknownExclude(String),
-    #[error("no node of the model is named `{0}`, which is to be forced to `{1}`")]
-    UnknownForce(String, String),
+    #[error("no node and no operator of the model is named `{0}`, which is to be excluded{1}")]
+    UnknownExclude(String, String),
+    #[error("no operator is named `{0}`, which alone is to be offloaded{1}")]
+    UnknownOperator(String, String),
+    #[error("no node of the model is named `{0}`, which is to be forced to `{1}`{2}")]
+    UnknownForce(String, String, String),
+    #[error("`{0}` is forced to `{1}`, which cannot have it: {2}")]
+    Unforced(String, String, String),
+    #[error("no node of the model is named `{0}`, at which there is to be a cut{1}")]
+    UnknownCut(String, String),
+    #[error("a marker in the model's metadata cannot be read: {0}")]
+    Marker(String),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     #[error("`{0}` is forced to `{1}`, but the targets are host{2}")]
     UnknownTarget(String, String, String),
     #[error("the result is not a valid partition, which is a defect of the partitioner: {0}")]

@@ -25,6 +25,8 @@ pub struct RegionComposite {
     pub pattern: String,
     /// Place of the pattern in the vendor's table.
     pub pattern_index: usize,
+    /// The node that the pattern's last statement matched, the last of them in model order.
+    pub root: NodeId,
     /// In model order.
     pub members: Vec<Member>,
     /// Names of the pattern that are bound. A value made by a copy goes by the original value.
@@ -116,6 +118,7 @@ fn region_composite(view: &View<'_>, programs: &Programs, composite: &Composite)
     RegionComposite {
         pattern: program.name.clone(),
         pattern_index: program.place,
+        root: id(&composite.root),
         members,
         bindings: composite.bindings.clone(),
     }

@@ -123,6 +123,7 @@ fn match_region(view: &MatchView<'_>) -> Region {
     let composite = RegionComposite {
         pattern: view.pattern.to_owned(),
         pattern_index: 0,
+        root: view.nodes.last().copied().unwrap_or_default(),
         members: members.clone(),
         bindings: view.bindings.to_vec(),
     };

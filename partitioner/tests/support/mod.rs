@@ -7,7 +7,7 @@ use std::path::Path;
 use byoc_graph::infer::{InferOptions, infer};
 use byoc_graph::normalise::{NoEvaluate, Removed, normalise};
 use byoc_graph::{Model, onnx, schema};
-use byoc_partitioner::{NoCheck, Options, Partition, Report, partition, where_clause};
+use byoc_partitioner::{NoCheck, Options, Partition, Plan, Report, partition, replay, where_clause};
 use byoc_plugin::table::{OperatorLookup, PatternTable, TableChecks, TableError, WhereError};
 use serde::Deserialize;
 
@@ -185,6 +185,7 @@ pub fn options(args: &[String]) -> Result<Options, String> {
                 let (node, target) = value.split_once('=').ok_or("--force wants NODE=TARGET")?;
                 options.force.push((node.to_owned(), target.to_owned()));
             }
+            "--only-op" => options.only_ops.push(value()?),
             "--disable-pass" => options.disabled_passes.push(value()?),
             other => return Err(format!("this test does not know `{other}`")),
         }
@@ -388,6 +389,7 @@ pub fn check_always(
     if ready.report(&again) != *report || same_model.as_ref() != Some(&bytes) {
         wrong.push("a second run gives something else".into());
     }
+    check_replay(ready, tables, options, result, (report, &bytes), wrong);
     let written = onnx::from_bytes(bytes, None).expect("the partitioned model can be read");
     let names = |values: &[byoc_graph::ValueId], m: &Model| {
         values.iter().map(|v| m.graph.value(*v).name.clone()).collect::<Vec<_>>()
@@ -402,6 +404,34 @@ pub fn check_always(
     let ruled = !options.exclude.is_empty() || !options.force.is_empty();
     if !second.regions.is_empty() && !ruled {
         wrong.push(format!("partitioning again adds {} regions", second.regions.len()));
+    }
+}
+
+/// The plan of a partition, written, read and carried out, gives that partition and that plan.
+fn check_replay(
+    ready: &Ready,
+    tables: &[PatternTable],
+    options: &Options,
+    result: &Partition,
+    (report, bytes): (&Report, &[u8]),
+    wrong: &mut Vec<String>,
+) {
+    let plan = Plan::of(result, &ready.model, tables, options, &ready.removed).expect("it can be recorded");
+    let read =
+        Plan::parse("plan.toml", &plan.to_text()).unwrap_or_else(|e| panic!("{e}\n{}", plan.to_text()));
+    let given = Options { disabled_passes: options.disabled_passes.clone(), ..Options::default() };
+    let again = match replay(&ready.model, tables, &ready.removed, &read, &given, &mut NoCheck) {
+        Ok(again) => again,
+        Err(error) => return wrong.push(format!("the plan does not fit: {error}\n{}", plan.to_text())),
+    };
+    let outlined = again.outline(&ready.model).expect("it worked before");
+    if ready.report(&again) != *report || onnx::to_bytes(&outlined).ok().as_deref() != Some(bytes) {
+        wrong.push(format!("the plan gives something else\n{}", plan.to_text()));
+    }
+    let options = read.options(&given);
+    let same = Plan::of(&again, &ready.model, tables, &options, &ready.removed).expect("it can be recorded");
+    if same != plan {
+        wrong.push("a replayed plan is not the plan".into());
     }
 }
 

@@ -43,7 +43,7 @@ impl fmt::Display for TableError {
 impl std::error::Error for TableError {}
 
 /// The candidate with the least edit distance to `wrong`, if that is at most a third of its length (at least 1).
-fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 64;
     let limit = (wrong.chars().count() / 3).max(1);
     candidates

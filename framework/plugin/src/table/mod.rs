@@ -17,7 +17,7 @@ pub use ast::{
     Arg, ArgKind, Attribute, Call, Clause, Constness, CostRate, Fold, Limits, Literal, OpName, OpSet,
     Pattern, PatternTable, Quantifier, Statement, VendorHeader,
 };
-pub use error::TableError;
+pub use error::{TableError, nearest};
 pub use external::{OperatorLookup, TableChecks, WhereError};
 pub use source::{Source, Span};
 
