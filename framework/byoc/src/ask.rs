@@ -57,16 +57,7 @@ impl Check for Ask<'_> {
         match answer {
             Err(error) => Answer::Refuse(self.refusal(&error)),
             Ok(answer) if answer.refused.is_empty() => Answer::Accept,
-            Ok(answer) => {
-                let order = subgraph.graph.model_order();
-                let outer = |index: usize| {
-                    let inner = order.get(index)?;
-                    let member = subgraph.nodes.iter().position(|n| n == inner)?;
-                    Some(region.members[member].node)
-                };
-                let refused = answer.refused.into_iter().filter_map(|(i, why)| Some((outer(i)?, why)));
-                Answer::Exclude(refused.collect())
-            }
+            Ok(answer) => Answer::Exclude(outer_nodes(region, &subgraph, &answer.refused)),
         }
     }
 }
@@ -74,6 +65,21 @@ impl Check for Ask<'_> {
 /// The opsets of the graph that a region is in.
 pub(crate) fn opsets(region: &Region, model: &Model) -> Opsets {
     region.graph.opsets(model).clone()
+}
+
+/// Nodes that a vendor names by their place in the region that it was shown, as nodes of the graph.
+pub(crate) fn outer_nodes(
+    region: &Region,
+    subgraph: &Subgraph,
+    named: &[(usize, String)],
+) -> Vec<(NodeId, String)> {
+    let order = subgraph.graph.model_order();
+    let outer = |index: usize| {
+        let inner = order.get(index)?;
+        let member = subgraph.nodes.iter().position(|n| n == inner)?;
+        Some(region.members[member].node)
+    };
+    named.iter().filter_map(|(index, why)| Some((outer(*index)?, why.clone()))).collect()
 }
 
 /// The composites of a region, as nodes and values of its subgraph.

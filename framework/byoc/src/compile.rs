@@ -7,18 +7,21 @@ use std::sync::Arc;
 
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::reference::ReferenceEvaluator;
-use byoc_graph::Model;
+use byoc_graph::normalise::Removed;
+use byoc_graph::{Model, NodeId};
 use byoc_host::{CallEnv, CompileRequest, PluginError, adapt};
-use byoc_partitioner::{Denied, Kind, NoCheck, Options, Partition, Region, Report, partition};
+use byoc_partitioner::{
+    Denied, Dropped, Kind, Options, Partition, Plan, Region, Report, drop_regions, partition, replay,
+};
 use byoc_plugin::table::PatternTable;
 
-use crate::ask::{Ask, opsets, region_specs};
+use crate::ask::{Ask, opsets, outer_nodes, region_specs};
 use crate::loaded::{Loaded, ModelOptions};
 use crate::regions::{Pool, VendorRegion};
 use crate::vendors::{self, PluginOptions, Vendor, VendorSource};
 use crate::{Error, Timings};
 
-/// How often a model is partitioned anew because a vendor failed to compile.
+/// How often a model is partitioned before a region that a vendor cannot compile goes to the host for good.
 const MAX_ROUNDS: usize = 8;
 
 /// What a caller may ask of the placement.
@@ -30,6 +33,10 @@ pub struct Placement {
     pub exclude: Vec<String>,
     /// Nodes that have to go to a target: a vendor's name, or `host`.
     pub force: Vec<(String, String)>,
+    /// Operators that may leave the host; all, where it is empty.
+    pub only_ops: Vec<String>,
+    /// Carry this out instead of choosing.
+    pub plan: Option<Plan>,
     /// Make it an error where a node stays on the host or a vendor fails.
     pub strict: bool,
 }
@@ -37,7 +44,12 @@ pub struct Placement {
 /// A model with its partition, and nothing compiled yet.
 pub struct Partitioned {
     pub model: Model,
+    /// The vendors', in their order.
+    pub tables: Vec<PatternTable>,
     pub partition: Partition,
+    /// What the partition was asked for.
+    pub options: Options,
+    pub removed: Vec<Removed>,
     pub report: Report,
     pub warnings: Vec<String>,
 }
@@ -47,39 +59,106 @@ impl Partitioned {
     pub fn partitioned(&self) -> Result<Model, Error> {
         Ok(self.partition.outline(&self.model)?)
     }
+
+    /// Every decision as a step.
+    pub fn plan(&self) -> Result<Plan, Error> {
+        Ok(Plan::of(&self.partition, &self.model, &self.tables, &self.options, &self.removed)?)
+    }
 }
 
 /// A partitioned model with its compiled regions.
 pub(crate) struct Compiled {
-    pub model: Model,
-    partition: Partition,
+    pub placed: Partitioned,
     pub regions: HashMap<Arc<str>, Arc<VendorRegion>>,
-    pub report: Report,
-    pub warnings: Vec<String>,
 }
 
 impl Compiled {
     /// The model with a call in the place of every compiled region but those of the vendors `without`.
     pub fn outlined(&self, without: &[String]) -> Result<Model, Error> {
-        let mut partition = self.partition.clone();
+        let mut partition = self.placed.partition.clone();
         partition
             .regions
             .retain(|r| self.regions.contains_key(r.name.as_str()) && !without.contains(&r.vendor_name));
-        Ok(partition.outline(&self.model)?)
+        Ok(partition.outline(&self.placed.model)?)
     }
 }
 
 impl Placement {
-    fn options(&self, model: &ModelOptions, denied: Vec<Denied>) -> Options {
+    fn options(&self, model: &ModelOptions) -> Options {
         let disabled = crate::loaded::pass_names().into_iter().filter(|p| !model.enables(p));
         Options {
             merge_siblings: self.merge_siblings,
             exclude: self.exclude.clone(),
             force: self.force.clone(),
-            denied,
+            only_ops: self.only_ops.clone(),
             disabled_passes: disabled.map(str::to_owned).collect(),
             ..Options::default()
         }
+    }
+}
+
+/// A model that is being placed.
+struct Placing<'a> {
+    loaded: Loaded,
+    vendors: &'a [Vendor],
+    tables: Vec<PatternTable>,
+    placement: &'a Placement,
+    /// What is asked for; compilation adds to what is denied.
+    options: Options,
+    warnings: Vec<String>,
+}
+
+impl<'a> Placing<'a> {
+    fn new(
+        mut loaded: Loaded,
+        vendors: &'a [Vendor],
+        options: &ModelOptions,
+        placement: &'a Placement,
+    ) -> Result<Placing<'a>, Error> {
+        let tables: Vec<PatternTable> = vendors.iter().map(|v| v.table.clone()).collect();
+        let mut options = placement.options(options);
+        let mut warnings = std::mem::take(&mut loaded.warnings);
+        if let Some(plan) = &placement.plan {
+            let changes = plan.changes(&loaded.model, &tables);
+            if let Some(change) = changes.first().filter(|_| placement.strict) {
+                return Err(Error::Other(format!("the plan is for something else: {change}")));
+            }
+            warnings.extend(
+                changes.into_iter().map(|change| format!("{change}; the plan is tried all the same")),
+            );
+            options = plan.options(&options);
+        }
+        Ok(Placing { loaded, vendors, tables, placement, options, warnings })
+    }
+
+    fn partition(&mut self, env: CallEnv<'_>, timings: &mut Timings) -> Result<Partition, Error> {
+        let (model, removed) = (&self.loaded.model, &self.loaded.removed);
+        let mut ask = Ask::new(self.vendors, model, env);
+        let done = timings.time("partition", || match &self.placement.plan {
+            Some(plan) => replay(model, &self.tables, removed, plan, &self.options, &mut ask),
+            None => partition(model, &self.tables, &self.options, &mut ask),
+        });
+        let failures = ask.warnings;
+        // A plan fails with the vendor's words anyway.
+        let partition = done?;
+        if let Some(failure) = failures.first().filter(|_| self.placement.strict) {
+            return Err(Error::Other(failure.clone()));
+        }
+        failures.into_iter().for_each(|failure| self.warn(failure));
+        Ok(partition)
+    }
+
+    fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
+    fn done(self, partition: Partition) -> Partitioned {
+        let Loaded { path, model, removed, .. } = self.loaded;
+        let report = partition.report(&model, &path, &removed);
+        let Placing { tables, options, warnings, .. } = self;
+        Partitioned { model, tables, partition, options, removed, report, warnings }
     }
 }
 
@@ -94,14 +173,9 @@ pub fn partition_file(
 ) -> Result<Partitioned, Error> {
     let vendors = vendors::load(sources, plugin_options, timings)?;
     let loaded = Loaded::open(path, options, &ReferenceEvaluator, timings)?;
-    let mut ask = Ask::new(&vendors, &loaded.model, CallEnv::default());
-    let tables: Vec<PatternTable> = vendors.iter().map(|v| v.table.clone()).collect();
-    let done = timings.time("partition", || {
-        partition(&loaded.model, &tables, &placement.options(options, Vec::new()), &mut ask)
-    })?;
-    let report = done.report(&loaded.model, path, &loaded.removed);
-    let warnings = loaded.warnings.into_iter().chain(ask.warnings).collect();
-    Ok(Partitioned { model: loaded.model, partition: done, report, warnings })
+    let mut placing = Placing::new(loaded, &vendors, options, placement)?;
+    let partition = placing.partition(CallEnv::default(), timings)?;
+    Ok(placing.done(partition))
 }
 
 /// Partitions a model and has every vendor with code compile its regions.
@@ -113,51 +187,52 @@ pub(crate) fn place_and_compile(
     pool: &ThreadPool,
     timings: &mut Timings,
 ) -> Result<Compiled, Error> {
-    let Loaded { path, model, removed, mut warnings } = loaded;
-    let tables: Vec<PatternTable> = vendors.iter().map(|v| v.table.clone()).collect();
     let pool = Pool(pool);
     let env = CallEnv { pool: &pool, stop: None };
-    let mut compiler = Compiler { vendors, model: &model, env, done: HashMap::new() };
-    let mut denied = Vec::new();
-    for round in 0.. {
-        let options = placement.options(options, denied.clone());
-        let mut ask = Ask::new(vendors, &model, env);
-        let partition = timings.time("partition", || match vendors {
-            [] => partition(&model, &tables, &options, &mut NoCheck),
-            _ => partition(&model, &tables, &options, &mut ask),
-        })?;
-        if let Some(failure) = ask.warnings.first().filter(|_| placement.strict) {
-            return Err(Error::Other(failure.clone()));
+    let mut compiler = Compiler { vendors, env, done: HashMap::new() };
+    let mut placing = Placing::new(loaded, vendors, options, placement)?;
+    let mut partition = placing.partition(env, timings)?;
+    let mut round = 1;
+    loop {
+        let model = &placing.loaded.model;
+        let failed = timings.time("compile", || compiler.compile(&partition, model));
+        if failed.is_empty() {
+            break;
         }
-        merge_warnings(&mut warnings, ask.warnings);
-        let failed = timings.time("compile", || compiler.compile(&partition));
-        let give_up = round == MAX_ROUNDS;
-        if failed.is_empty() || give_up {
-            let report = partition.report(&model, &path, &removed);
-            let regions = compiler.regions(&partition);
-            check_strict(placement, &report)?;
-            return Ok(Compiled { model, partition, regions, report, warnings });
-        }
-        for (region, error) in failed {
+        for Failed { region, error } in &failed {
+            let name = &partition.regions[*region].name;
             if placement.strict {
-                return Err(error.into());
+                return Err(error.clone().into());
             }
-            merge_warnings(
-                &mut warnings,
-                vec![format!("{} keeps region {} on the host: {error}", error.plugin, region.name)],
-            );
-            denied.extend(denials(&region, &model, &error));
+            if placement.plan.is_some() {
+                return Err(Error::Other(format!("the plan cannot be carried out, region {name}: {error}")));
+            }
+            placing.warn(format!("{} keeps region {name} on the host: {error}", error.plugin));
         }
+        if round < MAX_ROUNDS {
+            let model = &placing.loaded.model;
+            let denied = failed.iter().flat_map(|f| denials(&partition.regions[f.region], model, &f.error));
+            placing.options.denied.extend(denied);
+            partition = placing.partition(env, timings)?;
+        } else {
+            partition = without(&placing, &partition, failed)?;
+        }
+        round += 1;
     }
-    unreachable!("the last round returns")
+    let regions = compiler.regions(&partition, &placing.loaded.model);
+    let placed = placing.done(partition);
+    check_strict(placement, &placed.report)?;
+    Ok(Compiled { placed, regions })
 }
 
-fn merge_warnings(warnings: &mut Vec<String>, more: Vec<String>) {
-    for warning in more {
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
-        }
-    }
+/// The partition as it is, but for the regions that failed.
+fn without(placing: &Placing<'_>, partition: &Partition, failed: Vec<Failed>) -> Result<Partition, Error> {
+    let dropped: Vec<Dropped> = failed
+        .into_iter()
+        .map(|f| Dropped { region: f.region, kind: Kind::Compile, detail: f.error.to_string() })
+        .collect();
+    let model = &placing.loaded.model;
+    Ok(drop_regions(model, &placing.tables, &placing.options, partition, &dropped)?)
 }
 
 fn check_strict(placement: &Placement, report: &Report) -> Result<(), Error> {
@@ -170,63 +245,75 @@ fn check_strict(placement: &Placement, report: &Report) -> Result<(), Error> {
 /// What must not be tried again: the nodes that the vendor named, or else the whole region.
 fn denials(region: &Region, model: &Model, error: &PluginError) -> Vec<Denied> {
     let Some(graph) = region.graph.get(model) else { return Vec::new() };
-    let named = |i: usize| error.refused.iter().find(|(node, _)| *node == i).map(|(_, why)| why.clone());
-    let all = error.refused.is_empty();
-    let members = region.members.iter().enumerate().filter(|(i, _)| all || named(*i).is_some());
-    members
-        .map(|(i, member)| Denied {
-            graph: region.graph.text.clone(),
-            node: graph.node(member.node).label.to_string(),
-            vendor: region.vendor_name.clone(),
-            kind: Kind::Compile,
-            detail: named(i).unwrap_or_else(|| error.to_string()),
-        })
-        .collect()
+    let denied = |node: NodeId, detail: String| Denied {
+        graph: region.graph.text.clone(),
+        node: graph.node(node).label.to_string(),
+        vendor: region.vendor_name.clone(),
+        kind: Kind::Compile,
+        detail,
+    };
+    let named = region.subgraph(graph).map(|s| outer_nodes(region, &s, &error.refused)).unwrap_or_default();
+    if named.is_empty() {
+        return region.members.iter().map(|m| denied(m.node, error.to_string())).collect();
+    }
+    named.into_iter().map(|(node, why)| denied(node, why)).collect()
+}
+
+/// A region, by its index, that a vendor could not compile.
+struct Failed {
+    region: usize,
+    error: PluginError,
 }
 
 /// Compiles regions, each once.
 struct Compiler<'a> {
     vendors: &'a [Vendor],
-    model: &'a Model,
     env: CallEnv<'a>,
     done: HashMap<Key, Arc<VendorRegion>>,
 }
 
-/// What a region is made of, whatever it is called in this round.
+/// What a region is made of, whatever it is called in this round: its composites, and what crosses its border.
 type Key = (usize, String, Vec<String>);
 
-impl Compiler<'_> {
-    fn key(&self, region: &Region) -> Key {
-        let graph = region.graph.get(self.model);
-        let names = graph.map(|g| region.members.iter().map(|m| m.name(g)).collect());
-        (region.vendor, region.graph.text.clone(), names.unwrap_or_default())
+fn key(region: &Region, model: &Model) -> Key {
+    let mut parts = Vec::new();
+    if let Some(graph) = region.graph.get(model) {
+        for composite in &region.composites {
+            parts.push(composite.pattern.clone());
+            parts.extend(composite.members.iter().map(|m| m.name(graph)));
+        }
+        let border = region.inputs.iter().chain(&region.outputs);
+        parts.extend(border.map(|v| graph.value(*v).name.to_string()));
     }
+    (region.vendor, region.graph.text.clone(), parts)
+}
 
+impl Compiler<'_> {
     /// Compiles what has not been compiled yet; the regions that could not be.
-    fn compile(&mut self, partition: &Partition) -> Vec<(Region, PluginError)> {
+    fn compile(&mut self, partition: &Partition, model: &Model) -> Vec<Failed> {
         let mut failed = Vec::new();
-        for region in &partition.regions {
-            let key = self.key(region);
+        for (index, region) in partition.regions.iter().enumerate() {
+            let key = key(region, model);
             if self.done.contains_key(&key) {
                 continue;
             }
-            match self.compile_one(region) {
+            match self.compile_one(region, model) {
                 Ok(Some(compiled)) => drop(self.done.insert(key, Arc::new(compiled))),
                 Ok(None) => {}
-                Err(error) => failed.push((region.clone(), error)),
+                Err(error) => failed.push(Failed { region: index, error }),
             }
         }
         failed
     }
 
-    fn compile_one(&self, region: &Region) -> Result<Option<VendorRegion>, PluginError> {
+    fn compile_one(&self, region: &Region, model: &Model) -> Result<Option<VendorRegion>, PluginError> {
         let vendor = &self.vendors[region.vendor];
-        let (Some(plugin), Some(outer)) = (&vendor.plugin, region.graph.get(self.model)) else {
+        let (Some(plugin), Some(outer)) = (&vendor.plugin, region.graph.get(model)) else {
             return Ok(None);
         };
         let Ok(subgraph) = region.subgraph(outer) else { return Ok(None) };
         let specs = region_specs(region, &subgraph);
-        let data = adapt::region_data(&region.name, &subgraph.graph, &specs, &opsets(region, self.model));
+        let data = adapt::region_data(&region.name, &subgraph.graph, &specs, &opsets(region, model));
         let threads = u32::try_from(self.env.pool.threads()).unwrap_or(1);
         let device = plugin.devices()[0].id;
         let request = CompileRequest { region: &data, device, threads, timeout: None, env: self.env };
@@ -235,9 +322,10 @@ impl Compiler<'_> {
     }
 
     /// Compiled regions by the names that they have in this partition.
-    fn regions(&self, partition: &Partition) -> HashMap<Arc<str>, Arc<VendorRegion>> {
-        let named =
-            |region: &Region| Some((region.name.as_str().into(), self.done.get(&self.key(region))?.clone()));
+    fn regions(&self, partition: &Partition, model: &Model) -> HashMap<Arc<str>, Arc<VendorRegion>> {
+        let named = |region: &Region| {
+            Some((region.name.as_str().into(), self.done.get(&key(region, model))?.clone()))
+        };
         partition.regions.iter().filter_map(named).collect()
     }
 }

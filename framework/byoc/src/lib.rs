@@ -35,7 +35,7 @@ mod vendors;
 pub use bench::{Bench, BenchOptions, StepTime, bench};
 pub use binding::Binding;
 pub use byoc_graph::{DType, Datum, Graph, Model, Tensor, npy, onnx};
-pub use byoc_partitioner::Report;
+pub use byoc_partitioner::{Plan, PlanError, Report};
 pub use compare::{Mismatch, Tolerance, Verdict, compare};
 pub use compile::{Partitioned, Placement, partition_file};
 pub use error::Error;

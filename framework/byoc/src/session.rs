@@ -10,7 +10,7 @@ use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{KernelError, Observer, Registry, View};
 use byoc_graph::{Datum, Graph, Model, Node};
 use byoc_host::PluginError;
-use byoc_partitioner::Report;
+use byoc_partitioner::{Plan, Report};
 use byoc_runtime::{
     InputSpec, OutputBuffer, OutputSpec, Program, Region, Regions, RunError, align_datum, prepare,
 };
@@ -175,7 +175,7 @@ impl Session {
 
     /// The main graph, normalised.
     pub fn graph(&self) -> &Graph {
-        &self.compiled.model.graph
+        &self.compiled.placed.model.graph
     }
 
     pub fn inputs(&self) -> Vec<InputSpec> {
@@ -188,7 +188,12 @@ impl Session {
 
     /// What ran where, and why.
     pub fn report(&self) -> &Report {
-        &self.compiled.report
+        &self.compiled.placed.report
+    }
+
+    /// Every decision of the placement as a step.
+    pub fn plan(&self) -> Result<Plan, Error> {
+        self.compiled.placed.plan()
     }
 
     pub fn threads(&self) -> usize {
@@ -218,7 +223,7 @@ impl Session {
 
     /// What is odd in the model or went wrong with a vendor, and hinders nobody.
     pub fn warnings(&self) -> &[String] {
-        &self.compiled.warnings
+        &self.compiled.placed.warnings
     }
 
     /// Vendors that failed while running and were replaced by the host, in words.

@@ -30,9 +30,38 @@ pub enum Command {
     ConformanceWorker(ConformanceWorkerArgs),
     /// The whole job on a model that byoc builds itself: partition, run, compare, report.
     Demo(DemoArgs),
+    /// Show a plan, or what two plans decide differently.
+    #[command(subcommand)]
+    Plan(PlanCommand),
     /// List plugins, or look at one without running its code.
     #[command(subcommand)]
     Plugin(PluginCommand),
+}
+
+#[derive(Subcommand)]
+pub enum PlanCommand {
+    /// Show a plan as tables.
+    Show(PlanShowArgs),
+    /// Show what changes from one plan to another, and what it costs.
+    Diff(PlanDiffArgs),
+}
+
+#[derive(Args)]
+pub struct PlanShowArgs {
+    /// A file that `--save-plan` has written.
+    pub plan: PathBuf,
+    /// Write JSON to standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct PlanDiffArgs {
+    pub before: PathBuf,
+    pub after: PathBuf,
+    /// Write JSON to standard output.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Subcommand)]
@@ -111,6 +140,15 @@ pub struct PlacementArgs {
     /// Place a node on a target: a vendor's name, or `host`.
     #[arg(long = "force", value_name = "NODE=TARGET", value_parser = parse_pair)]
     pub force: Vec<(String, String)>,
+    /// Let only nodes of such operators leave the host.
+    #[arg(long = "only-op", value_name = "OP")]
+    pub only_ops: Vec<String>,
+    /// Carry out a plan instead of choosing.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["policy", "merge_siblings"])]
+    pub plan: Option<PathBuf>,
+    /// Write every decision as a plan, which can be read, edited and carried out.
+    #[arg(long, value_name = "FILE")]
+    pub save_plan: Option<PathBuf>,
     /// Make it an error where a node stays on the host.
     #[arg(long)]
     pub strict: bool,
@@ -132,8 +170,9 @@ pub struct CommonArgs {
     pub timings: Option<PathBuf>,
 }
 
-#[derive(Args)]
-pub struct PartitionArgs {
+/// What every command takes that places a model.
+#[derive(Args, Clone)]
+pub struct JobArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     #[command(flatten)]
@@ -142,6 +181,12 @@ pub struct PartitionArgs {
     pub placement: PlacementArgs,
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+#[derive(Args)]
+pub struct PartitionArgs {
+    #[command(flatten)]
+    pub job: JobArgs,
     /// Write the partitioned model.
     #[arg(short, long, value_name = "OUT.onnx")]
     pub output: Option<PathBuf>,
@@ -175,13 +220,7 @@ pub struct ToleranceArgs {
 #[derive(Args)]
 pub struct RunArgs {
     #[command(flatten)]
-    pub model: ModelArgs,
-    #[command(flatten)]
-    pub vendors: VendorArgs,
-    #[command(flatten)]
-    pub placement: PlacementArgs,
-    #[command(flatten)]
-    pub common: CommonArgs,
+    pub job: JobArgs,
     #[command(flatten)]
     pub tolerance: ToleranceArgs,
     /// Give an input: a TensorProto (.pb) or a numpy array (.npy).
@@ -210,13 +249,7 @@ pub struct RunArgs {
 #[derive(Args)]
 pub struct BenchArgs {
     #[command(flatten)]
-    pub model: ModelArgs,
-    #[command(flatten)]
-    pub vendors: VendorArgs,
-    #[command(flatten)]
-    pub placement: PlacementArgs,
-    #[command(flatten)]
-    pub common: CommonArgs,
+    pub job: JobArgs,
     /// A folder whose `test_data_set_0/input_K.pb` are the inputs; random ones without.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -324,12 +357,12 @@ impl Cli {
         let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
         if let Some((_, matches)) = matches.subcommand() {
             let vendors = match &mut cli.command {
-                Command::Partition(args) => Some(&mut args.vendors),
-                Command::Run(args) => Some(&mut args.vendors),
-                Command::Bench(args) => Some(&mut args.vendors),
+                Command::Partition(args) => Some(&mut args.job.vendors),
+                Command::Run(args) => Some(&mut args.job.vendors),
+                Command::Bench(args) => Some(&mut args.job.vendors),
                 Command::Conformance(args) => Some(&mut args.test.vendors),
                 Command::ConformanceWorker(args) => Some(&mut args.test.vendors),
-                Command::Demo(_) | Command::Plugin(_) => None,
+                Command::Demo(_) | Command::Plugin(_) | Command::Plan(_) => None,
             };
             if let Some(vendors) = vendors {
                 vendors.sources = in_order(vendors, matches);
@@ -397,7 +430,7 @@ mod tests {
         let matches = Cli::command().get_matches_from(words);
         let cli = Cli::from_arg_matches(&matches).unwrap();
         let Command::Partition(args) = cli.command else { panic!("partition") };
-        let sources = in_order(&args.vendors, matches.subcommand().unwrap().1);
+        let sources = in_order(&args.job.vendors, matches.subcommand().unwrap().1);
         let expected = [
             VendorSource::Table("a.toml".into()),
             VendorSource::Plugin("p".into()),

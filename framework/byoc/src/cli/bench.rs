@@ -15,8 +15,8 @@ const ROWS: usize = 25;
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let mut timings = byoc::Timings::default();
-    let session = session(&args.model, &args.vendors, &args.placement, args.threads, false, &mut timings)?;
-    place::print_summary(&session, &args.common);
+    let session = session(&args.job, args.threads, false, &mut timings)?;
+    place::print_summary(&session, &args.job.common);
     let graph = session.graph();
     let inputs = match &args.data {
         Some(data) => DataSet::read(&dataset::folders(data)?[0], graph)?.inputs,
@@ -36,7 +36,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         let json = serde_json::to_string_pretty(&bench)?;
         files::write_whole(path, json.as_bytes()).map_err(|e| byoc::Error::file(path, e))?;
     }
-    place::write_timings(&args.common, &timings)?;
+    place::write_timings(&args.job.common, &timings)?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ mod conformance;
 mod demo;
 mod partition;
 mod place;
+mod plan;
 mod plugin;
 mod run;
 pub mod ui;
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Conformance(args) => conformance::run(&args),
         Command::ConformanceWorker(args) => conformance::serve(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Plan(command) => plan::run(&command),
         Command::Plugin(command) => plugin::run(&command),
     }
 }

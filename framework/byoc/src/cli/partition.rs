@@ -14,17 +14,16 @@ const SHOWN: usize = 3;
 
 pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
     let mut timings = Timings::default();
-    let placement = args.placement.placement();
-    let (sources, options) = (&args.vendors.sources, args.vendors.options());
+    let job = &args.job;
     let done = partition_file(
-        &args.model.model,
-        &args.model.options(),
-        sources,
-        &options,
-        &placement,
+        &job.model.model,
+        &job.model.options(),
+        &job.vendors.sources,
+        &job.vendors.options(),
+        &job.placement.placement()?,
         &mut timings,
     )?;
-    for warning in done.warnings.iter().filter(|_| !args.common.quiet) {
+    for warning in done.warnings.iter().filter(|_| !job.common.quiet) {
         ui::note(&format!("warning: {warning}"));
     }
     let report = &done.report;
@@ -32,7 +31,7 @@ pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
         ui::print(&explain_node(report, node)?);
     } else if args.json {
         ui::print(&place::json(report));
-    } else if !args.common.quiet {
+    } else if !job.common.quiet {
         ui::print(&describe(report, args.explain.is_some()));
     }
     timings.time("write", || -> anyhow::Result<()> {
@@ -43,10 +42,11 @@ pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
         if let Some(path) = &args.output {
             onnx::save(&done.partitioned()?, path)?;
         }
+        job.placement.save_plan(|| done.plan())?;
         Ok(())
     })?;
-    place::write_timings(&args.common, &timings)?;
-    if args.placement.strict && !report.host.is_empty() {
+    place::write_timings(&job.common, &timings)?;
+    if job.placement.strict && !report.host.is_empty() {
         bail!("{} on the host: {}", ui::count(report.host.len(), "node"), place::summary(report));
     }
     Ok(())

@@ -1,20 +1,30 @@
 //! What every command that places a model does: settle a session, and say what ran where.
 
-use byoc::{Placement, PluginOptions, Report, Session, Timings, files};
+use byoc::{Placement, Plan, PluginOptions, Report, Session, Timings, files};
 use byoc_partitioner::RegionReport;
 
-use super::args::{CommonArgs, ModelArgs, PlacementArgs, PolicyArg, VendorArgs};
-use super::ui;
+use super::args::{CommonArgs, JobArgs, PlacementArgs, PolicyArg, VendorArgs};
+use super::{plan, ui};
 
 impl PlacementArgs {
-    pub fn placement(&self) -> Placement {
+    pub fn placement(&self) -> anyhow::Result<Placement> {
         let PolicyArg::Greedy = self.policy;
-        Placement {
+        Ok(Placement {
             merge_siblings: self.merge_siblings,
             exclude: self.exclude.clone(),
             force: self.force.clone(),
+            only_ops: self.only_ops.clone(),
+            plan: self.plan.as_deref().map(plan::read).transpose()?,
             strict: self.strict,
+        })
+    }
+
+    /// Writes the plan where the command line asks for it.
+    pub fn save_plan(&self, plan: impl FnOnce() -> Result<Plan, byoc::Error>) -> anyhow::Result<()> {
+        if let Some(path) = &self.save_plan {
+            files::write_whole(path, plan()?.to_text().as_bytes()).map_err(|e| byoc::Error::file(path, e))?;
         }
+        Ok(())
     }
 }
 
@@ -24,26 +34,25 @@ impl VendorArgs {
     }
 }
 
-/// The session that the command line asks for.
+/// The session that the command line asks for; its plan is written where that is asked for as well.
 pub fn session(
-    model: &ModelArgs,
-    vendors: &VendorArgs,
-    placement: &PlacementArgs,
+    job: &JobArgs,
     threads: Option<u16>,
     reference: bool,
     timings: &mut Timings,
-) -> Result<Session, byoc::Error> {
-    let mut builder = Session::builder(&model.model)
-        .model_options(model.options())
-        .vendors(vendors.sources.clone())
-        .plugin_options(vendors.options())
-        .placement(placement.placement())
+) -> anyhow::Result<Session> {
+    let mut builder = Session::builder(&job.model.model)
+        .model_options(job.model.options())
+        .vendors(job.vendors.sources.clone())
+        .plugin_options(job.vendors.options())
+        .placement(job.placement.placement()?)
         .reference(reference);
     if let Some(threads) = threads {
         builder = builder.threads(threads.into());
     }
     let session = builder.build()?;
     timings.extend(session.timings());
+    job.placement.save_plan(|| session.plan())?;
     Ok(session)
 }
 

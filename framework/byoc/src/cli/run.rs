@@ -17,15 +17,14 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         return verify_passes::run(args);
     }
     let mut timings = byoc::Timings::default();
-    let session =
-        session(&args.model, &args.vendors, &args.placement, args.threads, args.reference, &mut timings)?;
-    place::print_summary(&session, &args.common);
+    let session = session(&args.job, args.threads, args.reference, &mut timings)?;
+    place::print_summary(&session, &args.job.common);
     let result = timings.time("run", || match &args.data {
         Some(data) => run_sets(args, &session, data),
         None => run_once(args, &session),
     });
     place::print_fallbacks(&session);
-    place::write_timings(&args.common, &timings)?;
+    place::write_timings(&args.job.common, &timings)?;
     result
 }
 
@@ -35,7 +34,7 @@ fn run_once(args: &RunArgs, session: &Session) -> anyhow::Result<()> {
     if let Some(folder) = &args.output {
         write_outputs(folder, &outputs)?;
     }
-    if !args.common.quiet {
+    if !args.job.common.quiet {
         ui::print(&describe(&outputs));
     }
     Ok(())
@@ -90,7 +89,7 @@ fn report_set(
     if want.is_empty() {
         lines += "  no reference outputs: nothing was compared\n";
     }
-    if !args.common.quiet || !good {
+    if !args.job.common.quiet || !good {
         ui::print(&format!("{name}\n{lines}"));
     }
     good

@@ -18,7 +18,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     let mut before: Option<Vec<(String, Datum)>> = None;
     let mut inputs: Option<Vec<(String, Datum)>> = None;
     let mut passes = 0;
-    for stage in stages(&args.model.model, &args.model.options())? {
+    for stage in stages(&args.job.model.model, &args.job.model.options())? {
         let session = Session::of_stage(&stage)?;
         let graph = session.graph();
         let given = match inputs.take() {
