@@ -14,6 +14,8 @@ use thiserror::Error;
 
 use crate::alias::Alias;
 use crate::control;
+use crate::device::insert::{Inserted, insert};
+use crate::device::{DeviceRegion, Devices, Space};
 use crate::memory::{Storage, StorageIndex, ValueIndex};
 use crate::program::{Action, Program, Step, ValueInfo, align};
 use crate::region::{RegionKernel, Regions};
@@ -89,11 +91,17 @@ impl Builder<'_> {
             Role::Main => graph.inputs().to_vec(),
             Role::Body => graph.inputs().iter().copied().chain(captured(graph)).collect(),
         };
+        let mut devices = Devices::default();
         let mut steps = Vec::new();
         for id in live_nodes(graph)? {
-            steps.push(self.step(graph, id)?);
+            steps.push(self.step(graph, id, &mut devices)?);
         }
-        let layout = Layout::new(graph, &inputs, &mut steps)?;
+        let mut outputs: Vec<ValueIndex> = graph.outputs().iter().map(|id| id.index()).collect();
+        let names = names(graph);
+        let name = |v: ValueIndex| names[v].clone();
+        let Inserted { mut steps, spaces, copies } =
+            insert(steps, graph.value_bound(), &mut outputs, &devices, name);
+        let layout = Layout::new(graph, &inputs, &outputs, (spaces, copies), &mut steps)?;
         let input = |&id: &ValueId| InputSpec {
             name: graph.value(id).name.clone(),
             ty: graph.value(id).ty.clone(),
@@ -106,7 +114,6 @@ impl Builder<'_> {
             graph.outputs().iter().map(output).collect(),
             role == Role::Body,
         );
-        let outputs = graph.outputs().iter().map(|id| id.index()).collect();
         let (pool, isa) = (self.options.pool.clone(), self.options.isa);
         let inputs = inputs.iter().map(|id| id.index()).collect();
         Ok(Program::new(
@@ -114,11 +121,12 @@ impl Builder<'_> {
             (pool, isa),
             (steps, layout.values),
             (layout.storages, layout.constants),
+            devices,
             (inputs, outputs),
         ))
     }
 
-    fn step(&self, graph: &Graph, id: NodeId) -> Result<Step, BuildError> {
+    fn step(&self, graph: &Graph, id: NodeId, devices: &mut Devices) -> Result<Step, BuildError> {
         let node = graph.node(id);
         let mut inputs: SmallVec<[Option<ValueIndex>; 4]> =
             node.inputs().iter().map(|v| v.map(ValueId::index)).collect();
@@ -126,20 +134,29 @@ impl Builder<'_> {
         inputs.extend(captures.map(|v| Some(v.index())));
         let wanted = |v: ValueId| !graph.value(v).uses().is_empty() || graph.is_output(v);
         let outputs = node.outputs().iter().map(|v| v.filter(|&v| wanted(v)).map(ValueId::index)).collect();
-        let (action, by, target) = self.action(graph, node)?;
-        let mut in_place = None;
-        if let Action::Kernel(kernel) = &action {
-            in_place = kernel.in_place();
-            for (i, input) in inputs.iter_mut().enumerate() {
-                if !kernel.owns_input(i) {
-                    continue;
-                }
-                *input = None;
-                if let Some(tensor) = node.input(i).and_then(|v| graph.constant(v)) {
-                    self.files.release(tensor.bytes());
-                }
+        let (action, by, target) = self.action(graph, node, devices)?;
+        let in_place = match &action {
+            Action::Kernel(kernel) => kernel.in_place(),
+            _ => None,
+        };
+        for (i, input) in inputs.iter_mut().enumerate() {
+            let owned = match &action {
+                Action::Kernel(kernel) => kernel.owns_input(i),
+                Action::Region(region) => !region.region.takes.get(i).copied().unwrap_or(false),
+                _ => false,
+            };
+            if !owned {
+                continue;
+            }
+            *input = None;
+            if let Some(tensor) = node.input(i).and_then(|v| graph.constant(v)) {
+                self.files.release(tensor.bytes());
             }
         }
+        let queue = match &action {
+            Action::Region(region) => region.queue(devices),
+            _ => None,
+        };
         Ok(Step {
             label: node.label.clone(),
             op: node.op.name.clone(),
@@ -150,16 +167,27 @@ impl Builder<'_> {
             outputs,
             in_place,
             release: Vec::new(),
+            queue,
         })
     }
 
-    fn action(&self, graph: &Graph, node: &Node) -> Result<(Action, Arc<str>, Arc<str>), BuildError> {
+    fn action(
+        &self,
+        graph: &Graph,
+        node: &Node,
+        devices: &mut Devices,
+    ) -> Result<(Action, Arc<str>, Arc<str>), BuildError> {
         let host = |action, by: &str| Ok((action, by.into(), Arc::from("host")));
         if node.op.domain.starts_with("byoc.")
             && let Some(region) = self.options.regions.region(node)
         {
             let target: Arc<str> = region.executable.target().into();
-            return Ok((Action::Kernel(Box::new(RegionKernel(region))), target.clone(), target));
+            let outputs = node.outputs().len();
+            let action = match region.is_on_host(outputs) {
+                true => Action::Kernel(Box::new(RegionKernel(region))),
+                false => Action::Region(DeviceRegion::new(region, outputs, devices)),
+            };
+            return Ok((action, target.clone(), target));
         }
         if let Some(kernel) = control::prepare(self, graph, node)? {
             return host(Action::Bodies(kernel), "body");
@@ -190,6 +218,13 @@ impl Builder<'_> {
 /// Values that a body takes from around it and that are not constant there.
 pub(crate) fn captured(graph: &Graph) -> impl Iterator<Item = ValueId> + '_ {
     graph.captured().filter(|&v| !graph.is_constant(v))
+}
+
+/// Names of values, by index.
+fn names(graph: &Graph) -> Vec<Arc<str>> {
+    let mut names = vec![Arc::from(""); graph.value_bound()];
+    graph.values().for_each(|(id, value)| names[id.index()] = value.name.clone());
+    names
 }
 
 /// Nodes that outputs depend on, in model order.
@@ -224,8 +259,10 @@ fn describe<'g>(graph: &'g Graph, node: &'g Node, isa: Isa) -> NodeDesc<'g> {
 
 /// Where every value lies.
 struct Layout {
-    /// By index.
+    /// By index; copies have none.
     ids: Vec<Option<ValueId>>,
+    /// By value: the memory that it lies in.
+    spaces: Vec<Space>,
     values: Vec<ValueInfo>,
     storages: Vec<Storage>,
     constants: Vec<Tensor>,
@@ -236,13 +273,21 @@ struct Layout {
 }
 
 impl Layout {
-    fn new(graph: &Graph, inputs: &[ValueId], steps: &mut [Step]) -> Result<Layout, BuildError> {
+    fn new(
+        graph: &Graph,
+        inputs: &[ValueId],
+        outputs: &[ValueIndex],
+        (spaces, copies): (Vec<Space>, Vec<ValueIndex>),
+        steps: &mut [Step],
+    ) -> Result<Layout, BuildError> {
+        let count = spaces.len();
         let mut layout = Layout {
-            ids: vec![None; graph.value_bound()],
-            values: (0..graph.value_bound()).map(|_| ValueInfo::default()).collect(),
+            ids: vec![None; count],
+            spaces,
+            values: (0..count).map(|_| ValueInfo::default()).collect(),
             storages: Vec::new(),
             constants: Vec::new(),
-            last_use: vec![0; graph.value_bound()],
+            last_use: vec![0; count],
             last: Vec::new(),
         };
         for (id, value) in graph.values() {
@@ -252,10 +297,15 @@ impl Layout {
                 layout.values[id.index()].shape = ty.shape.clone();
             }
         }
+        for (k, &source) in copies.iter().enumerate() {
+            let copy = count - copies.len() + k;
+            let ValueInfo { dtype, shape, .. } = &layout.values[source];
+            layout.values[copy] = ValueInfo { dtype: *dtype, shape: shape.clone(), storage: None };
+        }
         for (i, step) in steps.iter().enumerate() {
             step.inputs.iter().flatten().for_each(|&v| layout.last_use[v] = i);
         }
-        graph.outputs().iter().for_each(|v| layout.last_use[v.index()] = steps.len());
+        outputs.iter().for_each(|&v| layout.last_use[v] = steps.len());
         for (i, id) in inputs.iter().enumerate() {
             layout.add(id.index(), Storage::Input(i));
         }
@@ -263,8 +313,8 @@ impl Layout {
             layout.constants_of(graph, step)?;
             layout.place_outputs(i, step);
         }
-        for (o, id) in graph.outputs().iter().enumerate() {
-            layout.place_graph_output(graph, o, *id)?;
+        for (o, (&value, id)) in outputs.iter().zip(graph.outputs()).enumerate() {
+            layout.place_graph_output(graph, o, value, *id)?;
         }
         layout.note_lives(steps);
         Ok(layout)
@@ -314,7 +364,10 @@ impl Layout {
                     self.values[value].storage = Some(storage);
                     self.last[storage] = self.last[storage].max(self.last_use[value]);
                 }
-                None => self.add(value, Storage::Made { value, life: i..=i, output: None }),
+                None => {
+                    let space = self.spaces[value];
+                    self.add(value, Storage::Made { value, life: i..=i, output: None, space });
+                }
             }
         }
     }
@@ -332,15 +385,21 @@ impl Layout {
             && step.inputs.iter().flatten().filter(same).count() == 1
     }
 
-    fn place_graph_output(&mut self, graph: &Graph, o: usize, id: ValueId) -> Result<(), BuildError> {
-        if self.values[id.index()].storage.is_none() {
+    fn place_graph_output(
+        &mut self,
+        graph: &Graph,
+        o: usize,
+        value: ValueIndex,
+        id: ValueId,
+    ) -> Result<(), BuildError> {
+        if self.values[value].storage.is_none() {
             match (graph.constant(id), graph.value(id).origin()) {
-                (Some(tensor), _) => self.add_constant(id.index(), tensor),
+                (Some(tensor), _) => self.add_constant(value, tensor),
                 (None, Origin::Node(..)) => unreachable!("nodes of outputs are live"),
                 (None, _) => return Err(BuildError::NoOutput(graph.value(id).name.clone())),
             }
         }
-        let storage = self.values[id.index()].storage.expect("placed above");
+        let storage = self.values[value].storage.expect("placed above");
         if let Storage::Made { output: output @ None, .. } = &mut self.storages[storage] {
             *output = Some(o);
         }

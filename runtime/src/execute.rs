@@ -4,17 +4,19 @@ use std::time::Instant;
 
 use byoc_cpu::{Buffer, Ctx, KernelError, Made, Outputs, Slot, TensorView, View};
 use byoc_graph::{DType, Datum, StaticDims};
+use byoc_host::PluginError;
 use smallvec::SmallVec;
 
 use crate::alias::Alias;
+use crate::device::{DeviceMade, copy};
 use crate::frame::{Frame, Held, bytes_of, view_of};
 use crate::memory::{Storage, ValueIndex};
 use crate::program::{Action, OutputBuffer, Program, RunError, Step, align};
 
 /// The caller's side of a run.
-struct Io<'a, 'b, 'c> {
-    inputs: &'a [Option<View<'a>>],
-    buffers: &'b mut [Option<OutputBuffer<'c>>],
+pub(crate) struct Io<'a, 'b, 'c> {
+    pub inputs: &'a [Option<View<'a>>],
+    pub buffers: &'b mut [Option<OutputBuffer<'c>>],
 }
 
 /// Runs all steps; `made` gets the outputs in order.
@@ -36,24 +38,96 @@ pub(crate) fn execute(
         }
     }
     let mut io = Io { inputs: &inputs, buffers };
+    {
+        let draining = Draining { program, frame: &mut *frame };
+        run_steps(program, ctx, draining.frame, &mut io)?;
+        draining.finish()?;
+    }
+    hand_out(program, frame, &mut io, made)
+}
+
+fn run_steps(
+    program: &Program,
+    ctx: &Ctx<'_>,
+    frame: &mut Frame,
+    io: &mut Io<'_, '_, '_>,
+) -> Result<(), RunError> {
     for (index, step) in program.steps.iter().enumerate() {
         let start = ctx.observer.map(|_| Instant::now());
-        run_step(program, ctx, frame, &mut io, index, step).map_err(|source| RunError::Step {
-            node: step.label.clone(),
-            op: step.op.clone(),
-            target: step.target.clone(),
-            source,
-        })?;
+        let mut done = await_others(program, frame, index, step)
+            .and_then(|()| run_step(program, ctx, frame, io, index, step))
+            .and_then(|()| note_enqueued(program, frame, index, step));
+        if let (Ok(()), Some(queue), Some(_)) = (&done, step.queue, ctx.observer) {
+            // Who watches wants to know how long this step takes, not how long it takes to enqueue it.
+            done = frame.device.sync(&program.devices, queue).map_err(other);
+        }
+        done.map_err(|source| failed(step, source))?;
         if let (Some(observer), Some(start)) = (ctx.observer, start)
             && !matches!(step.action, Action::Bodies(_))
         {
             observer.step(&step.label, &step.op, &step.by, &step.target, start.elapsed());
         }
         for &storage in &step.release {
-            frame.release(storage);
+            frame.release(storage, program.lent[storage]);
         }
     }
-    hand_out(program, frame, &mut io, made)
+    Ok(())
+}
+
+fn failed(step: &Step, source: KernelError) -> RunError {
+    RunError::Step { node: step.label.clone(), op: step.op.clone(), target: step.target.clone(), source }
+}
+
+fn other(error: PluginError) -> KernelError {
+    KernelError::Other(Box::new(error))
+}
+
+/// Lets a step come behind the enqueued ones that it conflicts with.
+fn await_others(program: &Program, frame: &mut Frame, index: usize, step: &Step) -> Result<(), KernelError> {
+    let plan = frame.plan.clone();
+    let waits = plan.order.get(index).map_or(&[][..], |order| &order.waits);
+    for &before in waits {
+        let queue = program.steps[before].queue.expect("only enqueued steps are waited for");
+        frame.device.wait(step.queue, before, queue).map_err(other)?;
+    }
+    frame.device.mark_busy(step.queue);
+    Ok(())
+}
+
+/// Records the event of a step that another waits for.
+fn note_enqueued(program: &Program, frame: &mut Frame, index: usize, step: &Step) -> Result<(), KernelError> {
+    match (step.queue, frame.plan.order.get(index)) {
+        (Some(queue), Some(order)) if order.records => {
+            frame.device.record(&program.devices, queue, index).map_err(other)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A run with enqueued steps, which may use what the caller has lent: whatever ends it, they end first.
+struct Draining<'p, 'f> {
+    program: &'p Program,
+    frame: &'f mut Frame,
+}
+
+impl Draining<'_, '_> {
+    fn finish(self) -> Result<(), RunError> {
+        let last = self.program.steps.iter().rfind(|step| step.queue.is_some());
+        let done = self.frame.device.drain(&self.program.devices);
+        self.frame.release_deferred();
+        match (done, last) {
+            (Err(error), Some(last)) => Err(failed(last, other(error))),
+            (Err(error), None) => Err(RunError::Memory(other(error))),
+            (Ok(()), _) => Ok(()),
+        }
+    }
+}
+
+impl Drop for Draining<'_, '_> {
+    fn drop(&mut self) {
+        // Whoever fails has told why already.
+        let _ = self.frame.device.drain(&self.program.devices);
+    }
 }
 
 fn run_step(
@@ -64,12 +138,15 @@ fn run_step(
     index: usize,
     step: &Step,
 ) -> Result<(), KernelError> {
-    let kernel = match &step.action {
-        Action::Kernel(kernel) | Action::Bodies(kernel) => kernel,
+    match &step.action {
+        Action::Kernel(_) | Action::Bodies(_) | Action::Region(_) => {}
         Action::Alias(alias) => return run_alias(program, alias, frame, io, index, step),
-    };
+        Action::Transfer { from, to } => {
+            return copy::run(program, frame, io, index, step, (*from, *to));
+        }
+    }
     let mut borrowed = Borrowed::take(program, frame, io, step);
-    let Frame { plan, arena, held, dims, dtypes, pool } = frame;
+    let Frame { plan, device, arena, held, dims, dtypes, pool } = &mut *frame;
     let cuts = &plan.steps[index];
     let mut pieces = cuts.cuts.cut(arena.bytes_mut());
     let mut slots: SmallVec<[Slot<'_>; 2]> = SmallVec::new();
@@ -94,6 +171,7 @@ fn run_step(
             (None, _, memory) => planned_slot(program, plan.dims[value].as_deref(), value, memory),
         });
     }
+    let mut on_device = DeviceMade::new();
     let made: SmallVec<[Option<Made>; 2]> = {
         let values = Values { program, held, dims, dtypes, io, over: borrowed.over };
         let mut inputs: SmallVec<[Option<View<'_>>; 8]> = SmallVec::new();
@@ -105,13 +183,33 @@ fn run_step(
             inputs.push(input.and_then(|value| values.view(value, piece)));
         }
         let mut outputs = Outputs::new(slots, pool);
-        kernel.run(ctx, &inputs, &mut outputs)?;
+        match &step.action {
+            Action::Kernel(kernel) | Action::Bodies(kernel) => kernel.run(ctx, &inputs, &mut outputs)?,
+            Action::Region(region) => {
+                let parts = (&**held, &**dims, &**dtypes);
+                let (in_flight, made) =
+                    region.run(program, ctx, step, plan, device, parts, &inputs, &mut outputs)?;
+                device.in_flight.push(in_flight);
+                on_device = made;
+            }
+            Action::Alias(_) | Action::Transfer { .. } => unreachable!("run above"),
+        }
         outputs.into_made()
     };
     drop(pieces);
     let bound: SmallVec<[(usize, usize); 1]> = borrowed.lent.iter().map(|l| (l.slot, l.output)).collect();
     borrowed.give_back(io);
     for (j, (value, made)) in step.outputs.iter().zip(made).enumerate() {
+        if let Some(Some((dtype, dims, at))) = on_device.get_mut(j).map(Option::take) {
+            let Some(value) = value else {
+                frame.device.deferred.push(Held::Device(at));
+                continue;
+            };
+            let storage = program.values[*value].storage.expect("outputs of steps have storage");
+            (frame.dtypes[*value], frame.dims[*value]) = (dtype, dims);
+            frame.held[storage] = Held::Device(at);
+            continue;
+        }
         let bound = bound.iter().find(|(slot, _)| *slot == j).map(|(_, output)| *output);
         store(program, frame, *value, made, bound).ok_or(KernelError::NotMade(j))?;
     }
@@ -162,7 +260,7 @@ impl<'c> Borrowed<'c> {
                     }
                 }
                 // Shared content is not written to.
-                Held::Datum(_) | Held::Nothing => {}
+                Held::Datum(_) | Held::Nothing | Held::Device(_) => {}
             }
         }
         if io.buffers.is_empty() {
@@ -189,19 +287,19 @@ impl<'c> Borrowed<'c> {
 }
 
 /// All values as they are between two steps.
-struct Values<'s, 'b, 'c> {
-    program: &'s Program,
-    held: &'s [Held],
-    dims: &'s [StaticDims],
-    dtypes: &'s [DType],
-    io: &'s Io<'s, 'b, 'c>,
+pub(crate) struct Values<'s, 'b, 'c> {
+    pub program: &'s Program,
+    pub held: &'s [Held],
+    pub dims: &'s [StaticDims],
+    pub dtypes: &'s [DType],
+    pub io: &'s Io<'s, 'b, 'c>,
     /// A value that is about to be overwritten: its bytes are out of reach.
-    over: Option<ValueIndex>,
+    pub over: Option<ValueIndex>,
 }
 
 impl<'s> Values<'s, '_, '_> {
     /// The value, where there is one. `piece` is its place in the arena.
-    fn view(&self, value: ValueIndex, piece: impl FnOnce() -> Option<&'s [u8]>) -> Option<View<'s>> {
+    pub fn view(&self, value: ValueIndex, piece: impl FnOnce() -> Option<&'s [u8]>) -> Option<View<'s>> {
         let (dtype, dims) = (self.dtypes[value], &self.dims[value][..]);
         if self.over == Some(value) {
             return Some(View::Tensor(TensorView::new(dtype, dims, &[])));
@@ -309,14 +407,16 @@ fn hand_out(
                         Made::Datum(Datum::Tensor(tensor.reshaped(&dims).map_err(|_| not_made(o))?))
                     }
                     Held::Datum(datum) => Made::Datum(datum),
-                    Held::Nothing | Held::Arena | Held::Bound(_) => return Err(not_made(o)),
+                    Held::Nothing | Held::Arena | Held::Bound(_) | Held::Device(_) => {
+                        return Err(not_made(o));
+                    }
                 }
             }
         });
     }
     for (storage, info) in program.storages.iter().enumerate() {
         if matches!(info, Storage::Made { output: Some(_), .. }) {
-            frame.release(storage);
+            frame.release(storage, false);
         }
     }
     Ok(())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use byoc_cpu::{Buffer, BufferPool, KernelError, TensorView, View};
 use byoc_graph::{DType, Datum, StaticDims};
 
+use crate::device::{DeviceFrame, Devices, OnDevice};
 use crate::memory::MemoryPlan;
 
 /// Where the bytes of a storage are at this moment.
@@ -18,11 +19,15 @@ pub(crate) enum Held {
     Bound(usize),
     Buffer(Buffer),
     Datum(Datum),
+    /// On a device.
+    Device(OnDevice),
 }
 
 #[derive(Default)]
 pub(crate) struct Frame {
     pub plan: Arc<MemoryPlan>,
+    /// Before `held`, which may own memory that streams use.
+    pub device: DeviceFrame,
     pub arena: Buffer,
     /// By storage.
     pub held: Vec<Held>,
@@ -43,8 +48,9 @@ impl Frame {
     }
 
     /// Takes up a plan for other sizes.
-    pub fn adopt(&mut self, plan: Arc<MemoryPlan>) -> Result<(), KernelError> {
+    pub fn adopt(&mut self, plan: Arc<MemoryPlan>, devices: &Devices) -> Result<(), KernelError> {
         self.arena.resize(plan.size)?;
+        self.device.adopt(devices, &plan).map_err(|e| KernelError::Other(Box::new(e)))?;
         for (dims, planned) in self.dims.iter_mut().zip(&plan.dims) {
             if let Some(planned) = planned {
                 dims.clone_from(planned);
@@ -54,10 +60,22 @@ impl Frame {
         Ok(())
     }
 
-    /// Puts away what a storage holds.
-    pub fn release(&mut self, storage: usize) {
-        if let Held::Buffer(buffer) = std::mem::take(&mut self.held[storage]) {
-            self.pool.give(buffer);
+    /// Puts away what a storage holds; `lent` to steps that may still be under way, it is kept for now.
+    pub fn release(&mut self, storage: usize, lent: bool) {
+        match std::mem::take(&mut self.held[storage]) {
+            Held::Nothing | Held::Arena | Held::Bound(_) => {}
+            held if lent => self.device.deferred.push(held),
+            Held::Buffer(buffer) => self.pool.give(buffer),
+            Held::Datum(_) | Held::Device(_) => {}
+        }
+    }
+
+    /// Puts away what was kept; nothing is under way any more.
+    pub fn release_deferred(&mut self) {
+        for held in self.device.deferred.drain(..) {
+            if let Held::Buffer(buffer) = held {
+                self.pool.give(buffer);
+            }
         }
     }
 }
@@ -71,7 +89,7 @@ pub(crate) fn view_of<'a>(held: &'a Held, dtype: DType, dims: &'a [usize]) -> Op
         }
         Held::Datum(Datum::Tensor(tensor)) => Some(View::Tensor(TensorView::of(tensor).with_dims(dims))),
         Held::Datum(other) => Some(View::Other(other)),
-        Held::Nothing | Held::Arena | Held::Bound(_) => None,
+        Held::Nothing | Held::Arena | Held::Bound(_) | Held::Device(_) => None,
     }
 }
 

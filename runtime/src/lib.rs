@@ -3,6 +3,7 @@
 mod alias;
 mod build;
 mod control;
+mod device;
 mod execute;
 mod frame;
 mod memory;
@@ -14,5 +15,8 @@ mod signature;
 pub use build::{BuildError, Options};
 pub use byoc_cpu::View;
 pub use program::{OutputBuffer, Program, RunError, StepInfo, align_datum};
-pub use region::{NoRegions, Region, RegionExecutable, Regions};
+pub use region::{
+    DeviceOutput, DeviceTensor, InFlight, Location, NoRegions, Operand, Region, RegionCall, RegionExecutable,
+    Regions,
+};
 pub use signature::{InputError, InputSpec, OutputSpec};

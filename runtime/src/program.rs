@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::alias::Alias;
+use crate::device::{DeviceRegion, Devices, Queue, Space};
 use crate::execute;
 use crate::frame::{Frame, bytes_of};
 use crate::memory::{MemoryPlan, Operands, Storage, StorageIndex, ValueIndex};
@@ -22,6 +23,9 @@ pub struct Program {
     pub(crate) values: Vec<ValueInfo>,
     pub(crate) storages: Vec<Storage>,
     pub(crate) constants: Vec<Tensor>,
+    pub(crate) devices: Devices,
+    /// By storage: an enqueued step uses it.
+    pub(crate) lent: Vec<bool>,
     pub(crate) inputs: Vec<ValueIndex>,
     pub(crate) outputs: Vec<ValueIndex>,
     pub(crate) pool: Arc<ThreadPool>,
@@ -58,6 +62,8 @@ pub(crate) struct Step {
     pub in_place: Option<usize>,
     /// Storages whose last use this is.
     pub release: Vec<StorageIndex>,
+    /// Where it is enqueued; done when the next step begins where there is none.
+    pub queue: Option<Queue>,
 }
 
 pub(crate) enum Action {
@@ -65,6 +71,11 @@ pub(crate) enum Action {
     /// Runs bodies, whose steps are observed instead of this one.
     Bodies(Box<dyn Kernel>),
     Alias(Alias),
+    Region(DeviceRegion),
+    Transfer {
+        from: Space,
+        to: Space,
+    },
 }
 
 /// One step, as listings and profiles show it.
@@ -102,10 +113,29 @@ impl Program {
         (pool, isa): (Arc<ThreadPool>, Isa),
         (steps, values): (Vec<Step>, Vec<ValueInfo>),
         (storages, constants): (Vec<Storage>, Vec<Tensor>),
+        devices: Devices,
         (inputs, outputs): (Vec<ValueIndex>, Vec<ValueIndex>),
     ) -> Program {
-        let (frames, plans) = Default::default();
-        Program { signature, steps, values, storages, constants, inputs, outputs, pool, isa, frames, plans }
+        let mut lent = vec![false; storages.len()];
+        for step in steps.iter().filter(|step| step.queue.is_some()) {
+            let operands = step.inputs.iter().chain(&step.outputs).flatten();
+            operands.filter_map(|&v| values[v].storage).for_each(|s| lent[s] = true);
+        }
+        Program {
+            signature,
+            steps,
+            values,
+            storages,
+            constants,
+            devices,
+            lent,
+            inputs,
+            outputs,
+            pool,
+            isa,
+            frames: Mutex::default(),
+            plans: Mutex::default(),
+        }
     }
 
     pub fn inputs(&self) -> &[InputSpec] {
@@ -176,7 +206,7 @@ impl Program {
         let frame = self.frames.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut frame = frame.unwrap_or_else(|| self.new_frame());
         if frame.plan.steps.is_empty() || frame.plan.binding != binding {
-            frame.adopt(self.plan(binding)).map_err(RunError::Memory)?;
+            frame.adopt(self.plan(binding), &self.devices).map_err(RunError::Memory)?;
         }
         // A frame whose run failed is dropped: what it holds is anyone's guess.
         execute::execute(self, ctx, &mut frame, inputs, buffers, made)?;
@@ -213,16 +243,19 @@ impl Program {
         };
         let sizes: Vec<Option<usize>> = self.storages.iter().map(size).collect();
         let storage = |v: &Option<ValueIndex>| v.and_then(|v| self.values[v].storage);
-        let operands = self.steps.iter().map(|step| match step.action {
-            Action::Alias(_) => {
-                Operands { inputs: step.inputs.iter().map(storage).collect(), outputs: SmallVec::new() }
-            }
-            _ => Operands {
+        let touched = |step: &Step| {
+            let outputs = match step.action {
+                Action::Alias(_) => &[],
+                _ => &step.outputs[..],
+            };
+            Operands {
+                queue: step.queue,
                 inputs: step.inputs.iter().map(storage).collect(),
-                outputs: step.outputs.iter().map(storage).collect(),
-            },
-        });
-        MemoryPlan::new(binding, dims, &self.storages, &sizes, operands)
+                outputs: outputs.iter().map(storage).collect(),
+            }
+        };
+        let operands: Vec<Operands> = self.steps.iter().map(touched).collect();
+        MemoryPlan::new(binding, dims, &self.storages, &sizes, &self.devices, &operands)
     }
 
     /// Bytes of constants that the program itself keeps (weights that kernels have packed are not among them).

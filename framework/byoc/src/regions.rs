@@ -1,15 +1,15 @@
 //! Vendors' compiled regions as steps of a program.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use byoc_cpu::pool::ThreadPool;
-use byoc_cpu::{Ctx, KernelError, Outputs, View};
+use byoc_cpu::{Buffer, Ctx, KernelError, Outputs, View};
 use byoc_graph::{DType, Dim, Expr, Graph, StaticDims, Tensor, TensorType};
 use byoc_host::{
-    CallEnv, Compiled, DeviceMemory, ExecutionContext, HOST, Output, OutputMemory, PluginError, TensorData,
-    TensorRef, adapt,
+    AlignedBuffer, CallEnv, Compiled, DeviceMemory, Event, Executed, ExecutionContext, HOST, IoSpec, Output,
+    OutputMemory, PluginError, Stream, TensorData, TensorRef, adapt,
 };
-use byoc_runtime::RegionExecutable;
+use byoc_runtime::{DeviceOutput, InFlight, Location, Operand, RegionCall, RegionExecutable};
 use bytes::Bytes;
 
 /// A compiled region, with what is needed to call it.
@@ -18,23 +18,42 @@ pub struct VendorRegion {
     compiled: Arc<Compiled>,
     inputs: Vec<TensorType>,
     outputs: Vec<TensorType>,
-    /// Contexts that no run uses at the moment.
-    contexts: Mutex<Vec<ExecutionContext>>,
+    /// Where it wants its inputs and makes its outputs; `None` is host memory.
+    input_memory: Vec<Option<DeviceMemory>>,
+    output_memory: Vec<Option<DeviceMemory>>,
+    state: Arc<State>,
+}
+
+/// What executions leave for the next ones.
+#[derive(Default)]
+struct State {
+    /// Contexts and scratch memory that no run uses at the moment.
+    spare: Mutex<Vec<(Option<ExecutionContext>, Buffer)>>,
     device_ns: Mutex<Option<u64>>,
+    /// Behind the last execution, where one has to be done before the next begins.
+    last: Mutex<Option<Arc<Event>>>,
 }
 
-/// What stands for a device's tensor while a region runs.
-struct OnDevice {
-    memory: DeviceMemory,
-    address: u64,
-    len: u64,
+/// An execution until it is done.
+struct Execution {
+    compiled: Arc<Compiled>,
+    state: Arc<State>,
+    context: Option<ExecutionContext>,
+    workspace: Buffer,
+    /// What its stream waits for.
+    before: Option<Arc<Event>>,
 }
 
-impl Drop for OnDevice {
+impl Drop for Execution {
     fn drop(&mut self) {
-        // An address that the device will not take back is lost, and never used again.
-        let _ = self.memory.free(self.address);
+        let time = self.compiled.device_time(self.context.as_ref()).ok().flatten();
+        *lock(&self.state.device_ns) = time.and_then(|t| u64::try_from(t.as_nanos()).ok());
+        lock(&self.state.spare).push((self.context.take(), std::mem::take(&mut self.workspace)));
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl VendorRegion {
@@ -43,13 +62,15 @@ impl VendorRegion {
         let tensor = |v: &byoc_graph::ValueId| {
             graph.value(*v).ty.as_ref().and_then(|t| t.as_tensor()).cloned().unwrap_or_default()
         };
+        let memory = |spec: &IoSpec| (spec.device != HOST).then(|| compiled.plugin().memory(spec.device));
         VendorRegion {
             target,
-            compiled: Arc::new(compiled),
             inputs: graph.inputs().iter().map(tensor).collect(),
             outputs: graph.outputs().iter().map(tensor).collect(),
-            contexts: Mutex::default(),
-            device_ns: Mutex::default(),
+            input_memory: compiled.inputs().iter().map(|spec| memory(spec).flatten()).collect(),
+            output_memory: compiled.outputs().iter().map(|spec| memory(spec).flatten()).collect(),
+            compiled: Arc::new(compiled),
+            state: Arc::default(),
         }
     }
 
@@ -65,16 +86,20 @@ impl VendorRegion {
 
     /// Device time of the last run, where the vendor tells it.
     pub fn device_ms(&self) -> Option<f64> {
-        let ns = *self.device_ns.lock().unwrap_or_else(PoisonError::into_inner);
-        ns.map(|ns| ns as f64 / 1e6)
+        lock(&self.state.device_ns).map(|ns| ns as f64 / 1e6)
     }
 
-    fn context(&self) -> Result<Option<ExecutionContext>, PluginError> {
-        let spare = self.contexts.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match spare {
-            Some(context) => Ok(Some(context)),
-            None => self.compiled.new_context(),
-        }
+    /// An execution that has what it needs, from an earlier one where it can.
+    fn execution(&self, tensors: &[TensorRef<'_>]) -> Result<Execution, KernelError> {
+        let (size, _) = self.compiled.workspace(tensors).map_err(other)?;
+        let spare = lock(&self.state.spare).pop();
+        let (context, mut workspace) = match spare {
+            Some(spare) => spare,
+            None => (self.compiled.new_context().map_err(other)?, Buffer::default()),
+        };
+        workspace.resize(size)?;
+        let (compiled, state) = (self.compiled.clone(), self.state.clone());
+        Ok(Execution { compiled, state, context, workspace, before: None })
     }
 
     /// Shapes of the outputs: as the vendor says, else as inference does; `None` for those that only running tells.
@@ -106,23 +131,6 @@ impl VendorRegion {
             i64::try_from(*dims.get(at)?).ok()
         })
     }
-
-    /// Memory of the device that input or output wants; `None` for host memory.
-    fn device_memory(&self, device: byoc_host::DeviceId) -> Option<DeviceMemory> {
-        (device != HOST).then(|| self.compiled.plugin().memory(device)).flatten()
-    }
-
-    fn to_device(&self, memory: DeviceMemory, content: &[u8]) -> Result<OnDevice, PluginError> {
-        let on_device = self.on_device(memory, content.len())?;
-        on_device.memory.copy_in(content, on_device.address, 0)?;
-        Ok(on_device)
-    }
-
-    fn on_device(&self, memory: DeviceMemory, len: usize) -> Result<OnDevice, PluginError> {
-        let len = len as u64;
-        let address = memory.alloc(len, 64)?;
-        Ok(OnDevice { memory, address, len })
-    }
 }
 
 /// The runtime's threads, as plugins see them.
@@ -143,107 +151,176 @@ impl RegionExecutable for VendorRegion {
         &self.target
     }
 
+    fn input_location(&self, input: usize) -> Option<Location<'_>> {
+        location(&self.input_memory, self.compiled.inputs(), input)
+    }
+
+    fn output_location(&self, output: usize) -> Option<Location<'_>> {
+        location(&self.output_memory, self.compiled.outputs(), output)
+    }
+
     fn run(
         &self,
         ctx: &Ctx<'_>,
         inputs: &[Option<View<'_>>],
         outputs: &mut Outputs<'_>,
     ) -> Result<(), KernelError> {
+        let inputs: Vec<_> = inputs.iter().map(|view| view.map(Operand::Host)).collect();
+        let call = RegionCall { inputs: &inputs, host: outputs, device: &mut [], stream: None };
+        // SAFETY: there is no stream.
+        unsafe { self.enqueue(ctx, call) }.map(drop)
+    }
+
+    unsafe fn enqueue(&self, ctx: &Ctx<'_>, call: RegionCall<'_, '_, '_>) -> Result<InFlight, KernelError> {
+        let RegionCall { inputs, host, device, stream } = call;
         let pool = Pool(ctx.exec.pool);
         let env = CallEnv { pool: &pool, stop: None };
-        let views = inputs.iter().enumerate().map(|(i, view)| match view {
-            Some(View::Tensor(tensor)) => Ok(*tensor),
-            Some(other) => Err(KernelError::NotATensor { input: i, got: other.kind() }),
+        let operands = inputs.iter().enumerate().map(|(i, input)| match input {
+            Some(Operand::Host(View::Tensor(tensor))) => {
+                Ok((tensor.dtype, tensor.dims, TensorData::Host(tensor.bytes())))
+            }
+            Some(Operand::Host(other)) => Err(KernelError::NotATensor { input: i, got: other.kind() }),
+            Some(Operand::Device(at)) => {
+                let device = self.compiled.inputs()[i].device;
+                let (address, offset, len) = (at.address, at.offset, at.len as u64);
+                Ok((at.dtype, at.dims, TensorData::Device { device, address, offset, len }))
+            }
             None => Err(KernelError::MissingInput(i)),
         });
-        let views = views.collect::<Result<Vec<_>, _>>()?;
-        let shapes: Vec<Vec<i64>> =
-            views.iter().map(|v| v.dims.iter().map(|&d| d as i64).collect()).collect();
-        let dims: Vec<StaticDims> = views.iter().map(|v| v.dims.into()).collect();
-
-        let mut lent = Vec::new();
-        for (view, spec) in views.iter().zip(self.compiled.inputs()) {
-            let memory = self.device_memory(spec.device);
-            lent.push(memory.map(|m| self.to_device(m, view.bytes())).transpose().map_err(other)?);
-        }
-        let tensors: Vec<TensorRef<'_>> = (views.iter().zip(&shapes).zip(&lent).zip(self.compiled.inputs()))
-            .map(|(((view, shape), lent), spec)| TensorRef {
-                dtype: adapt::dtype(view.dtype),
-                shape,
-                data: match lent {
-                    Some(d) => {
-                        TensorData::Device { device: spec.device, address: d.address, offset: 0, len: d.len }
-                    }
-                    None => TensorData::Host(view.bytes()),
-                },
-            })
+        let operands = operands.collect::<Result<Vec<_>, _>>()?;
+        let dims: Vec<StaticDims> = operands.iter().map(|(_, dims, _)| (*dims).into()).collect();
+        let shapes: Vec<Vec<i64>> = dims.iter().map(|dims| shape_of(dims)).collect();
+        let tensors: Vec<TensorRef<'_>> = operands
+            .iter()
+            .zip(&shapes)
+            .map(|((dtype, _, data), shape)| TensorRef { dtype: adapt::dtype(*dtype), shape, data: *data })
             .collect();
-        let out_dims = self.output_dims(&tensors, &dims, env).map_err(other)?;
-        self.execute(env, &tensors, &out_dims, outputs)
+        let dims = self.output_dims(&tensors, &dims, env).map_err(other)?;
+
+        let mut buffers = self.buffers(&dims, host, device)?;
+        let shapes: Vec<Vec<i64>> = dims.iter().map(|d| d.as_deref().map_or(Vec::new(), shape_of)).collect();
+        let mut wanted = Vec::new();
+        for (i, (buffer, shape)) in buffers.iter_mut().zip(&shapes).enumerate() {
+            let memory = match buffer {
+                Target::Host(buffer) => OutputMemory::Host(buffer.bytes_mut()),
+                Target::Device((address, offset, len)) => {
+                    let device = self.compiled.outputs()[i].device;
+                    OutputMemory::Device { device, address: *address, offset: *offset, len: *len as u64 }
+                }
+                Target::Pending => OutputMemory::Pending,
+            };
+            wanted.push(Output { dtype: adapt::dtype(self.output_dtype(i)?), shape, memory });
+        }
+        let mut execution = self.execution(&tensors)?;
+        // SAFETY: device memory is the caller's promise; with a stream there is none of the host's but the
+        // workspace, which the execution keeps.
+        let done =
+            unsafe { self.execute(&mut execution, &tensors, &mut wanted, stream, env) }.map_err(other)?;
+        drop(wanted);
+        if stream.is_some() && buffers.iter().any(|buffer| matches!(buffer, Target::Pending)) {
+            // The plugin fills what it has allocated in the order of the stream.
+            let memory = self.input_memory.iter().chain(&self.output_memory).flatten().next();
+            memory.map_or(Ok(()), |memory| memory.sync(stream)).map_err(other)?;
+        }
+        self.hand_over(&dims, buffers, done, host, device)?;
+        Ok(Some(Box::new(execution)))
     }
 }
 
-impl VendorRegion {
-    /// Computes into buffers of the right size, and hands them over.
-    fn execute(
-        &self,
-        env: CallEnv<'_>,
-        tensors: &[TensorRef<'_>],
-        dims: &[Option<StaticDims>],
-        outputs: &mut Outputs<'_>,
-    ) -> Result<(), KernelError> {
-        let shapes: Vec<Vec<i64>> =
-            dims.iter().map(|d| d.iter().flatten().map(|&d| d as i64).collect()).collect();
-        let mut buffers = Vec::new();
-        let mut on_device = Vec::new();
-        for (i, dims) in dims.iter().enumerate() {
-            let len = dims.as_ref().map(|dims| self.output_len(i, dims)).transpose()?;
-            let memory = len.and_then(|_| self.device_memory(self.compiled.outputs()[i].device));
-            let device = memory.map(|m| self.on_device(m, len.unwrap_or(0))).transpose().map_err(other)?;
-            buffers.push(len.map(|len| outputs.scratch(len)).transpose()?);
-            on_device.push(device);
-        }
-        let mut wanted = Vec::new();
-        for (i, (buffer, device)) in buffers.iter_mut().zip(&on_device).enumerate() {
-            let memory = match (buffer, device) {
-                (Some(_), Some(d)) => {
-                    let device = self.compiled.outputs()[i].device;
-                    OutputMemory::Device { device, address: d.address, offset: 0, len: d.len }
-                }
-                (Some(buffer), None) => OutputMemory::Host(buffer.bytes_mut()),
-                (None, _) => OutputMemory::Pending,
-            };
-            wanted.push(Output { dtype: adapt::dtype(self.output_dtype(i)?), shape: &shapes[i], memory });
-        }
-        let (size, _) = self.compiled.workspace(tensors).map_err(other)?;
-        let mut workspace = outputs.scratch(size)?;
-        let mut context = self.context().map_err(other)?;
-        let done = self.compiled.execute(context.as_mut(), tensors, &mut wanted, workspace.bytes_mut(), env);
-        let done = done.map_err(other)?;
-        let time = self.compiled.device_time(context.as_ref()).map_err(other)?;
-        *self.device_ns.lock().unwrap_or_else(PoisonError::into_inner) =
-            time.and_then(|t| u64::try_from(t.as_nanos()).ok());
-        self.contexts.lock().unwrap_or_else(PoisonError::into_inner).extend(context);
-        outputs.recycle(workspace);
+/// Where an output is computed.
+enum Target {
+    Host(Buffer),
+    /// Address, offset and length.
+    Device((u64, u64, usize)),
+    /// Only the plugin can tell how large it is.
+    Pending,
+}
 
+fn location<'a>(memory: &'a [Option<DeviceMemory>], specs: &[IoSpec], i: usize) -> Option<Location<'a>> {
+    Some(Location { memory: memory.get(i)?.as_ref()?, align: specs.get(i)?.align })
+}
+
+fn shape_of(dims: &[usize]) -> Vec<i64> {
+    dims.iter().map(|&d| d as i64).collect()
+}
+
+impl VendorRegion {
+    fn buffers(
+        &self,
+        dims: &[Option<StaticDims>],
+        host: &mut Outputs<'_>,
+        device: &mut [Option<DeviceOutput<'_>>],
+    ) -> Result<Vec<Target>, KernelError> {
+        let target = |(i, dims): (usize, &Option<StaticDims>)| {
+            let Some(dims) = dims else { return Ok(Target::Pending) };
+            match device.get_mut(i) {
+                Some(Some(output)) => Ok(Target::Device(output.place(self.output_dtype(i)?, dims)?)),
+                _ => Ok(Target::Host(host.scratch(self.output_len(i, dims)?)?)),
+            }
+        };
+        dims.iter().enumerate().map(target).collect()
+    }
+
+    /// Calls the executable; one execution after the other where it does not take several at once.
+    ///
+    /// # Safety
+    /// As for [`Compiled::enqueue`].
+    unsafe fn execute(
+        &self,
+        execution: &mut Execution,
+        tensors: &[TensorRef<'_>],
+        wanted: &mut [Output<'_>],
+        stream: Option<&Stream>,
+        env: CallEnv<'_>,
+    ) -> Result<Executed, PluginError> {
+        let memory = self.output_memory.iter().flatten().next();
+        let mut turn = (!self.compiled.is_concurrent()).then(|| lock(&self.state.last));
+        if let (Some(last), Some(stream)) = (&mut turn, stream) {
+            execution.before = last.take();
+            execution.before.as_ref().map_or(Ok(()), |event| stream.wait(event))?;
+        }
+        let (context, workspace) = (execution.context.as_mut(), execution.workspace.bytes_mut());
+        // SAFETY: the caller's promise.
+        let done = unsafe { self.compiled.enqueue(context, tensors, wanted, workspace, stream, env)? };
+        if let (Some(last), Some(stream), Some(memory)) = (&mut turn, stream, memory) {
+            let event = memory.new_event()?;
+            stream.record(&event)?;
+            **last = Some(Arc::new(event));
+        }
+        Ok(done)
+    }
+
+    /// Hands over what lies in host memory, and copies what was to be on a device but could not be.
+    fn hand_over(
+        &self,
+        dims: &[Option<StaticDims>],
+        buffers: Vec<Target>,
+        done: Executed,
+        host: &mut Outputs<'_>,
+        device: &mut [Option<DeviceOutput<'_>>],
+    ) -> Result<(), KernelError> {
         let mut allocated = done.allocated.into_iter();
         for (i, buffer) in buffers.into_iter().enumerate() {
             let pending = allocated.next().flatten();
             let tensor = match (buffer, pending) {
-                (Some(mut buffer), _) => {
-                    if let Some(d) = &on_device[i] {
-                        d.memory.copy_out(d.address, 0, buffer.bytes_mut()).map_err(other)?;
-                    }
+                (Target::Device(_), _) => continue,
+                (Target::Host(buffer), _) => {
                     let dims = dims[i].as_ref().expect("a buffer is made for known dimensions");
                     buffer.into_tensor(self.output_dtype(i)?, dims)
                 }
-                (None, Some((shape, content))) => self.pending_tensor(i, &shape, &content)?,
-                (None, None) => {
+                (Target::Pending, Some((shape, content))) => self.pending_tensor(i, &shape, content)?,
+                (Target::Pending, None) => {
                     return Err(KernelError::invalid(format!("{} made no output {i}", self.target)));
                 }
             };
             let tensor = tensor.map_err(|e| KernelError::invalid(e.to_string()))?;
-            outputs.set(i, tensor.into())?;
+            match device.get_mut(i) {
+                Some(Some(output)) => {
+                    let (address, offset, _) = output.place(tensor.dtype(), tensor.dims())?;
+                    output.memory().copy_in(tensor.bytes(), address, offset).map_err(other)?;
+                }
+                _ => host.set(i, tensor.into())?,
+            }
         }
         Ok(())
     }
@@ -252,12 +329,12 @@ impl VendorRegion {
         &self,
         i: usize,
         shape: &[i64],
-        content: &byoc_host::AlignedBuffer,
+        content: AlignedBuffer,
     ) -> Result<Result<Tensor, byoc_graph::TensorError>, KernelError> {
         let dims: Option<Vec<usize>> = shape.iter().map(|&d| usize::try_from(d).ok()).collect();
         let dims =
             dims.ok_or_else(|| KernelError::invalid(format!("{} gave a negative size", self.target)))?;
-        Ok(Tensor::from_bytes(self.output_dtype(i)?, &dims, Bytes::copy_from_slice(content.as_slice())))
+        Ok(Tensor::from_bytes(self.output_dtype(i)?, &dims, Bytes::from_owner(content)))
     }
 
     fn output_dtype(&self, i: usize) -> Result<DType, KernelError> {
@@ -275,3 +352,6 @@ impl VendorRegion {
 fn other(error: PluginError) -> KernelError {
     KernelError::Other(Box::new(error))
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,6 +177,11 @@ impl Compiled {
         &self.outputs
     }
 
+    /// Whether several executions may be under way at once.
+    pub fn is_concurrent(&self) -> bool {
+        self.turnstile.is_none()
+    }
+
     /// Size and alignment of the scratch memory for inputs of these shapes; their content is not looked at.
     pub fn workspace(&self, inputs: &[TensorRef<'_>]) -> Result<(usize, usize), PluginError> {
         if self.table.workspace.is_none() {

@@ -29,7 +29,16 @@ unsafe impl Sync for Device {}
 #[derive(Debug, Clone, Copy)]
 pub enum CopyEnd {
     Host(*mut u8),
-    Device { address: u64, offset: u64 },
+    Device {
+        address: u64,
+        offset: u64,
+    },
+    /// Memory of another device of the same plugin; only a source.
+    Peer {
+        device: DeviceId,
+        address: u64,
+        offset: u64,
+    },
 }
 
 /// What became of memory that was to be freed.
@@ -53,6 +62,16 @@ impl Plugin {
 impl DeviceMemory {
     pub fn id(&self) -> DeviceId {
         self.0.id
+    }
+
+    /// Whether both are the same device of the same open plugin.
+    pub fn is(&self, other: &DeviceMemory) -> bool {
+        self.id() == other.id() && self.is_peer_of(other)
+    }
+
+    /// Whether both are of the same open plugin, which may then know how to copy from one to the other.
+    pub fn is_peer_of(&self, other: &DeviceMemory) -> bool {
+        Arc::ptr_eq(&self.0.plugin, &other.0.plugin)
     }
 
     pub fn alloc(&self, size: u64, align: u64) -> Result<u64, PluginError> {
@@ -107,6 +126,7 @@ impl DeviceMemory {
         let end = |end: CopyEnd| match end {
             CopyEnd::Host(data) => (data.cast::<c_void>(), 0, HOST),
             CopyEnd::Device { address, offset } => (pointer(address), offset, self.0.id),
+            CopyEnd::Peer { device, address, offset } => (pointer(address), offset, device),
         };
         let ((src, src_offset, src_device), (dst, dst_offset, dst_device)) = (end(from), end(to));
         let mut args = abi::DeviceCopyArgs {

@@ -8,6 +8,8 @@ pub(crate) use plan::{MemoryPlan, Operands};
 
 use std::ops::RangeInclusive;
 
+use crate::device::Space;
+
 /// Index of a value in a program.
 pub(crate) type ValueIndex = usize;
 /// Index of a storage in a program.
@@ -25,7 +27,9 @@ pub(crate) enum Storage {
         value: ValueIndex,
         /// The steps from the one that makes it to the last that uses it.
         life: RangeInclusive<usize>,
-        /// The program output that it is handed out as.
+        /// The program output that it is handed out as; then it is no part of an arena.
         output: Option<usize>,
+        /// The memory that it lies in.
+        space: Space,
     },
 }

@@ -10,6 +10,7 @@ use byoc_graph::StaticDims;
 use smallvec::SmallVec;
 
 use super::{Cuts, Storage, StorageIndex};
+use crate::device::{Access, Devices, HOST, Queue, Space, StepOrder, Touch, What, order};
 
 const ALIGN: usize = 64;
 
@@ -18,11 +19,17 @@ const ALIGN: usize = 64;
 pub(crate) struct MemoryPlan {
     /// What the dimensions were bound to.
     pub binding: SmallVec<[i64; 4]>,
-    /// Bytes that the arena takes.
+    /// Bytes that the arena in host memory takes.
     pub size: usize,
+    /// By device: bytes that its arena takes.
+    pub device_sizes: Vec<usize>,
+    /// By storage: its place in the arena of its space.
+    pub places: Vec<Option<Range<usize>>>,
     /// Dimensions of each value, where they are known.
     pub dims: Vec<Option<StaticDims>>,
     pub steps: Vec<StepCuts>,
+    /// By step, where any step is enqueued.
+    pub order: Vec<StepOrder>,
 }
 
 /// How a step's operands lie in the arena.
@@ -34,8 +41,9 @@ pub(crate) struct StepCuts {
     pub outputs: SmallVec<[Option<u16>; 2]>,
 }
 
-/// Storages of a step's operands.
+/// Storages of a step's operands, and where it is enqueued.
 pub(crate) struct Operands {
+    pub queue: Option<Queue>,
     pub inputs: SmallVec<[Option<StorageIndex>; 4]>,
     pub outputs: SmallVec<[Option<StorageIndex>; 2]>,
 }
@@ -47,24 +55,62 @@ impl MemoryPlan {
         dims: Vec<Option<StaticDims>>,
         storages: &[Storage],
         sizes: &[Option<usize>],
-        steps: impl Iterator<Item = Operands>,
+        devices: &Devices,
+        steps: &[Operands],
     ) -> MemoryPlan {
-        let mut wanted = Vec::new();
-        for (i, storage) in storages.iter().enumerate() {
-            if let (Storage::Made { life, output: None, .. }, Some(size)) = (storage, sizes[i])
-                && let Some(size) = size.checked_next_multiple_of(ALIGN)
-            {
-                wanted.push((i, size, life.clone()));
-            }
-        }
-        let (size, placed) = place(wanted);
         let mut places = vec![None; storages.len()];
-        for (i, offset) in placed {
-            places[i] = Some(offset..offset + sizes[i].expect("only known sizes are placed"));
-        }
-        let steps = steps.map(|operands| cuts(&operands, &places)).collect();
-        MemoryPlan { binding, size, dims, steps }
+        let aligns = [ALIGN].into_iter().chain(devices.iter().map(|d| d.align));
+        let mut arenas: Vec<usize> = aligns
+            .enumerate()
+            .map(|(space, align)| {
+                let (size, placed) = place(wanted(storages, sizes, space, align));
+                for (i, offset) in placed {
+                    places[i] = Some(offset..offset + sizes[i].expect("only known sizes are placed"));
+                }
+                size
+            })
+            .collect();
+        let device_sizes = arenas.split_off(1);
+        let touches: Vec<Touch> = steps.iter().map(|step| step.touch(storages, &places)).collect();
+        let order = order(&touches);
+        let on_host = |(i, place): (usize, &Option<Range<usize>>)| {
+            let on_host = matches!(storages[i], Storage::Made { space: HOST, .. });
+            place.clone().filter(|_| on_host)
+        };
+        let host: Vec<_> = places.iter().enumerate().map(on_host).collect();
+        let steps = steps.iter().map(|operands| cuts(operands, &host)).collect();
+        MemoryPlan { binding, size: arenas[0], device_sizes, places, dims, steps, order }
     }
+}
+
+impl Operands {
+    /// What the step touches of what other steps do.
+    fn touch(&self, storages: &[Storage], places: &[Option<Range<usize>>]) -> Touch {
+        let access = |storage: StorageIndex, writes| {
+            let Storage::Made { space, .. } = storages[storage] else { return None };
+            let what = match &places[storage] {
+                Some(place) => What::Arena(space, place.clone()),
+                None => What::Storage(storage),
+            };
+            Some(Access { what, writes })
+        };
+        let reads = self.inputs.iter().flatten().filter_map(|&s| access(s, false));
+        let writes = self.outputs.iter().flatten().filter_map(|&s| access(s, true));
+        Touch { queue: self.queue, accesses: reads.chain(writes).collect() }
+    }
+}
+
+/// The storages of a space that have a place in its arena.
+fn wanted(storages: &[Storage], sizes: &[Option<usize>], space: Space, align: usize) -> Vec<Wanted> {
+    let wanted = storages.iter().enumerate().filter_map(|(i, storage)| match storage {
+        Storage::Made { life, output: None, space: at, .. } if *at == space => {
+            // On a device even a tensor without elements has an address of its own.
+            let size = sizes[i]?.max(usize::from(space != HOST));
+            Some((i, size.checked_next_multiple_of(align)?, life.clone()))
+        }
+        _ => None,
+    });
+    wanted.collect()
 }
 
 type Wanted = (StorageIndex, usize, RangeInclusive<usize>);

@@ -170,9 +170,15 @@ unsafe extern "C" fn copy(args: *mut abi::DeviceCopyArgs) -> *mut abi::Error {
                 .ok_or_else(|| Error::invalid("address overflow")),
             other => Err(Error::invalid(format!("copy: device {}:{} is another's", other.kind, other.id))),
         };
-        let from = end(args.src as u64, args.src_offset, args.src_device)?;
         let to = end(args.dst as u64, args.dst_offset, args.dst_device)?;
-        state.device.copy(from, to, args.size, number(args.stream))
+        let (size, stream) = (args.size, number(args.stream));
+        match (args.src_device, to) {
+            (peer, CopyEnd::Device { .. }) if peer != state.id && peer != HOST => {
+                let from = CopyEnd::Device { address: args.src as u64, offset: args.src_offset };
+                state.device.copy_from_peer(peer, from, to, size, stream)
+            }
+            (own, _) => state.device.copy(end(args.src as u64, args.src_offset, own)?, to, size, stream),
+        }
     };
     // SAFETY: the host's promise.
     unsafe { with_device("copy", args, |args| args.device, body) }

@@ -1,6 +1,7 @@
 //! A device with memory of its own.
 
-use super::error::Result;
+use super::error::{Error, Result};
+use crate::abi::DeviceId;
 
 /// Memory of a device. Addresses are the device's own: the host never looks at what is there.
 pub trait Device: Send + Sync + 'static {
@@ -12,6 +13,18 @@ pub trait Device: Send + Sync + 'static {
 
     /// Copies within a stream, or completely before it returns where there is none.
     fn copy(&self, from: CopyEnd, to: CopyEnd, size: u64, stream: Option<u64>) -> Result<()>;
+
+    /// Copies from another device of this plugin; without it the host copies through its own memory.
+    fn copy_from_peer(
+        &self,
+        _peer: DeviceId,
+        _from: CopyEnd,
+        _to: CopyEnd,
+        _size: u64,
+        _stream: Option<u64>,
+    ) -> Result<()> {
+        Err(Error::unsupported("this device does not copy from others"))
+    }
 
     /// Waits for a stream, or for all of them.
     fn sync(&self, stream: Option<u64>) -> Result<()>;

@@ -1,6 +1,7 @@
 //! Who comes before whom: vector clocks (Fidge 1988, Mattern 1989) over the host and all streams.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// The host's own place among the streams.
 pub const HOST: u64 = 0;
@@ -29,29 +30,32 @@ impl Clock {
 
 /// The last accesses of one piece of memory.
 #[derive(Debug, Default)]
-pub struct Accesses {
-    /// By stream: the steps of the last write and the last read.
-    writes: BTreeMap<u64, u64>,
-    reads: BTreeMap<u64, u64>,
+pub struct Accesses(Vec<Access>);
+
+/// The last access of a stream to a range of bytes.
+#[derive(Debug)]
+struct Access {
+    range: Range<usize>,
+    stream: u64,
+    step: u64,
+    writes: bool,
 }
 
 impl Accesses {
     /// Notes an access at a stream's present step; false where an earlier one that it conflicts with may still run.
-    pub fn note(&mut self, stream: u64, clock: &Clock, writes: bool) -> bool {
-        let ordered = before(&self.writes, clock) && (!writes || before(&self.reads, clock));
-        let noted = if writes { &mut self.writes } else { &mut self.reads };
-        noted.insert(stream, clock.at(stream));
+    pub fn note(&mut self, stream: u64, clock: &Clock, range: Range<usize>, writes: bool) -> bool {
+        let meets = |a: &&Access| a.range.start < range.end && range.start < a.range.end;
+        let conflicts = |a: &&Access| (writes || a.writes) && a.step > clock.at(a.stream);
+        let ordered = !self.0.iter().filter(meets).any(|a| conflicts(&a));
+        self.0.retain(|a| (a.stream, a.writes) != (stream, writes) || a.range != range);
+        self.0.push(Access { range, stream, step: clock.at(stream), writes });
         ordered
     }
 
     /// Has every access so far completed, as far as `clock` knows?
     pub fn all_before(&self, clock: &Clock) -> bool {
-        before(&self.writes, clock) && before(&self.reads, clock)
+        self.0.iter().all(|a| a.step <= clock.at(a.stream))
     }
-}
-
-fn before(accesses: &BTreeMap<u64, u64>, clock: &Clock) -> bool {
-    accesses.iter().all(|(stream, step)| *step <= clock.at(*stream))
 }
 
 #[cfg(test)]
@@ -64,11 +68,12 @@ mod tests {
         first.step(1);
         second.step(2);
         let mut accesses = Accesses::default();
-        assert!(accesses.note(1, &first, false));
-        assert!(accesses.note(2, &second, false));
-        assert!(!accesses.note(2, &second, true));
+        assert!(accesses.note(1, &first, 0..8, false));
+        assert!(accesses.note(2, &second, 4..12, false));
+        assert!(accesses.note(2, &second, 8..12, true));
+        assert!(!accesses.note(2, &second, 4..12, true));
         second.learn(&first);
-        assert!(accesses.note(2, &second, true));
+        assert!(accesses.note(2, &second, 4..12, true));
         assert!(!accesses.all_before(&first) && accesses.all_before(&second));
     }
 }

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use byoc_plugin::{
     CompileContext, CopyEnd, Device, DeviceDecl, DeviceId, Error, Executable, ExecuteContext, FreeAnswer, Io,
-    IoSpec, Node, Options, Plugin, Region, Result, Streams, TensorInfo, TensorView, TensorViewMut,
+    IoSpec, Node, OptionDecl, OptionKind, Options, Plugin, Region, Result, Streams, TensorInfo, TensorView,
+    TensorViewMut,
 };
 
 use queue::{Kernel, Queues, Work};
@@ -17,10 +18,18 @@ use queue::{Kernel, Queues, Work};
 byoc_plugin::export_plugin!(FarDevice, table = include_str!("table.toml"));
 
 /// DLPack's "extension device".
-const ID: DeviceId = DeviceId { kind: 12, id: 0 };
+const KIND: u32 = 12;
 
 pub struct FarDevice {
+    devices: Vec<Arc<Far>>,
+}
+
+/// One of the devices, which share what does their work.
+struct Far {
     simulator: Arc<Simulator>,
+    id: u32,
+    /// It copies from the others.
+    peers: bool,
 }
 
 #[derive(Default)]
@@ -33,19 +42,44 @@ impl Simulator {
 }
 
 impl Plugin for FarDevice {
-    fn open(_: &Options) -> Result<Self> {
-        Ok(FarDevice { simulator: Arc::default() })
+    const OPTIONS: &'static [OptionDecl] = &[
+        OptionDecl {
+            name: "devices",
+            kind: OptionKind::Int,
+            default: "1",
+            help: "how many devices there are",
+        },
+        OptionDecl {
+            name: "peers",
+            kind: OptionKind::Bool,
+            default: "true",
+            help: "they copy from each other",
+        },
+    ];
+
+    fn open(options: &Options) -> Result<Self> {
+        let (simulator, peers) = (Arc::<Simulator>::default(), options.bool("peers")?);
+        let count = u32::try_from(options.int("devices")?).map_err(|e| Error::invalid(e.to_string()))?;
+        let far = |id| Arc::new(Far { simulator: Arc::clone(&simulator), id, peers });
+        Ok(FarDevice { devices: (0..count).map(far).collect() })
     }
 
     fn devices(&self) -> Vec<DeviceDecl> {
-        let device = Some(Arc::clone(&self.simulator) as Arc<dyn Device>);
-        vec![DeviceDecl { id: ID, name: "far".into(), memory_bytes: Some(memory::CAPACITY), device }]
+        let declare = |far: &Arc<Far>| DeviceDecl {
+            id: far.device_id(),
+            name: format!("far {}", far.id),
+            memory_bytes: Some(memory::CAPACITY),
+            device: Some(Arc::clone(far) as Arc<dyn Device>),
+        };
+        self.devices.iter().map(declare).collect()
     }
 
-    fn compile(&self, region: &Region<'_>, _: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
+    fn compile(&self, region: &Region<'_>, context: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
         let steps = region.nodes.iter().map(|node| Step::new(region, node)).collect::<Result<Vec<_>>>()?;
         let elements = region.nodes.first().and_then(|node| region.output(node, 0)?.elements());
         let elements = elements.ok_or_else(|| Error::unsupported("an unknown shape"))? as u64;
+        let far = self.devices.iter().find(|far| far.device_id() == context.device);
+        let far = far.ok_or_else(|| Error::invalid("there is no such device"))?;
         let mut program = Program {
             steps,
             elements,
@@ -53,16 +87,16 @@ impl Plugin for FarDevice {
             constants: Vec::new(),
             inputs: region.inputs.clone(),
             outputs: region.outputs.clone(),
-            simulator: Arc::clone(&self.simulator),
+            far: Arc::clone(far),
         };
         for value in &region.values {
             if let Some(constant) = value.constant {
-                let address = program.simulator.alloc(constant.bytes.len() as u64, 64)?;
+                let address = program.far.alloc(constant.bytes.len() as u64, 64)?;
                 program.constants.push(address);
                 program.values[value.index] = Some((address, 0));
                 let (from, to) =
                     (CopyEnd::Host(constant.bytes.as_ptr() as u64), CopyEnd::Device { address, offset: 0 });
-                program.simulator.copy(from, to, constant.bytes.len() as u64, None)?;
+                program.far.copy(from, to, constant.bytes.len() as u64, None)?;
             }
         }
         Ok(Box::new(program))
@@ -99,7 +133,7 @@ struct Program {
     constants: Vec<u64>,
     inputs: Vec<usize>,
     outputs: Vec<usize>,
-    simulator: Arc<Simulator>,
+    far: Arc<Far>,
 }
 
 impl Executable for Program {
@@ -112,19 +146,19 @@ impl Executable for Program {
         let mut values = self.values.clone();
         for (value, input) in self.inputs.iter().zip(inputs) {
             let (address, offset) = input.device_data();
-            values[*value] = Some((on_device(&input.info, address as u64)?, offset));
+            values[*value] = Some((self.far.own(&input.info, address as u64)?, offset));
         }
         for (value, output) in self.outputs.iter().zip(outputs) {
             let (address, offset) = output.device_data();
-            values[*value] = Some((on_device(&output.info, address as u64)?, offset));
+            values[*value] = Some((self.far.own(&output.info, address as u64)?, offset));
         }
-        let mut simulator = self.simulator.lock();
+        let mut simulator = self.far.simulator.lock();
         let mut scratch = Vec::new();
         for step in &self.steps {
             let result = match values[step.result] {
                 Some(place) => place,
                 None => {
-                    let address = simulator.memory.alloc(self.elements * 4, 64)?;
+                    let address = simulator.memory.alloc(self.far.id, self.elements * 4, 64)?;
                     scratch.push(address);
                     (address, 0)
                 }
@@ -139,14 +173,14 @@ impl Executable for Program {
     }
 
     fn io(&self) -> Option<Io> {
-        let spec = IoSpec { device: ID, align: 64, alias: None };
+        let spec = IoSpec { device: self.far.device_id(), align: 64, alias: None };
         Some(Io { inputs: vec![spec; self.inputs.len()], outputs: vec![spec; self.outputs.len()] })
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let mut simulator = self.simulator.lock();
+        let mut simulator = self.far.simulator.lock();
         for address in &self.constants {
             // A mistake is kept by the device, which tells it to whoever waits next.
             let _ = simulator.free(*address);
@@ -154,17 +188,29 @@ impl Drop for Program {
     }
 }
 
-fn on_device(info: &TensorInfo<'_>, address: u64) -> Result<u64> {
-    if info.device == ID {
-        Ok(address)
-    } else {
-        Err(Error::invalid(format!("value {} is not on this device", info.value)))
+impl Far {
+    fn device_id(&self) -> DeviceId {
+        DeviceId { kind: KIND, id: self.id }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.simulator.lock()
+    }
+
+    /// The address of a tensor, which has to be on this device.
+    fn own(&self, info: &TensorInfo<'_>, address: u64) -> Result<u64> {
+        if info.device == self.device_id() {
+            self.lock().memory.expect_on(self.id, address)?;
+            Ok(address)
+        } else {
+            Err(Error::invalid(format!("value {} is not on this device", info.value)))
+        }
     }
 }
 
-impl Device for Simulator {
+impl Device for Far {
     fn alloc(&self, size: u64, align: u64) -> Result<u64> {
-        self.lock().memory.alloc(size, align)
+        self.lock().memory.alloc(self.id, size, align)
     }
 
     fn free(&self, address: u64) -> FreeAnswer {
@@ -174,6 +220,32 @@ impl Device for Simulator {
     fn copy(&self, from: CopyEnd, to: CopyEnd, size: u64, stream: Option<u64>) -> Result<()> {
         let mut queues = self.lock();
         queues.healthy()?;
+        for end in [from, to] {
+            if let CopyEnd::Device { address, .. } = end {
+                queues.memory.expect_on(self.id, address)?;
+            }
+        }
+        queues.submit(Work::Copy { from, to, size }, stream)
+    }
+
+    fn copy_from_peer(
+        &self,
+        peer: DeviceId,
+        from: CopyEnd,
+        to: CopyEnd,
+        size: u64,
+        stream: Option<u64>,
+    ) -> Result<()> {
+        let mut queues = self.lock();
+        queues.healthy()?;
+        if !self.peers {
+            return Err(Error::unsupported("the devices are not connected"));
+        }
+        for (end, id) in [(from, peer.id), (to, self.id)] {
+            if let CopyEnd::Device { address, .. } = end {
+                queues.memory.expect_on(id, address)?;
+            }
+        }
         queues.submit(Work::Copy { from, to, size }, stream)
     }
 
@@ -190,7 +262,7 @@ impl Device for Simulator {
     }
 }
 
-impl Streams for Simulator {
+impl Streams for Far {
     fn create(&self) -> Result<u64> {
         Ok(self.lock().create_stream())
     }

@@ -20,6 +20,8 @@ pub struct Memory {
 }
 
 pub struct Piece {
+    /// The device that it is memory of.
+    device: u32,
     bytes: Vec<u8>,
     /// By byte: has it been written?
     written: Vec<bool>,
@@ -27,7 +29,7 @@ pub struct Piece {
 }
 
 impl Memory {
-    pub fn alloc(&mut self, size: u64, align: u64) -> Result<u64> {
+    pub fn alloc(&mut self, device: u32, size: u64, align: u64) -> Result<u64> {
         if size > CAPACITY - self.used {
             return Err(Error::new(
                 Category::OutOfMemory,
@@ -41,8 +43,8 @@ impl Memory {
         let address = FAR | (self.next + align).next_multiple_of(align);
         self.next = (address & !FAR) + size.max(1);
         let size = size as usize;
-        let piece =
-            Piece { bytes: vec![KEY; size], written: vec![false; size], accesses: Accesses::default() };
+        let (bytes, written) = (vec![KEY; size], vec![false; size]);
+        let piece = Piece { device, bytes, written, accesses: Accesses::default() };
         self.pieces.insert(address, piece);
         self.used += size as u64;
         Ok(address)
@@ -56,6 +58,12 @@ impl Memory {
 
     pub fn used(&self) -> u64 {
         self.used
+    }
+
+    /// Is this memory of that device?
+    pub fn expect_on(&self, device: u32, address: u64) -> Result<()> {
+        let piece = self.pieces.get(&address).filter(|piece| piece.device == device);
+        piece.map(drop).ok_or_else(|| unknown(address))
     }
 
     pub fn piece(&mut self, address: u64) -> Result<&mut Piece> {
@@ -84,6 +92,10 @@ impl Memory {
 }
 
 impl Piece {
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     pub fn range(&self, offset: u64, size: u64) -> Result<std::ops::Range<usize>> {
         let end = offset.checked_add(size).filter(|end| *end <= self.bytes.len() as u64);
         let out =

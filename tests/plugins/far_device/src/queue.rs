@@ -149,8 +149,8 @@ impl Queues {
     fn check(&mut self, work: &Work, stream: u64, clock: &Clock) -> Result<()> {
         for (address, offset, size, writes) in accesses(work) {
             let piece = self.memory.piece(address)?;
-            piece.range(offset, size)?;
-            if !piece.accesses.note(stream, clock, writes) {
+            let range = piece.range(offset, size.unwrap_or(piece.len()))?;
+            if !piece.accesses.note(stream, clock, range, writes) {
                 let error = Error::invalid(format!(
                     "race: {address:#x} is used by two streams without an event between"
                 ));
@@ -266,22 +266,22 @@ impl Queues {
     }
 }
 
-/// Address, offset, size and whether it is written, of all device memory that work touches.
-fn accesses(work: &Work) -> Vec<(u64, u64, u64, bool)> {
+/// Address, offset, size (none for the whole piece) and whether it is written, of all device memory that work touches.
+fn accesses(work: &Work) -> Vec<(u64, u64, Option<u64>, bool)> {
     match work {
         Work::Copy { from, to, size } => {
             let end = |end: &CopyEnd, writes: bool| match end {
-                CopyEnd::Device { address, offset } => Some((*address, *offset, *size, writes)),
+                CopyEnd::Device { address, offset } => Some((*address, *offset, Some(*size), writes)),
                 CopyEnd::Host(_) => None,
             };
             end(from, false).into_iter().chain(end(to, true)).collect()
         }
         Work::Kernel(kernel) => {
             let size = kernel.elements * 4;
-            let access = |(address, offset): (u64, u64), writes| (address, offset, size, writes);
+            let access = |(address, offset): (u64, u64), writes| (address, offset, Some(size), writes);
             vec![access(kernel.left, false), access(kernel.right, false), access(kernel.result, true)]
         }
-        Work::Free(address) => vec![(*address, 0, 0, true)],
+        Work::Free(address) => vec![(*address, 0, None, true)],
     }
 }
 
