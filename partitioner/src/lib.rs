@@ -10,6 +10,7 @@ mod attribute;
 mod candidates;
 mod choose;
 mod copies;
+pub mod cost;
 mod explain;
 mod fold;
 mod limits;
@@ -37,6 +38,7 @@ use byoc_graph::recognise::{Form, recognise};
 use byoc_graph::{FunctionId, Graph, Model};
 use byoc_plugin::table::PatternTable;
 
+pub use cost::{CostModel, Link, Profile, ProfileError, Rates, RegionCost, TargetProfile, Total};
 pub use options::{Answer, Check, Denied, MatchView, NoCheck, Options, PartitionError, Policy};
 pub use place::GraphPath;
 pub use plan::{Plan, PlanError};
@@ -45,6 +47,7 @@ pub use report::{
     CompositeReport, HostNode, Kind, ModelReport, NodeReport, Reason, RegionReport, Report, SCHEMA, Summary,
 };
 
+use cost::Prices;
 use limits::Merged;
 use plan::{Replay, StepError};
 use program::Programs;
@@ -68,6 +71,10 @@ pub struct Partition {
     pub host: Vec<HostNode>,
     /// Nodes of all graphs.
     pub node_count: usize,
+    /// The time that one run is predicted to take, where rates of vendors are known.
+    pub predicted: Option<Total>,
+    /// The same of what the greedy policy chooses; not known of what was made from steps.
+    pub greedy_predicted: Option<Total>,
 }
 
 /// Partitions a normalised model. The result is verified before it is returned.
@@ -80,22 +87,10 @@ pub fn partition(
     let job = Job::new(model, tables, options);
     let will = Will::of(options, model, &job.graphs)?;
     let mut rules = AllRules::new(&job.graphs, &job.programs, &will, &options.denied)?;
-    let mut round = 1;
-    let partition = loop {
-        let merged = job.cut(&rules, options, check);
-        let partition = job.describe(&merged, &rules);
-        let objections = rules::ask(&partition, &job.graphs, check);
-        if objections.is_empty() {
-            break partition;
-        }
-        if round == MAX_ROUNDS {
-            break job.keep_accepted(partition, objections, &rules, check)?;
-        }
-        rules.add(&partition, objections);
-        round += 1;
-    };
+    let mut partition = job.settle(&mut rules, options, check)?;
     job.verify(&partition)?;
     rules.check_forced(&partition, &will)?;
+    partition.greedy_predicted = partition.predicted;
     Ok(partition)
 }
 
@@ -118,11 +113,12 @@ pub fn replay(
     let merged = job.replay(&rules).run(&plan.steps, check).map_err(told)?;
     let mut partition = job.describe(&merged, &rules);
     partition.recall(&plan.reasons(), (Kind::User, "the plan keeps it on the host"));
-    if let Some(objection) = rules::ask(&partition, &job.graphs, check).into_iter().next() {
+    if let Some(objection) = rules::ask(&mut partition, &job.graphs, check).into_iter().next() {
         let region = &partition.regions[objection.region];
         let why = format!("{} refuses region {}: {}", region.vendor_name, region.name, objection.words);
         return Err(told(StepError { step: plan.step_of(region, model), why }));
     }
+    job.predict(&mut partition);
     job.verify(&partition)?;
     rules.check_forced(&partition, &will)?;
     Ok(partition)
@@ -139,7 +135,9 @@ pub fn drop_regions(
 ) -> Result<Partition, PartitionError> {
     let job = Job::new(model, tables, options);
     let rules = AllRules::new(&job.graphs, &job.programs, &Will::default(), &[])?;
-    let left = job.without(partition, dropped, &rules)?;
+    let mut left = job.without(partition, dropped, &rules)?;
+    job.predict(&mut left);
+    left.greedy_predicted = partition.greedy_predicted;
     job.verify(&left)?;
     Ok(left)
 }
@@ -159,6 +157,7 @@ struct Job<'m> {
     graphs: Vec<(GraphPath, &'m Graph)>,
     forms: Vec<Vec<Form>>,
     programs: Programs,
+    prices: Prices,
 }
 
 impl<'m> Job<'m> {
@@ -166,11 +165,51 @@ impl<'m> Job<'m> {
         let graphs = place::graphs(model);
         let enabled = |name: &str| !options.disabled_passes.iter().any(|p| p == name);
         let forms = graphs.iter().map(|(_, graph)| recognise(graph, &enabled)).collect();
-        Job { model, graphs, forms, programs: Programs::compile(tables) }
+        let prices = Prices::new(&options.cost, tables);
+        Job { model, graphs, forms, programs: Programs::compile(tables), prices }
     }
 
     fn replay<'a>(&'a self, rules: &'a AllRules<'a>) -> Replay<'a, 'a> {
         Replay { graphs: &self.graphs, forms: &self.forms, programs: &self.programs, rules }
+    }
+
+    /// Cuts and asks the vendors, until all of them are content.
+    fn settle(
+        &self,
+        rules: &mut AllRules<'_>,
+        options: &Options,
+        check: &mut dyn Check,
+    ) -> Result<Partition, PartitionError> {
+        let mut round = 1;
+        loop {
+            let merged = self.cut(rules, options, check);
+            let mut partition = self.describe(&merged, rules);
+            let objections = rules::ask(&mut partition, &self.graphs, check);
+            if objections.is_empty() || round == MAX_ROUNDS {
+                let mut partition = self.keep_accepted(partition, objections, rules, check)?;
+                self.predict(&mut partition);
+                return Ok(partition);
+            }
+            rules.add(&partition, objections);
+            round += 1;
+        }
+    }
+
+    /// What the partition is going to take, where that is known.
+    fn predict(&self, partition: &mut Partition) {
+        if !self.prices.any {
+            return;
+        }
+        let mut total = Total::default();
+        for (path, graph) in &self.graphs {
+            let regions: Vec<&Region> = partition.regions.iter().filter(|r| r.graph == *path).collect();
+            let predicted = cost::predict(graph, &regions, &self.prices);
+            total.us += predicted.total.us;
+            total.partial |= predicted.total.partial;
+            let here = partition.regions.iter_mut().filter(|r| r.graph == *path);
+            here.zip(predicted.regions).for_each(|(region, us)| region.predicted_us = us);
+        }
+        partition.predicted = Some(total);
     }
 
     /// After the last round: regions that a vendor still refuses go to the host whole, until none is left. As
@@ -189,7 +228,7 @@ impl<'m> Job<'m> {
                 detail: o.words,
             });
             partition = self.without(&partition, &dropped.collect::<Vec<_>>(), rules)?;
-            objections = rules::ask(&partition, &self.graphs, check);
+            objections = rules::ask(&mut partition, &self.graphs, check);
         }
         Ok(partition)
     }
@@ -238,6 +277,8 @@ impl<'m> Job<'m> {
             regions: Vec::new(),
             host: Vec::new(),
             node_count: graphs.iter().map(|(_, graph)| graph.node_count()).sum(),
+            predicted: None,
+            greedy_predicted: None,
         };
         let mut names = Names { model, next: HashMap::new() };
         for (index, (Merged { view, chosen, groups }, (path, _))) in merged.iter().zip(graphs).enumerate() {

@@ -4,6 +4,7 @@ use byoc_graph::{Graph, NodeId, ValueId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::cost::{CostModel, RegionCost};
 use crate::plan::PlanError;
 use crate::region::Region;
 use crate::report::Kind;
@@ -21,6 +22,8 @@ pub enum Policy {
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     pub policy: Policy,
+    /// What is known of the targets' speed beyond the tables.
+    pub cost: CostModel,
     /// Merge regions of one vendor that do not feed each other, too.
     pub merge_siblings: bool,
     /// Nodes, by name, or operators that stay on the host.
@@ -86,9 +89,10 @@ pub struct MatchView<'a> {
 }
 
 /// A vendor's answer about a region.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    Accept,
+    /// With what it is going to take, as far as the vendor knows.
+    Accept(RegionCost),
     /// These nodes cannot be part of it, with the vendor's words.
     Exclude(Vec<(NodeId, String)>),
     Refuse(String),
@@ -102,7 +106,7 @@ pub trait Check {
     }
 
     fn check_region(&mut self, _: &Region, _: &Graph) -> Answer {
-        Answer::Accept
+        Answer::Accept(RegionCost::default())
     }
 }
 

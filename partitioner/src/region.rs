@@ -6,6 +6,7 @@ use std::sync::Arc;
 use byoc_graph::{Graph, GraphError, Node, NodeId, NodeSpec, ValueId};
 
 use crate::choose::{Chosen, Composite};
+use crate::cost::RegionCost;
 use crate::merge::Group;
 use crate::place::GraphPath;
 use crate::program::Programs;
@@ -50,6 +51,10 @@ pub struct Region {
     pub outputs: Vec<ValueId>,
     /// In the order of first use.
     pub constants: Vec<ValueId>,
+    /// What the vendor has said that it takes.
+    pub answer: RegionCost,
+    /// Its call and its work, transfers apart.
+    pub predicted_us: Option<f64>,
 }
 
 /// A region as a graph of its own; its constants are inside.
@@ -94,6 +99,8 @@ pub(crate) fn build(
         inputs: Vec::new(),
         outputs: Vec::new(),
         constants: Vec::new(),
+        answer: RegionCost::default(),
+        predicted_us: None,
     };
     region.members = region.composites.iter().flat_map(|c| c.members.iter().copied()).collect();
     let place = |id: NodeId| view.place(id);

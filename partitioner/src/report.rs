@@ -101,6 +101,9 @@ pub struct Summary {
     pub offloaded_flops: Option<f64>,
     pub predicted_us: Option<f64>,
     pub greedy_predicted_us: Option<f64>,
+    /// The predicted time lacks what nobody knows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub predicted_partial: bool,
 }
 
 impl Partition {
@@ -149,8 +152,9 @@ impl Partition {
             regions: self.regions.len(),
             boundary_bytes,
             offloaded_flops: (all > 0.0).then(|| offloaded / all),
-            predicted_us: None,
-            greedy_predicted_us: None,
+            predicted_us: self.predicted.map(|total| total.us),
+            greedy_predicted_us: self.greedy_predicted.map(|total| total.us),
+            predicted_partial: self.predicted.is_some_and(|total| total.partial),
         }
     }
 }
@@ -190,7 +194,7 @@ fn region(model: &Model, region: &Region) -> Option<RegionReport> {
         inputs: region.inputs.iter().map(value).collect(),
         outputs: region.outputs.iter().map(value).collect(),
         constants: region.constants.iter().map(value).collect(),
-        predicted_us: None,
+        predicted_us: region.predicted_us,
     })
 }
 

@@ -233,12 +233,19 @@ impl<'a> AllRules<'a> {
 }
 
 /// What vendors object to; nothing where all are content.
-pub fn ask(partition: &Partition, graphs: &[(GraphPath, &Graph)], check: &mut dyn Check) -> Vec<Objection> {
+pub fn ask(
+    partition: &mut Partition,
+    graphs: &[(GraphPath, &Graph)],
+    check: &mut dyn Check,
+) -> Vec<Objection> {
     let mut objections = Vec::new();
-    for (index, region) in partition.regions.iter().enumerate() {
+    for (index, region) in partition.regions.iter_mut().enumerate() {
         let Some((_, graph)) = graphs.iter().find(|(path, _)| *path == region.graph) else { continue };
         let (nodes, words) = match check.check_region(region, graph) {
-            Answer::Accept => continue,
+            Answer::Accept(cost) => {
+                region.answer = cost;
+                continue;
+            }
             Answer::Refuse(words) => (Vec::new(), words),
             Answer::Exclude(mut nodes) => {
                 // A claim about a node outside the region says nothing about the region.

@@ -3,7 +3,7 @@
 use byoc_graph::{Graph, Model, NodeId, Opsets, ValueId};
 use byoc_host::adapt::{self, CompositeSpec};
 use byoc_host::{CallEnv, Plugin, PluginError};
-use byoc_partitioner::{Answer, Check, GraphPath, MatchView, Member, Region, RegionComposite, Subgraph};
+use byoc_partitioner::{Answer, Check, GraphPath, MatchView, Member, Region, RegionComposite, RegionCost, Subgraph};
 
 use crate::vendors::Vendor;
 
@@ -48,15 +48,18 @@ impl Check for Ask<'_> {
     }
 
     fn check_region(&mut self, region: &Region, graph: &Graph) -> Answer {
-        let Some(plugin) = self.plugin(region.vendor) else { return Answer::Accept };
-        let Ok(subgraph) = region.subgraph(graph) else { return Answer::Accept };
+        let unknown = Answer::Accept(RegionCost::default());
+        let Some(plugin) = self.plugin(region.vendor) else { return unknown };
+        let Ok(subgraph) = region.subgraph(graph) else { return unknown };
         let specs = region_specs(region, &subgraph);
         let opsets = opsets(region, self.model);
         let data = adapt::region_data(&region.name, &subgraph.graph, &specs, &opsets);
         let answer = plugin.check_region(&data, plugin.devices()[0].id, self.env);
         match answer {
             Err(error) => Answer::Refuse(self.refusal(&error)),
-            Ok(answer) if answer.refused.is_empty() => Answer::Accept,
+            Ok(answer) if answer.refused.is_empty() => {
+                Answer::Accept(RegionCost { fixed_us: answer.fixed_us, compute_us: answer.compute_us })
+            }
             Ok(answer) => Answer::Exclude(outer_nodes(region, &subgraph, &answer.refused)),
         }
     }
@@ -143,5 +146,7 @@ fn match_region(view: &MatchView<'_>) -> Region {
         inputs,
         outputs,
         constants,
+        answer: RegionCost::default(),
+        predicted_us: None,
     }
 }

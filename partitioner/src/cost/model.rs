@@ -1,0 +1,150 @@
+//! Who works at which rate: what a caller knows, and the prices that follow for a set of tables.
+
+use byoc_graph::{Graph, NodeId};
+use byoc_plugin::table::PatternTable;
+use indexmap::IndexMap;
+
+use super::profile::TargetProfile;
+use super::rates::{Link, Rates, RegionCost, Work};
+use super::work::{is_heavy, of_nodes};
+
+const HOST: &str = "host";
+const COMPUTE: &str = "compute";
+const MEMORY: &str = "memory";
+
+/// Rates of a host that nobody has measured: about two cores of a server. They only serve to compare with
+/// vendors whose rates are known.
+const HOST_COMPUTE: Rates = Rates { fixed_us: Some(1.0), gflops: Some(100.0), gbps: Some(20.0) };
+const HOST_MEMORY: Rates = Rates { fixed_us: Some(1.0), gflops: None, gbps: Some(10.0) };
+/// A copy between host memory and that of an accelerator on a bus.
+const COPY: Link = Link { fixed_us: 5.0, gbps: Some(10.0) };
+const LAUNCH_US: f64 = 5.0;
+
+/// What is known of targets by name (`host`, or a vendor's): measured, or told by the plugin.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CostModel {
+    pub targets: IndexMap<String, TargetProfile>,
+}
+
+impl CostModel {
+    pub fn set(&mut self, target: TargetProfile) {
+        self.targets.insert(target.name.clone(), target);
+    }
+}
+
+/// A vendor's side of the prices.
+#[derive(Debug)]
+pub(crate) struct VendorPrices {
+    pub launch_us: f64,
+    /// Vendors with the same number share a memory; 0 is the host's.
+    pub memory: usize,
+    measured: IndexMap<String, Rates>,
+    /// By pattern: its name, and what the table says.
+    patterns: Vec<(String, Option<Rates>)>,
+}
+
+/// Prices of all work on all targets.
+#[derive(Debug)]
+pub(crate) struct Prices {
+    host: IndexMap<String, Rates>,
+    pub vendors: Vec<VendorPrices>,
+    /// By memory: from the host's into it, and back.
+    links: Vec<(Link, Link)>,
+    /// Whether anything was measured or declared; if not, nothing is predicted at all.
+    pub any: bool,
+}
+
+impl Prices {
+    pub fn new(model: &CostModel, tables: &[PatternTable]) -> Prices {
+        let host = model.targets.get(HOST).map(|t| t.rates.clone()).unwrap_or_default();
+        let measured = model.targets.values().any(|t| !t.rates.is_empty());
+        let declared = tables.iter().flat_map(|t| &t.patterns).any(|p| p.cost.is_some());
+        let mut memories: IndexMap<String, (Link, Link)> = IndexMap::new();
+        memories.insert(HOST.to_owned(), (Link::default(), Link::default()));
+        let vendors = tables.iter().map(|table| {
+            let name = &table.vendor.name;
+            let target = model.targets.get(name);
+            let memory = target.and_then(|t| t.memory.clone()).unwrap_or_else(|| format!("memory of {name}"));
+            let (copy_in, copy_out) = target.map_or((None, None), |t| (t.copy_in, t.copy_out));
+            let entry = memories.entry(memory);
+            let memory = entry.index();
+            entry.or_insert((copy_in.unwrap_or(COPY), copy_out.unwrap_or(COPY)));
+            VendorPrices {
+                launch_us: target.and_then(|t| t.launch_us).unwrap_or(LAUNCH_US),
+                memory,
+                measured: target.map(|t| t.rates.clone()).unwrap_or_default(),
+                patterns: table.patterns.iter().map(|p| (p.name.clone(), p.cost.map(Rates::from))).collect(),
+            }
+        });
+        let vendors = vendors.collect();
+        Prices { host, vendors, links: memories.into_values().collect(), any: measured || declared }
+    }
+
+    /// Time of a node on the host.
+    pub fn host_us(&self, graph: &Graph, id: NodeId) -> Option<f64> {
+        let op = &graph.node(id).op;
+        let name =
+            if op.domain.is_empty() { op.name.to_string() } else { format!("{}.{}", op.domain, op.name) };
+        let class = if is_heavy(graph, id) { (COMPUTE, HOST_COMPUTE) } else { (MEMORY, HOST_MEMORY) };
+        let rates = self.host.get(&name).or(self.host.get(class.0)).copied().unwrap_or(class.1);
+        rates.time(of_nodes(graph, &[id]))
+    }
+
+    /// Time of one composite: as measured, as answered, or as the table says.
+    pub fn composite_us(
+        &self,
+        graph: &Graph,
+        (vendor, pattern): (usize, usize),
+        nodes: &[NodeId],
+        answered: RegionCost,
+    ) -> Option<f64> {
+        let work = of_nodes(graph, nodes);
+        let measured = self.measured_us(graph, (vendor, pattern), nodes, work);
+        measured.or(answered.compute_us).or_else(|| self.vendors[vendor].patterns[pattern].1?.time(work))
+    }
+
+    pub fn is_measured(&self, (vendor, pattern): (usize, usize)) -> bool {
+        let vendor = &self.vendors[vendor];
+        let has = |name: &str| vendor.measured.contains_key(name);
+        has(&vendor.patterns[pattern].0) || (has(COMPUTE) && has(MEMORY))
+    }
+
+    fn measured_us(
+        &self,
+        graph: &Graph,
+        (vendor, pattern): (usize, usize),
+        nodes: &[NodeId],
+        work: Work,
+    ) -> Option<f64> {
+        let vendor = &self.vendors[vendor];
+        let class = if nodes.iter().any(|id| is_heavy(graph, *id)) { COMPUTE } else { MEMORY };
+        let rates = vendor.measured.get(&vendor.patterns[pattern].0).or(vendor.measured.get(class))?;
+        rates.time(work)
+    }
+
+    /// Time to bring a value from the memory where it is made to all the others: through the host's, once in
+    /// each direction.
+    pub fn transfer_us(&self, from: usize, to: impl IntoIterator<Item = usize>, bytes: u64) -> f64 {
+        let mut total = 0.0;
+        let mut reached: smallvec::SmallVec<[usize; 4]> = smallvec::SmallVec::new();
+        for memory in to {
+            if memory == from || reached.contains(&memory) {
+                continue;
+            }
+            if reached.is_empty() {
+                total += self.out_us(from, bytes);
+            }
+            reached.push(memory);
+            total += self.in_us(memory, bytes);
+        }
+        total
+    }
+
+    pub fn in_us(&self, memory: usize, bytes: u64) -> f64 {
+        self.links[memory].0.time(bytes)
+    }
+
+    pub fn out_us(&self, memory: usize, bytes: u64) -> f64 {
+        self.links[memory].1.time(bytes)
+    }
+}
