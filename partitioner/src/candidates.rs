@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::ops::ControlFlow;
 
+use crate::choose::Chosen;
 use crate::matcher::Matcher;
 use crate::misses::Misses;
 use crate::program::Programs;
@@ -45,9 +46,10 @@ impl Candidates {
 pub fn find(view: &View<'_>, programs: &Programs, misses: &mut Misses) -> Candidates {
     let mut candidates = Candidates::default();
     let Some(mut matcher) = Matcher::new(view, programs) else { return candidates };
+    let mut to_try = Vec::new();
     for root in 0..view.units.len() as u32 {
-        let unit = &view.units[root as usize];
-        for program in programs.rooted_at(unit.symbol) {
+        list_programs(view, programs, root, &mut to_try);
+        for &program in &to_try {
             let before = candidates.list.len();
             let miss = matcher.search(program, root, &mut |found| {
                 let way = (candidates.list.len() - before) as u32;
@@ -65,6 +67,43 @@ pub fn find(view: &View<'_>, programs: &Programs, misses: &mut Misses) -> Candid
         }
     }
     candidates
+}
+
+/// The programs that are tried with the unit as their root.
+fn list_programs(view: &View<'_>, programs: &Programs, root: u32, found: &mut Vec<usize>) {
+    let unit = &view.units[root as usize];
+    if view.is_virtual(root) {
+        // More than the root is bound at once, so no reason may be lost.
+        found.clear();
+        return found.extend(programs.index.rooted_at(unit.symbol));
+    }
+    let makers = unit.inputs.iter().flatten().flat_map(|value| view.makers(*value));
+    let before = makers.filter_map(|(maker, _)| view.units[maker as usize].symbol);
+    programs.index.candidates(unit.symbol, before, found);
+}
+
+/// For nodes that stay on the host: why the patterns that the index has passed over do not match there, as many
+/// as there is room for. Their searches bind the root alone, so these are the farthest misses.
+pub fn note_passed_over(view: &View<'_>, programs: &Programs, chosen: &mut Chosen) {
+    let Some(mut matcher) = Matcher::new(view, programs) else { return };
+    let mut tried = Vec::new();
+    for place in (0..view.order.len() as u32).filter(|p| chosen.owner[*p as usize].is_none()) {
+        list_programs(view, programs, place, &mut tried);
+        tried.sort_unstable();
+        let symbol = view.units[place as usize].symbol;
+        for (vendor, about) in programs.vendors.iter().enumerate() {
+            let theirs = programs.index.passed_over(symbol, about.programs.start, &tried);
+            for program in theirs.take_while(|p| about.programs.contains(p)) {
+                if !chosen.misses.has_room(vendor, place) {
+                    break;
+                }
+                let miss = matcher.search(program, place, &mut |_| ControlFlow::Break(()));
+                if let Some(miss) = miss {
+                    chosen.misses.search(view, vendor, program, place, miss);
+                }
+            }
+        }
+    }
 }
 
 /// Priority, more nodes, earlier root, order of tables, order in the table, search order. `forced` ones first.

@@ -13,6 +13,7 @@ mod copies;
 pub mod cost;
 mod explain;
 mod fold;
+mod index;
 mod limits;
 mod matcher;
 mod merge;
@@ -266,6 +267,7 @@ impl<'m> Job<'m> {
         }
         limits::apply(&mut all, programs);
         all.iter_mut().for_each(|m| copies::settle(&m.view, &mut m.chosen));
+        all.iter_mut().for_each(|m| candidates::note_passed_over(&m.view, programs, &mut m.chosen));
         all
     }
 

@@ -94,6 +94,11 @@ impl Misses {
         }
     }
 
+    /// Whether a further pattern's reason would be kept, however far away its match is.
+    pub fn has_room(&self, vendor: usize, place: u32) -> bool {
+        self.0[vendor][place as usize].len() < MAX_REASONS
+    }
+
     /// The nearest first.
     pub fn of(&self, vendor: usize, place: u32) -> Vec<&Miss> {
         let mut misses: Vec<&Miss> = self.0[vendor][place as usize].iter().collect();

@@ -1,11 +1,13 @@
 //! Pattern tables compiled for matching: names become numbers, nested calls one flat list, operators symbols.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use byoc_plugin::table::{
     self, ArgKind as AstArg, Constness, Limits, Literal, OpSet, PatternTable, Quantifier,
 };
 
+use crate::index::Index;
 use crate::where_clause::Clause;
 
 pub type CallId = usize;
@@ -67,6 +69,12 @@ pub enum ArgKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Symbol(u32);
 
+impl Symbol {
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A vendor's wishes besides its patterns.
 #[derive(Debug, Clone)]
 pub struct Vendor {
@@ -74,19 +82,18 @@ pub struct Vendor {
     pub limits: Limits,
     /// Opset version by domain.
     pub opset: HashMap<String, i64>,
+    /// Numbers of its patterns.
+    pub programs: Range<usize>,
 }
 
-/// All patterns of all vendors, found by the operator of their root.
+/// All patterns of all vendors.
 #[derive(Debug, Default)]
 pub struct Programs {
     pub vendors: Vec<Vendor>,
     pub all: Vec<Program>,
+    pub index: Index,
     symbols: HashMap<String, HashMap<String, Symbol>>,
-    /// By symbol: programs whose root may be that operator.
-    by_root: Vec<Vec<usize>>,
-    any_root: Vec<usize>,
-    /// By symbol: programs that name the operator anywhere.
-    mentions: Vec<Vec<usize>>,
+    symbol_count: u32,
 }
 
 impl Programs {
@@ -98,6 +105,7 @@ impl Programs {
                 name: table.vendor.name.clone(),
                 limits: table.vendor.limits.clone(),
                 opset: table.vendor.opset.iter().map(|(domain, v)| (canonical(domain).into(), *v)).collect(),
+                programs: programs.all.len()..programs.all.len() + table.patterns.len(),
             });
             for (place, pattern) in table.patterns.iter().enumerate() {
                 programs.add(vendor, place, pattern);
@@ -135,30 +143,17 @@ impl Programs {
             defined,
             clauses: pattern.where_.iter().map(|clause| Clause::new(&clause.text)).collect(),
         };
-        self.index(program);
-    }
-
-    fn index(&mut self, program: Program) {
-        let id = self.all.len();
-        let mut roots = Roots::default();
-        program.roots_of(program.statements.len() - 1, &mut roots);
-        match roots.any {
-            true => self.any_root.push(id),
-            false => roots.symbols.iter().for_each(|s| push_once(&mut self.by_root[s.0 as usize], id)),
-        }
-        for symbol in program.calls.iter().flat_map(|call| call.ops.iter().flatten()) {
-            push_once(&mut self.mentions[symbol.0 as usize], id);
-        }
+        self.index.add(self.all.len(), &program);
         self.all.push(program);
     }
 
     fn intern(&mut self, domain: &str, name: &str) -> Symbol {
-        let next = Symbol(self.by_root.len() as u32);
+        let next = Symbol(self.symbol_count);
         let symbols = self.symbols.entry(canonical(domain).to_owned()).or_default();
         let symbol = *symbols.entry(name.to_owned()).or_insert(next);
         if symbol == next {
-            self.by_root.push(Vec::new());
-            self.mentions.push(Vec::new());
+            self.symbol_count += 1;
+            self.index.add_symbol();
         }
         symbol
     }
@@ -168,22 +163,9 @@ impl Programs {
         self.symbols.get(domain)?.get(name).copied()
     }
 
-    /// Programs whose root may be this operator.
-    pub fn rooted_at(&self, symbol: Option<Symbol>) -> impl Iterator<Item = usize> + '_ {
-        let named = symbol.map_or(&[][..], |s| &self.by_root[s.0 as usize]);
-        named.iter().chain(&self.any_root).copied()
-    }
-
     /// The first pattern of a vendor that names the operator.
     pub fn mention(&self, vendor: usize, symbol: Symbol) -> Option<usize> {
-        let mentions = self.mentions[symbol.0 as usize].iter().copied();
-        mentions.into_iter().find(|&p| self.all[p].vendor == vendor)
-    }
-}
-
-fn push_once(list: &mut Vec<usize>, id: usize) {
-    if list.last() != Some(&id) {
-        list.push(id);
+        self.index.mentions(symbol).find(|&p| self.all[p].vendor == vendor)
     }
 }
 
@@ -191,42 +173,7 @@ fn canonical(domain: &str) -> &str {
     if domain == "ai.onnx" { "" } else { domain }
 }
 
-#[derive(Default)]
-struct Roots {
-    any: bool,
-    symbols: Vec<Symbol>,
-    seen: Vec<usize>,
-}
-
 impl Program {
-    /// The operators that may make a statement's outputs, also where optional nodes are absent.
-    fn roots_of(&self, statement: usize, roots: &mut Roots) {
-        let mut statements = vec![statement];
-        let mut calls = Vec::new();
-        while let Some(statement) = statements.pop() {
-            if roots.seen.contains(&statement) {
-                continue;
-            }
-            roots.seen.push(statement);
-            calls.extend(self.statements[statement].alternatives.iter().copied());
-            while let Some(call) = calls.pop() {
-                let call = &self.calls[call];
-                match &call.ops {
-                    None => roots.any = true,
-                    Some(ops) => roots.symbols.extend(ops),
-                }
-                if call.quantifier == Quantifier::One {
-                    continue;
-                }
-                match call.args.first().map(|arg| arg.kind) {
-                    Some(ArgKind::Call(inner)) => calls.push(inner),
-                    Some(ArgKind::Name(name)) => statements.extend(self.defined[name].map(|(s, _)| s)),
-                    Some(ArgKind::Any) | None => {}
-                }
-            }
-        }
-    }
-
     pub fn root(&self) -> usize {
         self.statements.len() - 1
     }

@@ -167,6 +167,11 @@ impl<'g> View<'g> {
         self.units.push(unit);
     }
 
+    /// Whether the unit stands for several nodes.
+    pub fn is_virtual(&self, unit: u32) -> bool {
+        unit as usize >= self.order.len()
+    }
+
     pub fn place(&self, id: NodeId) -> u32 {
         self.place[id.index()]
     }
