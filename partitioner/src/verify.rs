@@ -8,34 +8,37 @@
 use std::collections::{HashMap, HashSet};
 
 use byoc_graph::{Graph, NodeId, ValueId};
+use smallvec::SmallVec;
 
 use crate::region::{Member, Region, RegionComposite};
 
 /// Checks the regions of one graph; `Err` says what is wrong.
 pub fn verify(graph: &Graph, regions: &[&Region]) -> Result<(), String> {
-    let mut owner: HashMap<NodeId, usize> = HashMap::new();
+    let mut owner: Vec<Option<usize>> = vec![None; graph.node_bound()];
     for (index, region) in regions.iter().enumerate() {
         for member in region.members.iter().filter(|m| m.copy_for.is_none()) {
-            if owner.insert(member.node, index).is_some() {
+            if owner[member.node.index()].replace(index).is_some() {
                 return Err(format!("`{}` is in two regions", graph.node(member.node).label));
             }
         }
         check_composites(graph, region)?;
     }
-    // What each region has copies of, by consumer: uses of the original that are none.
-    let copied = copied_uses(regions);
+    let mut is_output = vec![false; graph.value_bound()];
+    graph.outputs().iter().for_each(|v| is_output[v.index()] = true);
+    let borders = Borders { graph, owner: &owner, is_output, copies: Copies::of(regions) };
     for (index, region) in regions.iter().enumerate() {
-        check_border(graph, region, index, &owner, regions, &copied)?;
+        borders.check(region, index)?;
     }
     check_acyclic(graph, regions, &owner)
 }
 
 fn check_composites(graph: &Graph, region: &Region) -> Result<(), String> {
     let mut members: Vec<Member> = region.composites.iter().flat_map(|c| c.members.clone()).collect();
-    let count = members.len();
-    let all: HashSet<Member> = members.drain(..).collect();
-    if all.len() != count || count != region.members.len() || !region.members.iter().all(|m| all.contains(m))
-    {
+    let mut listed = region.members.clone();
+    let key = |m: &Member| (m.node, m.copy_for);
+    members.sort_unstable_by_key(key);
+    listed.sort_unstable_by_key(key);
+    if members != listed || members.windows(2).any(|pair| pair[0] == pair[1]) {
         return Err(format!("the composites of {} do not cover its nodes once each", region.name));
     }
     match region.composites.iter().find(|c| !hangs_together(graph, c)) {
@@ -45,6 +48,9 @@ fn check_composites(graph: &Graph, region: &Region) -> Result<(), String> {
 }
 
 fn hangs_together(graph: &Graph, composite: &RegionComposite) -> bool {
+    if composite.members.len() == 1 {
+        return true;
+    }
     let mut by_value: HashMap<ValueId, Vec<usize>> = HashMap::new();
     for (i, member) in composite.members.iter().enumerate() {
         let node = graph.node(member.node);
@@ -66,86 +72,126 @@ fn hangs_together(graph: &Graph, composite: &RegionComposite) -> bool {
     reached.iter().all(|r| *r)
 }
 
-/// (copied node, user) pairs in which the user has a copy.
-fn copied_uses(regions: &[&Region]) -> HashSet<(NodeId, NodeId)> {
-    let mut copied = HashSet::new();
-    for composite in regions.iter().flat_map(|r| &r.composites) {
-        for copy in composite.members.iter().filter(|m| m.copy_for.is_some()) {
-            copied.extend(composite.members.iter().map(|m| (copy.node, m.node)));
-        }
-    }
-    copied
+/// What regions have copies of.
+#[derive(Default)]
+struct Copies {
+    /// (copied node, user) pairs in which the user has a copy: its use of the original is none.
+    uses: HashSet<(NodeId, NodeId)>,
+    /// By copied node: the regions with a copy.
+    regions: HashMap<NodeId, Vec<usize>>,
 }
 
-fn check_border(
-    graph: &Graph,
-    region: &Region,
-    index: usize,
-    owner: &HashMap<NodeId, usize>,
-    regions: &[&Region],
-    copied: &HashSet<(NodeId, NodeId)>,
-) -> Result<(), String> {
-    let (mut inputs, mut constants) = (HashSet::new(), HashSet::new());
-    for member in &region.members {
-        for value in graph.node(member.node).dependencies() {
-            let made_here = graph.value(value).producer().is_some_and(|(p, _)| {
-                owner.get(&p) == Some(&index)
-                    || (member.copy_for.is_none() && copied.contains(&(p, member.node)))
-            });
-            if graph.is_constant(value) {
-                constants.insert(value);
-            } else if !made_here {
-                inputs.insert(value);
+impl Copies {
+    fn of(regions: &[&Region]) -> Copies {
+        let mut copies = Copies::default();
+        for (index, region) in regions.iter().enumerate() {
+            for composite in &region.composites {
+                for copy in composite.members.iter().filter(|m| m.copy_for.is_some()) {
+                    copies.uses.extend(composite.members.iter().map(|m| (copy.node, m.node)));
+                    copies.regions.entry(copy.node).or_default().push(index);
+                }
             }
         }
+        copies
     }
-    let copied_elsewhere = |node: NodeId| {
-        let others = regions.iter().enumerate().filter(|(i, _)| *i != index);
-        others.flat_map(|(_, r)| &r.members).any(|m| m.node == node && m.copy_for.is_some())
-    };
-    let is_copied: HashSet<NodeId> = copied.iter().map(|(node, _)| *node).collect();
-    let mut outputs: HashSet<ValueId> = HashSet::new();
-    for member in region.members.iter().filter(|m| m.copy_for.is_none()) {
-        for &value in graph.node(member.node).outputs().iter().flatten() {
-            let used = graph.value(value).uses().iter().any(|u| {
-                let itself = owner.get(&u.node) != Some(&index) && !copied.contains(&(member.node, u.node));
-                itself || (is_copied.contains(&u.node) && copied_elsewhere(u.node))
-            });
-            if used {
-                outputs.insert(value);
+
+    /// Whether a region besides this one has a copy of the node.
+    fn is_elsewhere(&self, node: NodeId, index: usize) -> bool {
+        self.regions.get(&node).is_some_and(|regions| regions.iter().any(|r| *r != index))
+    }
+}
+
+/// What crosses the borders of regions, found without what the regions say of themselves.
+struct Borders<'a> {
+    graph: &'a Graph,
+    owner: &'a [Option<usize>],
+    /// By index of a value.
+    is_output: Vec<bool>,
+    copies: Copies,
+}
+
+impl Borders<'_> {
+    fn check(&self, region: &Region, index: usize) -> Result<(), String> {
+        let (inputs, constants) = self.taken(region, index);
+        let outputs = self.given(region, index);
+        for (what, listed, wanted) in [
+            ("inputs", &region.inputs, inputs),
+            ("outputs", &region.outputs, outputs),
+            ("constants", &region.constants, constants),
+        ] {
+            let mut listed = listed.clone();
+            listed.sort_unstable();
+            if listed != once(wanted) {
+                return Err(format!(
+                    "the {what} of {} are not the values that cross its border",
+                    region.name
+                ));
             }
         }
+        Ok(())
     }
-    for value in graph.outputs() {
-        if graph.value(*value).producer().is_some_and(|(p, _)| owner.get(&p) == Some(&index)) {
-            outputs.insert(*value);
+
+    fn is_inside(&self, node: NodeId, index: usize) -> bool {
+        self.owner[node.index()] == Some(index)
+    }
+
+    /// Inputs and constants.
+    fn taken(&self, region: &Region, index: usize) -> (Vec<ValueId>, Vec<ValueId>) {
+        let (mut inputs, mut constants) = (Vec::new(), Vec::new());
+        for member in &region.members {
+            for value in self.graph.node(member.node).dependencies() {
+                let made_here = self.graph.value(value).producer().is_some_and(|(p, _)| {
+                    let is_copy = || self.copies.uses.contains(&(p, member.node));
+                    self.is_inside(p, index) || (member.copy_for.is_none() && is_copy())
+                });
+                if self.graph.is_constant(value) {
+                    constants.push(value);
+                } else if !made_here {
+                    inputs.push(value);
+                }
+            }
         }
+        (inputs, constants)
     }
-    for (what, listed, wanted) in [
-        ("inputs", &region.inputs, &inputs),
-        ("outputs", &region.outputs, &outputs),
-        ("constants", &region.constants, &constants),
-    ] {
-        let once: HashSet<ValueId> = listed.iter().copied().collect();
-        if once.len() != listed.len() || once != *wanted {
-            return Err(format!("the {what} of {} are not the values that cross its border", region.name));
+
+    fn given(&self, region: &Region, index: usize) -> Vec<ValueId> {
+        let graph = self.graph;
+        let mut outputs = Vec::new();
+        for member in region.members.iter().filter(|m| m.copy_for.is_none()) {
+            for &value in graph.node(member.node).outputs().iter().flatten() {
+                let used = graph.value(value).uses().iter().any(|u| {
+                    let is_copy = || self.copies.uses.contains(&(member.node, u.node));
+                    let itself = !self.is_inside(u.node, index) && !is_copy();
+                    itself || self.copies.is_elsewhere(u.node, index)
+                });
+                if used || self.is_output[value.index()] {
+                    outputs.push(value);
+                }
+            }
         }
+        outputs
     }
-    Ok(())
+}
+
+/// The values in order, each once.
+fn once(mut values: Vec<ValueId>) -> Vec<ValueId> {
+    values.sort_unstable();
+    values.dedup();
+    values
 }
 
 /// Kahn's algorithm over regions and host nodes.
-fn check_acyclic(graph: &Graph, regions: &[&Region], owner: &HashMap<NodeId, usize>) -> Result<(), String> {
-    let host: Vec<NodeId> = graph.node_ids().filter(|id| !owner.contains_key(id)).collect();
-    let mut block: HashMap<NodeId, usize> = owner.clone();
-    block.extend(host.iter().enumerate().map(|(i, id)| (*id, regions.len() + i)));
+fn check_acyclic(graph: &Graph, regions: &[&Region], owner: &[Option<usize>]) -> Result<(), String> {
+    let host: Vec<NodeId> = graph.node_ids().filter(|id| owner[id.index()].is_none()).collect();
+    let mut block: Vec<usize> = owner.iter().map(|o| o.unwrap_or(0)).collect();
+    host.iter().enumerate().for_each(|(i, id)| block[id.index()] = regions.len() + i);
     let count = regions.len() + host.len();
-    let mut edges: Vec<Vec<usize>> = vec![Vec::new(); count];
+    let mut edges: Vec<SmallVec<[u32; 2]>> = vec![SmallVec::new(); count];
     let mut waiting = vec![0usize; count];
     let mut connect = |value: ValueId, to: usize| {
-        let from = graph.value(value).producer().map(|(p, _)| block[&p]);
+        let from = graph.value(value).producer().map(|(p, _)| block[p.index()]);
         if let Some(from) = from.filter(|f| *f != to) {
-            edges[from].push(to);
+            edges[from].push(to as u32);
             waiting[to] += 1;
         }
     };
@@ -160,9 +206,9 @@ fn check_acyclic(graph: &Graph, regions: &[&Region], owner: &HashMap<NodeId, usi
     while let Some(at) = ready.pop() {
         done += 1;
         for &to in &edges[at] {
-            waiting[to] -= 1;
-            if waiting[to] == 0 {
-                ready.push(to);
+            waiting[to as usize] -= 1;
+            if waiting[to as usize] == 0 {
+                ready.push(to as usize);
             }
         }
     }

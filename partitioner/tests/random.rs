@@ -1,122 +1,123 @@
 //! Properties of every partition, on random graphs with random tables.
+//!
+//! `BYOC_RANDOM_GRAPHS` says how many graphs, `BYOC_RANDOM_SEED` with which seed to begin.
 
 mod support;
 
-use byoc_graph::{DType, Dim, Graph, Model, NodeSpec, Type, ValueId};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use byoc_graph::{Model, onnx};
 use byoc_partitioner::{NoCheck, Options, partition};
-use proptest::prelude::*;
-use support::{Ready, check_always, tables};
+use byoc_plugin::table::PatternTable;
+use support::random_model::{self, Random};
+use support::{Ready, check_always, tables, terms};
 
-const UNARY: [&str; 4] = ["Relu", "Abs", "Exp", "Neg"];
-const BINARY: [&str; 3] = ["Add", "Sub", "Mul"];
+const GRAPHS: u64 = 400;
+const THREADS: usize = 2;
 
-/// One node: its operator and which of the earlier values it takes.
-#[derive(Debug, Clone)]
-enum Made {
-    Unary(usize, prop::sample::Index),
-    Binary(usize, prop::sample::Index, prop::sample::Index),
-    Split(prop::sample::Index),
-    Concat(Vec<prop::sample::Index>),
+fn number(variable: &str, default: u64) -> u64 {
+    let text = std::env::var(variable).ok();
+    text.map_or(default, |t| t.parse().unwrap_or_else(|_| panic!("{variable} is `{t}`, not a number")))
 }
 
-fn made() -> impl Strategy<Value = Made> {
-    let index = any::<prop::sample::Index>;
-    prop_oneof![
-        4 => (0..UNARY.len(), index()).prop_map(|(op, x)| Made::Unary(op, x)),
-        4 => (0..BINARY.len(), index(), index()).prop_map(|(op, a, b)| Made::Binary(op, a, b)),
-        1 => index().prop_map(Made::Split),
-        1 => prop::collection::vec(index(), 1..4).prop_map(Made::Concat),
-    ]
+struct Case {
+    ready: Ready,
+    tables: Vec<PatternTable>,
+    options: Options,
 }
 
-fn build(made: &[Made], outputs: &[prop::sample::Index]) -> Model {
-    let ty = || Some(Type::tensor(DType::F32, [Dim::Unknown]));
-    let mut graph = Graph::new("random");
-    let mut values: Vec<ValueId> =
-        ["x", "y"].iter().map(|n| graph.add_input(*n, ty()).expect("fresh")).collect();
-    for (i, node) in made.iter().enumerate() {
-        let pick = |index: &prop::sample::Index| Some(*index.get(&values));
-        let (op, inputs, count) = match node {
-            Made::Unary(op, x) => (UNARY[*op], vec![pick(x)], 1),
-            Made::Binary(op, a, b) => (BINARY[*op], vec![pick(a), pick(b)], 1),
-            Made::Split(x) => ("Split", vec![pick(x)], 2),
-            Made::Concat(all) => ("Concat", all.iter().map(pick).collect(), 1),
-        };
-        let outputs: Vec<ValueId> =
-            (0..count).map(|k| graph.add_value(format!("v{i}_{k}"), ty()).expect("fresh")).collect();
-        let axis = ("axis".into(), byoc_graph::Attr::Int(0));
-        let spec = NodeSpec {
-            op: op.into(),
-            opset: 17,
-            inputs,
-            outputs: outputs.iter().map(|v| Some(*v)).collect(),
-            attrs: if op == "Concat" { [axis].into() } else { Default::default() },
-            position: i as u32,
-            ..NodeSpec::default()
-        };
-        graph.add_node(spec).expect("fresh");
-        values.extend(outputs);
+impl Case {
+    /// With `nodes`, the graph has so many instead of 8 to 200.
+    fn new(seed: u64, nodes: Option<usize>) -> Case {
+        let mut random = Random::new(seed);
+        let vendors = 1 + random.below(3);
+        let texts: Vec<String> = (0..vendors).map(|v| random_model::table(&mut random, v)).collect();
+        let options = Options { merge_siblings: random.one_in(2), ..Options::default() };
+        let own = 8 + random.below(193);
+        let model = random_model::model(&mut random, nodes.unwrap_or(own));
+        let tables = tables(&texts).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{texts:#?}"));
+        Case { ready: Ready::new(model), tables, options }
     }
-    let mut chosen: Vec<ValueId> = outputs.iter().map(|o| *o.get(&values[2..])).collect();
-    chosen.sort_unstable();
-    chosen.dedup();
-    graph.set_outputs(chosen);
-    graph.assign_labels();
-    Model { graph, opsets: [("".into(), 17)].into(), ir_version: 8, ..Model::default() }
+
+    /// Everything that is wrong with the partition.
+    fn faults(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let result = match partition(&self.ready.model, &self.tables, &self.options, &mut NoCheck) {
+            Ok(result) => result,
+            Err(error) => return vec![error.to_string()],
+        };
+        let report = self.ready.report(&result);
+        check_always(&self.ready, &self.tables, &self.options, &result, &report, &mut wrong);
+        let outlined = match result.outline(&self.ready.model) {
+            Ok(outlined) => outlined,
+            Err(error) => return vec![error.to_string()],
+        };
+        let meaning = terms::outputs(&self.ready.model).expect("the model is acyclic");
+        match terms::outputs(&outlined) {
+            Ok(partitioned) if partitioned == meaning => {}
+            Ok(_) => wrong.push("the partitioned model computes something else".into()),
+            Err(error) => wrong.push(format!("the partitioned model: {error}")),
+        }
+        wrong
+    }
+
+    /// The bytes of the partitioned model and of its report.
+    fn bytes(&self) -> (Vec<u8>, String) {
+        let result = partition(&self.ready.model, &self.tables, &self.options, &mut NoCheck).expect("valid");
+        let model: Model = result.outline(&self.ready.model).expect("valid");
+        let report = serde_json::to_string(&self.ready.report(&result)).expect("a report is JSON");
+        (onnx::to_bytes(&model).expect("the model can be written").to_vec(), report)
+    }
 }
 
-const PATTERNS: [&str; 14] = [
-    "y = Relu(x)",
-    "y = Abs(x)",
-    "y = Add(a, b)",
-    "y = Sub(a, b)",
-    "y = Mul(a, b)",
-    "y = Concat(...)",
-    "a, b = Split(x, ...)",
-    "s = Add(a, b)\\ny = Relu(s)",
-    "s = Add(a, b)\\nt = Sub(a, b)\\nm = Mul(s, t)",
-    "s = Relu(x)\\ny = (Abs|Neg|Add)*(s)",
-    "s = Relu?(x)\\ny = Mul(s, s)",
-    "a, b = Split(x, ...)\\ny = Add(a, b)",
-    "a = Relu(x)\\nb = Abs(x)",
-    "y = _(Relu(x))",
-];
-
-fn table(vendor: usize, patterns: &[(usize, i64, bool)]) -> String {
-    let mut text = format!("[vendor]\nname = \"v{vendor}\"\n");
-    let mut seen = Vec::new();
-    for (pattern, priority, taps) in patterns {
-        if !seen.contains(pattern) {
-            seen.push(*pattern);
-            let body = PATTERNS[*pattern];
-            text += &format!(
-                "\n[[pattern]]\nname = \"p{pattern}\"\npriority = {priority}\nmatch = \"{body}\"\nallow_taps = {taps}\n"
-            );
+/// The faults of the smallest graph of this seed that has any.
+fn smallest(seed: u64, faults: Vec<String>) -> String {
+    for nodes in 1..200 {
+        let case = Case::new(seed, Some(nodes));
+        let found = case.faults();
+        if !found.is_empty() {
+            return format!("seed {seed}, {nodes} nodes: {}", found.join("\n"));
         }
     }
-    text
+    format!("seed {seed}: {}", faults.join("\n"))
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+#[test]
+fn partitions_are_valid() {
+    let (first, count) = (number("BYOC_RANDOM_SEED", 0), number("BYOC_RANDOM_GRAPHS", GRAPHS));
+    let next = AtomicU64::new(first);
+    let run = || {
+        let mut regions = 0;
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return regions;
+            }
+            let case = Case::new(seed, None);
+            let faults = case.faults();
+            assert!(faults.is_empty(), "{}", smallest(seed, faults));
+            let result = partition(&case.ready.model, &case.tables, &case.options, &mut NoCheck);
+            regions += result.expect("valid").regions.len();
+        }
+    };
+    let regions: usize = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..THREADS).map(|_| scope.spawn(run)).collect();
+        workers.into_iter().map(|w| w.join().expect("no partition is invalid")).sum()
+    });
+    println!("{count} graphs, {regions} regions, none invalid");
+    assert!(regions as u64 > count, "the tables match next to nothing");
+}
 
-    #[test]
-    fn partitions_are_valid(
-        nodes in prop::collection::vec(made(), 1..24),
-        outputs in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
-        vendors in prop::collection::vec(
-            prop::collection::vec((0..PATTERNS.len(), 0i64..3, any::<bool>()), 1..6), 1..4),
-        siblings: bool,
-    ) {
-        let texts: Vec<String> = vendors.iter().enumerate().map(|(i, p)| table(i, p)).collect();
-        let tables = tables(&texts).expect("the tables are valid");
-        let ready = Ready::new(build(&nodes, &outputs));
-        let options = Options { merge_siblings: siblings, ..Options::default() };
-        let result = partition(&ready.model, &tables, &options, &mut NoCheck);
-        let result = result.map_err(|e| TestCaseError::fail(e.to_string()))?;
-        let report = ready.report(&result);
-        let mut wrong = Vec::new();
-        check_always(&ready, &tables, &options, &result, &report, &mut wrong);
-        prop_assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+#[test]
+fn threads_do_not_change_a_byte() {
+    for seed in 0..number("BYOC_RANDOM_GRAPHS", GRAPHS) / 4 {
+        let case = Case::new(seed, None);
+        let alone = case.bytes();
+        std::thread::scope(|scope| {
+            let both = [scope.spawn(|| case.bytes()), scope.spawn(|| case.bytes())];
+            for worker in both {
+                assert!(worker.join().expect("valid") == alone, "seed {seed} differs from thread to thread");
+            }
+        });
     }
 }

@@ -1,6 +1,9 @@
 //! What the tests of partitions share: reading a case, and carrying it out.
 #![allow(dead_code)]
 
+pub mod random_model;
+pub mod terms;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
