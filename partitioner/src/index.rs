@@ -42,9 +42,10 @@ impl Index {
             push_once(&mut self.mentions[symbol.index()], id);
         }
         let root = program.root();
-        let Some(roots) = Makers::of_statement(program, root).known() else {
+        let Makers { any, symbols: roots, .. } = Makers::of_statement(program, root);
+        if any {
             return self.any_root.push(id);
-        };
+        }
         for symbol in &roots {
             push_once(&mut self.by_root[symbol.index()].all, id);
         }

@@ -79,6 +79,15 @@ impl<'v, 'g> Matcher<'v, 'g> {
             let name = if let ArgKind::Name(name) = arg.kind { Some(name) } else { None };
             return Err(Why::Const { name, value, wanted });
         }
+        let is_leaf = match arg.kind {
+            ArgKind::Any => true,
+            ArgKind::Name(name) => program.defined[name].is_none(),
+            ArgKind::Call(_) => false,
+        };
+        if is_leaf && only.is_some() {
+            // The root may be absent only where another node of the match stands for it.
+            return Err(Why::Maker { call: id, value });
+        }
         match arg.kind {
             ArgKind::Any => self.leaf(value),
             ArgKind::Call(call) => self.push_goal(Goal::Nested { call, value, only }),

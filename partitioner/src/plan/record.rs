@@ -72,9 +72,10 @@ fn will_steps(will: Will) -> impl Iterator<Item = Step> {
     exclude.chain(only).chain(force).chain(will.cuts.into_iter().map(Step::Cut))
 }
 
-/// The composites of each region and, where there are several, that they are one region.
+/// The composites of all regions, then what is merged: some merges close no cycle only since a composite of
+/// another region has a copy of its own.
 pub fn steps_of<'a>(model: &Model, regions: impl IntoIterator<Item = &'a Region>) -> Vec<Step> {
-    let mut steps = Vec::new();
+    let (mut steps, mut merges) = (Vec::new(), Vec::new());
     for region in regions {
         let Some(graph) = region.graph.get(model) else { continue };
         let label = |id| graph.node(id).label.to_string();
@@ -90,8 +91,9 @@ pub fn steps_of<'a>(model: &Model, regions: impl IntoIterator<Item = &'a Region>
         }
         if region.composites.len() > 1 {
             let roots = region.composites.iter().map(|c| label(c.root)).collect();
-            steps.push(Step::Merge { graph: path.clone(), roots });
+            merges.push(Step::Merge { graph: path.clone(), roots });
         }
     }
+    steps.append(&mut merges);
     steps
 }

@@ -158,8 +158,11 @@ fn pattern(random: &mut Random) -> String {
             0 => format!("{out}, t{i} = Split({first}, ...)\n"),
             1 => format!("{out} = Concat({first}, ...)\n"),
             2 => format!("{out} = DequantizeLinear({first}, ...)\n"),
-            3 => format!("{out} = {}?({first})\n", random.pick(UNARY)),
-            4 => format!("{out} = ({}|{})*({first})\n", random.pick(UNARY), random.pick(BINARY)),
+            // A pattern needs a node that cannot be absent: its first.
+            3 if !made.is_empty() => format!("{out} = {}?({first})\n", random.pick(UNARY)),
+            4 if !made.is_empty() => {
+                format!("{out} = ({}|{})*({first})\n", random.pick(UNARY), random.pick(BINARY))
+            }
             5 => format!("{out} = {}({first}) | {}({first})\n", UNARY[0], random.pick(&UNARY[1..])),
             6..11 => {
                 let second = match random.below(3) {
