@@ -62,6 +62,8 @@ dtypes! {
     F8E8M0 = 24, 8, "float8e8m0", "float8e8m0";
     U2 = 25, 2, "uint2", "uint2";
     I2 = 26, 2, "int2", "int2";
+    F6E2M3 = 27, 6, "float6e2m3", "float6e2m3";
+    F6E3M2 = 28, 6, "float6e3m2", "float6e3m2";
 }
 
 impl DType {
@@ -80,13 +82,16 @@ impl DType {
         match self.bits() {
             0 => None,
             bits if bits >= 8 => count.checked_mul(bits / 8),
-            bits => Some(count.div_ceil(8 / bits)),
+            // Whole groups of eight elements first, so that the count of bits cannot overflow.
+            bits => Some(count / 8 * bits + (count % 8 * bits).div_ceil(8)),
         }
     }
 
     pub const fn is_float(self) -> bool {
         use DType::*;
-        matches!(self, F32 | F64 | F16 | BF16 | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F4E2M1 | F8E8M0)
+        let small =
+            matches!(self, F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F6E2M3 | F6E3M2 | F4E2M1);
+        small || matches!(self, F32 | F64 | F16 | BF16)
     }
 
     pub const fn is_complex(self) -> bool {

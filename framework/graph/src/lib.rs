@@ -15,6 +15,7 @@ mod model;
 pub mod normalise;
 pub mod npy;
 pub mod onnx;
+pub mod packed;
 pub mod recognise;
 pub mod schema;
 mod tensor;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::{DType, Tensor, TensorError, element_count, files};
+use crate::{DType, Tensor, TensorError, element_count, files, packed};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -151,7 +151,7 @@ impl Header {
         }
         match expected {
             Some(small) if is_sub_byte(small) && self.size == 1 => {
-                Ok(Tensor::from_bytes(small, &self.dims, pack(&data, small.bits()))?)
+                Ok(Tensor::from_bytes(small, &self.dims, packed::pack(small, &data).into())?)
             }
             _ => Ok(Tensor::from_bytes(dtype, &self.dims, data)?),
         }
@@ -235,13 +235,6 @@ fn from_column_major(data: &[u8], dims: &[usize], size: usize) -> Bytes {
     out.into()
 }
 
-/// One element a byte to as many as fit, the first in the low bits.
-fn pack(data: &[u8], bits: usize) -> Bytes {
-    let mask = (1u8 << bits) - 1;
-    let byte = |group: &[u8]| group.iter().rev().fold(0u8, |byte, &x| byte << bits | (x & mask));
-    data.chunks(8 / bits).map(byte).collect()
-}
-
 fn to_bytes(tensor: &Tensor) -> Vec<u8> {
     let (descr, data) = content(tensor);
     let dims: Vec<String> = tensor.dims().iter().map(usize::to_string).collect();
@@ -285,17 +278,10 @@ fn content(tensor: &Tensor) -> (String, Bytes) {
     };
     let data = match (tensor.to_i64s(), dtype.bits()) {
         (Some(elements), ..8) => elements.into_iter().map(|x| x as u8).collect(),
-        (None, 1..8) => unpack(tensor),
+        (None, 1..8) => packed::unpack(tensor).into(),
         _ => tensor.bytes().clone(),
     };
     (descr, data)
-}
-
-fn unpack(tensor: &Tensor) -> Bytes {
-    let bits = tensor.dtype().bits();
-    let (per_byte, mask) = (8 / bits, (1u8 << bits) - 1);
-    let bytes = tensor.bytes();
-    (0..tensor.len()).map(|i| bytes[i / per_byte] >> (i % per_byte * bits) & mask).collect()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Tensors with their content: constants of a model and values at run time.
 //!
 //! A tensor is immutable and cheap to clone: its content is shared, and may lie in a mapped file. Elements
-//! are little-endian, dense, row-major; 2- and 4-bit elements are packed, the first in the low bits.
+//! are little-endian, dense, row-major; elements below a byte are packed, the first in the low bits.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use thiserror::Error;
 
-use crate::{DType, Element, TensorType};
+use crate::{DType, Element, TensorType, packed};
 
 /// Static dimensions.
 pub type StaticDims = SmallVec<[usize; 4]>;
@@ -204,15 +204,12 @@ impl Tensor {
 
     /// Elements of a 2- or 4-bit integer type, sign-extended where the type is signed.
     fn unpacked_ints(&self) -> Vec<i64> {
-        let bits = self.dtype.bits();
-        let (per_byte, mask) = (8 / bits, (1u8 << bits) - 1);
-        let element = |i: usize| {
-            let raw = (self.bytes()[i / per_byte] >> (i % per_byte * bits)) & mask;
-            let sign = 1i64 << (bits - 1);
-            let value = i64::from(raw);
+        let sign = 1i64 << (self.dtype.bits() - 1);
+        let element = |code: u8| {
+            let value = i64::from(code);
             if self.dtype.is_signed() { (value ^ sign) - sign } else { value }
         };
-        (0..self.len()).map(element).collect()
+        packed::unpack(self).into_iter().map(element).collect()
     }
 
     /// All elements as `f64`, where the type is a number that plain hardware floats or integers cover.

@@ -2,7 +2,7 @@
 
 mod support;
 
-use byoc_graph::{DType, Datum, Dim, MapKeys, Tensor, Type, npy, onnx};
+use byoc_graph::{DType, Datum, Dim, MapKeys, Tensor, Type, npy, onnx, packed};
 use bytes::Bytes;
 
 /// Writes one value of each kind, and what its type is, for the test below to read.
@@ -70,6 +70,52 @@ fn agrees_with_onnx_and_numpy() {
         npy::write(second.path().join(name), &npy::read(first.path().join(name), None).unwrap()).unwrap();
     }
     support::python(READ, &[first.path(), second.path()]);
+}
+
+/// Every code of the six-bit floats in both fields that hold them, and a length that ends within a byte.
+const WRITE_SIX_BITS: &str = r#"
+import sys, pathlib, numpy as np
+from onnx import helper, numpy_helper as nh, TensorProto as T
+out = pathlib.Path(sys.argv[1])
+for name, kind in (("float6e2m3", T.FLOAT6E2M3), ("float6e3m2", T.FLOAT6E3M2)):
+    for count in (64, 7, 0):
+        codes = np.arange(count, dtype=np.uint8)
+        values = codes.view(helper.tensor_dtype_to_np_dtype(kind))
+        (out / f"{name}_{count}_raw.pb").write_bytes(nh.from_array(values, "x").SerializeToString())
+        typed = T(data_type=kind, dims=[count], int32_data=codes.tolist())
+        (out / f"{name}_{count}_typed.pb").write_bytes(typed.SerializeToString())
+"#;
+
+const READ_SIX_BITS: &str = r#"
+import sys, pathlib, numpy as np, onnx
+first, second = map(pathlib.Path, sys.argv[1:])
+for path in sorted(first.glob("*.pb")):
+    a, b = (onnx.numpy_helper.to_array(onnx.TensorProto.FromString((f / path.name).read_bytes())) for f in (first, second))
+    assert a.dtype == b.dtype and a.tobytes() == b.tobytes(), path.name
+    codes = np.load(second / (path.stem + ".npy"))
+    assert codes.tobytes() == a.tobytes(), path.name
+"#;
+
+#[test]
+fn floats_of_six_bits_agree_with_onnx() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    if support::python(WRITE_SIX_BITS, &[first.path()]).is_none() {
+        return;
+    }
+    for path in support::files_below(first.path(), "pb") {
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        let (dtype, count) = stem.split_once('_').unwrap();
+        let dtype = DType::from_name(dtype).unwrap();
+        let count: u8 = count.split_once('_').unwrap().0.parse().unwrap();
+        let datum = onnx::read_datum(&path, Some(&Type::tensor(dtype, [Dim::Unknown]))).unwrap();
+        let tensor = datum.as_tensor().unwrap();
+        assert_eq!(packed::unpack(tensor), (0..count).collect::<Vec<u8>>(), "{stem}");
+        onnx::write_datum(second.path().join(format!("{stem}.pb")), "x", &datum).unwrap();
+        let array = second.path().join(format!("{stem}.npy"));
+        npy::write(&array, tensor).unwrap();
+        assert!(npy::read(&array, Some(dtype)).unwrap().same(tensor), "{stem}");
+    }
+    support::python(READ_SIX_BITS, &[first.path(), second.path()]);
 }
 
 /// Whatever the value, reading what was written gives it back.

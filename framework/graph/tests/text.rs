@@ -57,7 +57,8 @@ const CONSTRUCTS: &[(&str, &str)] = &[
            < uint64 u = {18446744073709551615}, uint32[2] v = {1, 2}, double d = {1e300}, bool[2] b = {1, 0},
              float16 h = {15360}, string[2] s = {"a", "b\\c"}, complex64[1] c = {1, 2}, int8[0] empty = {},
              float[2, 2] big = ["location": "weights.bin", "offset": "8", "length": "16"],
-             float[2, 2] hidden, int4[2] q = {1, -8} > {
+             float[2, 2] hidden, int4[2] q = {1, -8},
+             float6e2m3[5] six = {0, 1, 31, 32, 63}, float6e3m2[3] other = {63, 0, 21} > {
              y = Identity (x)
            }"#,
     ),

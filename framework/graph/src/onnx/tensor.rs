@@ -10,7 +10,7 @@ use protobuf::MessageField;
 use super::error::{Error, Result};
 use super::external::Storage;
 use super::types::non_empty;
-use crate::{DType, SparseTensor, Tensor, TensorError, element_count};
+use crate::{DType, SparseTensor, Tensor, TensorError, element_count, packed};
 
 /// Most elements that a sparse initializer may have when it is written out in full.
 const MAX_DENSE_ELEMENTS: usize = 1 << 26;
@@ -75,6 +75,12 @@ fn typed(proto: &mut TensorProto, dtype: DType, dims: &[usize], count: usize) ->
         U4 | I4 | F4E2M1 | U2 | I2 => {
             Tensor::from_bytes(dtype, dims, sub_byte(mem::take(&mut proto.int32_data), dtype, count))
         }
+        // Of six bits, the field keeps one element a number.
+        F6E2M3 | F6E3M2 => {
+            let codes: Vec<u8> = mem::take(&mut proto.int32_data).into_iter().map(|x| x as u8).collect();
+            ensure_count(dtype, dims, count, codes.len())?;
+            Tensor::from_bytes(dtype, dims, packed::pack(dtype, &codes).into())
+        }
         U8 | I8 | Bool | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 => {
             let elements = mem::take(&mut proto.int32_data);
             Tensor::from_bytes(dtype, dims, elements.into_iter().map(|x| x as u8).collect())
@@ -85,17 +91,15 @@ fn typed(proto: &mut TensorProto, dtype: DType, dims: &[usize], count: usize) ->
 /// The standard packs elements below a byte into the low byte of each number. ONNX's text parser writes
 /// one element a number; the two differ in how many numbers there are.
 fn sub_byte(numbers: Vec<i32>, dtype: DType, count: usize) -> Bytes {
-    let bits = dtype.bits();
-    let per_byte = 8 / bits;
-    if numbers.len() != count || count <= 1 {
-        return numbers.into_iter().map(|x| x as u8).collect();
+    let low: Vec<u8> = numbers.iter().map(|&x| x as u8).collect();
+    if low.len() != count || count <= 1 { low.into() } else { packed::pack(dtype, &low).into() }
+}
+
+fn ensure_count(dtype: DType, dims: &[usize], expected: usize, got: usize) -> Result<(), TensorError> {
+    match expected == got {
+        true => Ok(()),
+        false => Err(TensorError::Length { dtype, dims: dims.to_vec(), expected, got }),
     }
-    let mask = (1u8 << bits) - 1;
-    let pack = |group: &[i32]| {
-        let elements = group.iter().enumerate();
-        elements.fold(0u8, |byte, (i, &x)| byte | (x as u8 & mask) << (i * bits))
-    };
-    numbers.chunks(per_byte).map(pack).collect()
 }
 
 pub(super) fn import_sparse(proto: &mut SparseTensorProto, storage: &mut Storage) -> Result<SparseTensor> {

@@ -3,7 +3,7 @@
 use onnx_protobuf::TensorProto;
 
 use super::print::float;
-use crate::DType;
+use crate::{DType, packed};
 
 /// Of the small floating-point types the bits are written, as the parser reads them.
 pub(super) fn elements(tensor: &TensorProto, dtype: DType) -> Vec<String> {
@@ -19,7 +19,7 @@ pub(super) fn elements(tensor: &TensorProto, dtype: DType) -> Vec<String> {
         U16 | F16 | BF16 => each(raw, |b| u16::from_le_bytes(b).to_string()),
         U32 => each(raw, |b| u32::from_le_bytes(b).to_string()),
         U64 => each(raw, |b| u64::from_le_bytes(b).to_string()),
-        U4 | I4 | U2 | I2 | F4E2M1 => sub_byte(tensor, dtype),
+        U4 | I4 | U2 | I2 | F4E2M1 | F6E2M3 | F6E3M2 => sub_byte(tensor, dtype),
         U8 | Bool | F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 => each(raw, |[b]| b.to_string()),
         Str => Vec::new(),
     }
@@ -34,10 +34,11 @@ fn sub_byte(tensor: &TensorProto, dtype: DType) -> Vec<String> {
     let dims: Option<Vec<usize>> = tensor.dims.iter().map(|&d| usize::try_from(d).ok()).collect();
     let count = dims.and_then(|dims| crate::element_count(&dims)).unwrap_or(0);
     let bits = dtype.bits();
-    let (per_byte, sign) = (8 / bits, 1i32 << (bits - 1));
-    let element = |i: usize| {
-        let code = i32::from(raw[i / per_byte] >> (i % per_byte * bits)) & ((1 << bits) - 1);
+    let sign = 1i32 << (bits - 1);
+    let element = |code: u8| {
+        let code = i32::from(code);
         if dtype.is_integer() && dtype.is_signed() { (code ^ sign) - sign } else { code }
     };
-    (0..count.min(raw.len() * per_byte)).map(|i| element(i).to_string()).collect()
+    let codes = packed::unpack_bytes(raw, bits, count.min(raw.len().saturating_mul(8) / bits));
+    codes.into_iter().map(|code| element(code).to_string()).collect()
 }

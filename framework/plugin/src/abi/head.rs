@@ -113,6 +113,8 @@ abi_constants! {
     DTYPE_FLOAT8_E5M2: u32 = 12;
     DTYPE_FLOAT8_E5M2FNUZ: u32 = 13;
     DTYPE_FLOAT8_E8M0FNU: u32 = 14;
+    DTYPE_FLOAT6_E2M3FN: u32 = 15;
+    DTYPE_FLOAT6_E3M2FN: u32 = 16;
     DTYPE_FLOAT4_E2M1FN: u32 = 17;
     /// Not a type that DLPack has (strings), or unknown.
     DTYPE_NONE: u32 = 255;

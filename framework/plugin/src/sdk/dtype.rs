@@ -17,6 +17,8 @@ pub enum DType {
     F8E5M2FNUZ,
     F8E8M0,
     F4E2M1,
+    F6E2M3,
+    F6E3M2,
     I2,
     I4,
     I8,
@@ -36,7 +38,7 @@ pub enum DType {
 }
 
 /// Each type with its name (numpy's), DLPack code and bits.
-const TABLE: [(DType, &str, u32, u32); 26] = [
+const TABLE: [(DType, &str, u32, u32); 28] = [
     (DType::F32, "float32", abi::DTYPE_FLOAT, 32),
     (DType::F64, "float64", abi::DTYPE_FLOAT, 64),
     (DType::F16, "float16", abi::DTYPE_FLOAT, 16),
@@ -47,6 +49,8 @@ const TABLE: [(DType, &str, u32, u32); 26] = [
     (DType::F8E5M2FNUZ, "float8e5m2fnuz", abi::DTYPE_FLOAT8_E5M2FNUZ, 8),
     (DType::F8E8M0, "float8e8m0", abi::DTYPE_FLOAT8_E8M0FNU, 8),
     (DType::F4E2M1, "float4e2m1", abi::DTYPE_FLOAT4_E2M1FN, 4),
+    (DType::F6E2M3, "float6e2m3", abi::DTYPE_FLOAT6_E2M3FN, 6),
+    (DType::F6E3M2, "float6e3m2", abi::DTYPE_FLOAT6_E3M2FN, 6),
     (DType::I2, "int2", abi::DTYPE_INT, 2),
     (DType::I4, "int4", abi::DTYPE_INT, 4),
     (DType::I8, "int8", abi::DTYPE_INT, 8),
@@ -86,7 +90,11 @@ impl DType {
     pub fn byte_len(self, elements: usize) -> Option<usize> {
         let bits = self.bits() as usize;
         (bits > 0).then_some(())?;
-        if bits >= 8 { elements.checked_mul(bits / 8) } else { Some(elements.div_ceil(8 / bits)) }
+        if bits >= 8 {
+            return elements.checked_mul(bits / 8);
+        }
+        // Whole groups of eight elements first, so that the count of bits cannot overflow.
+        Some(elements / 8 * bits + (elements % 8 * bits).div_ceil(8))
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
@@ -167,6 +175,7 @@ mod tests {
             assert_eq!(DType::from_abi(dtype.to_abi()), Some(dtype));
         }
         assert_eq!(DType::I4.byte_len(3), Some(2));
+        assert_eq!(DType::F6E2M3.byte_len(5), Some(4));
         assert_eq!(DType::F64.byte_len(usize::MAX), None);
     }
 

@@ -95,8 +95,8 @@ fn floats_to(to: DType, dims: &[usize], values: &[f64], options: &Options) -> Re
     };
     let encode = |x: &f64| match (to, options.rounding) {
         (DType::F8E8M0, rounding) => exponent_code(*x, rounding, options.saturate),
-        // There is nothing else that four bits could do.
-        (DType::F4E2M1, _) => format.encode(*x, true),
+        // Without infinity and NaN there is nothing else that they could do.
+        (DType::F4E2M1 | DType::F6E2M3 | DType::F6E3M2, _) => format.encode(*x, true),
         _ => format.encode(*x, options.saturate),
     };
     numbers::from_codes(to, dims, &values.iter().map(encode).collect::<Vec<u8>>())

@@ -5,6 +5,8 @@ use std::error::Error;
 use byoc_graph::{DType, Operator, TensorError};
 use thiserror::Error;
 
+use super::layout::MAX_BYTES;
+
 /// Why a kernel refused its call.
 #[derive(Debug, Error)]
 pub enum Fault {
@@ -20,7 +22,7 @@ pub enum Fault {
     Invalid(String),
     #[error("{0} is not supported")]
     Unsupported(String),
-    #[error("a tensor of shape {0:?} is too large to compute here")]
+    #[error("a tensor of shape {0:?} takes more than the {gib} GiB that reference kernels work with", gib = MAX_BYTES >> 30)]
     TooLarge(Vec<usize>),
     #[error(transparent)]
     Tensor(#[from] TensorError),

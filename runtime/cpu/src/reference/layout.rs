@@ -2,13 +2,16 @@
 
 use super::fault::{Fault, ensure, invalid};
 
-/// More elements than this are refused before anything is allocated for them.
-const MAX_ELEMENTS: usize = 1 << 31;
+/// A tensor that takes more bytes than this while it is worked on is refused before anything is allocated.
+pub const MAX_BYTES: usize = 4 << 30;
+
+/// What an element takes while it is worked on: integers of any type are computed in 128 bits.
+const WORKING_BYTES: usize = size_of::<i128>();
 
 /// The number of elements, if it is one that can be worked with.
 pub fn count(dims: &[usize]) -> Result<usize, Fault> {
     match byoc_graph::element_count(dims) {
-        Some(n) if n <= MAX_ELEMENTS => Ok(n),
+        Some(n) if n <= MAX_BYTES / WORKING_BYTES => Ok(n),
         _ => Err(Fault::TooLarge(dims.to_vec())),
     }
 }
@@ -215,5 +218,8 @@ mod tests {
         assert!(broadcast([&[3][..], &[2][..]]).is_err());
         assert_eq!(expand(vec![1, 2], &[2, 1], &[2, 2]).unwrap(), [1, 1, 2, 2]);
         assert!(count(&[1 << 40, 1 << 40]).is_err());
+        assert_eq!(count(&[1 << 28]).unwrap(), 1 << 28);
+        let refused = count(&[(1 << 28) + 1]).unwrap_err().to_string();
+        assert!(refused.contains("[268435457]") && refused.contains("4 GiB"), "{refused}");
     }
 }

@@ -1,7 +1,7 @@
-//! Floating-point types of 8 and 4 bits, by their layout.
+//! Floating-point types of 8, 6 and 4 bits, by their layout.
 //!
 //! Formats: OCP 8-bit floating point (E4M3, E5M2), its `FNUZ` variants without negative zero and infinity,
-//! and OCP microscaling (E2M1, E8M0).
+//! and OCP microscaling (E2M1, E2M3, E3M2, E8M0).
 
 use byoc_graph::DType;
 
@@ -42,6 +42,12 @@ pub fn format(dtype: DType) -> Option<Format> {
         // Without a code for NaN, negative zero stands for it.
         DType::F4E2M1 => {
             Format { max: 0x7, mantissa_bits: 1, bias: 1, sign: Some(0x8), nan: Some(0x8), ..common }
+        }
+        DType::F6E2M3 => {
+            Format { max: 0x1f, mantissa_bits: 3, bias: 1, sign: Some(0x20), nan: Some(0x20), ..common }
+        }
+        DType::F6E3M2 => {
+            Format { max: 0x1f, mantissa_bits: 2, bias: 3, sign: Some(0x20), nan: Some(0x20), ..common }
         }
         DType::F8E8M0 => Format { max: 0xfe, bias: 127, sign: None, nan: Some(0xff), ..common },
         _ => return None,
@@ -124,15 +130,26 @@ mod tests {
 
     #[test]
     fn every_code_survives_a_round_trip() {
-        for dtype in [DType::F8E4M3FN, DType::F8E4M3FNUZ, DType::F8E5M2, DType::F8E5M2FNUZ, DType::F8E8M0] {
+        for dtype in DType::ALL.iter().copied().filter(|dtype| dtype.is_float() && dtype.bits() <= 8) {
             let format = format(dtype).unwrap();
-            for code in 0..=255u8 {
+            for code in 0..(1u16 << dtype.bits()) {
+                let code = code as u8;
                 let value = format.decode(code);
                 if !value.is_nan() {
                     assert_eq!(format.encode(value, false), code, "{dtype} {code:#x} = {value}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn six_bits_span_what_the_formats_say() {
+        let ends = |dtype| {
+            let format = format(dtype).unwrap();
+            [0x01, 0x08, 0x1f, 0x20, 0x3f].map(|code| format.decode(code))
+        };
+        assert_eq!(ends(DType::F6E2M3), [0.125, 1.0, 7.5, 0.0, -7.5]);
+        assert_eq!(ends(DType::F6E3M2), [0.0625, 0.5, 28.0, 0.0, -28.0]);
     }
 
     #[test]

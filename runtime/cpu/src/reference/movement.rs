@@ -1,6 +1,6 @@
 //! Moving elements of any type without looking at them.
 
-use byoc_graph::{DType, Tensor};
+use byoc_graph::{DType, Tensor, packed};
 use bytes::Bytes;
 
 use super::fault::{Fault, ensure};
@@ -24,7 +24,7 @@ pub fn take(sources: &[&Tensor], dims: &[usize], picks: &[usize]) -> Result<Tens
             Ok(Tensor::from_strings(dims, pick(&all, picks)?)?)
         }
         _ if dtype.bits() <= 8 => {
-            let all: Vec<u8> = sources.iter().flat_map(|t| numbers::codes(t)).collect();
+            let all: Vec<u8> = sources.iter().flat_map(|t| packed::unpack(t)).collect();
             numbers::from_codes(dtype, dims, &pick(&all, picks)?)
         }
         _ => match dtype.bits() {

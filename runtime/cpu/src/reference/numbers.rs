@@ -3,7 +3,7 @@
 
 use half::{bf16, f16};
 
-use byoc_graph::{DType, Datum, Element, Tensor};
+use byoc_graph::{DType, Datum, Element, Tensor, packed};
 use bytes::Bytes;
 
 use super::fault::Fault;
@@ -28,9 +28,9 @@ pub fn numbers(tensor: &Tensor) -> Result<Numbers, Fault> {
         F64 => Numbers::Floats(read(tensor, |x: f64| x)?),
         F16 => Numbers::Floats(read(tensor, f16::to_f64)?),
         BF16 => Numbers::Floats(read(tensor, bf16::to_f64)?),
-        F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F4E2M1 => {
+        F8E4M3FN | F8E4M3FNUZ | F8E5M2 | F8E5M2FNUZ | F8E8M0 | F4E2M1 | F6E2M3 | F6E3M2 => {
             let format = minifloat::format(tensor.dtype()).expect("a small float");
-            Numbers::Floats(codes(tensor).into_iter().map(|code| format.decode(code)).collect())
+            Numbers::Floats(packed::unpack(tensor).into_iter().map(|code| format.decode(code)).collect())
         }
         I8 => Numbers::Ints(read(tensor, |x: i8| x.into())?),
         I16 => Numbers::Ints(read(tensor, |x: i16| x.into())?),
@@ -80,26 +80,9 @@ pub fn strings(tensor: &Tensor) -> Result<&[Bytes], Fault> {
     tensor.strings().ok_or(Fault::DType { what: "a tensor of strings", got: tensor.dtype() })
 }
 
-/// One code a byte, whatever the width of a packed or 8-bit type.
-pub fn codes(tensor: &Tensor) -> Vec<u8> {
-    let bits = tensor.dtype().bits();
-    if bits >= 8 {
-        return tensor.bytes().to_vec();
-    }
-    let (per_byte, mask) = (8 / bits, (1u8 << bits) - 1);
-    (0..tensor.len()).map(|i| (tensor.bytes()[i / per_byte] >> (i % per_byte * bits)) & mask).collect()
-}
-
-/// The inverse of `codes`.
+/// A tensor of at most 8 bits an element, from one code a byte.
 pub fn from_codes(dtype: DType, dims: &[usize], codes: &[u8]) -> Result<Tensor, Fault> {
-    let bits = dtype.bits();
-    if bits >= 8 {
-        return Ok(Tensor::from_bytes(dtype, dims, Bytes::copy_from_slice(codes))?);
-    }
-    let mask = (1u8 << bits) - 1;
-    let pack = |group: &[u8]| group.iter().rev().fold(0u8, |byte, code| (byte << bits) | (code & mask));
-    let packed: Vec<u8> = codes.chunks(8 / bits).map(pack).collect();
-    Ok(Tensor::from_bytes(dtype, dims, packed.into())?)
+    Ok(Tensor::from_bytes(dtype, dims, packed::pack(dtype, codes).into())?)
 }
 
 fn write<T: Element, S: Copy>(dims: &[usize], values: &[S], f: impl Fn(S) -> T) -> Result<Tensor, Fault> {
