@@ -3,7 +3,7 @@
 //! A node's marker is about that node; a model's marker holds lines that name what they are about. Markers on
 //! values and graphs have no meaning.
 
-use byoc_graph::{Metadata, Model};
+use byoc_graph::{Graph, Metadata, Model};
 use serde::{Deserialize, Serialize};
 
 use crate::options::{Options, PartitionError};
@@ -68,7 +68,7 @@ impl Will {
     pub fn of(
         options: &Options,
         model: &Model,
-        graphs: &[(GraphPath, &byoc_graph::Graph)],
+        graphs: &[(GraphPath, &Graph)],
     ) -> Result<Will, PartitionError> {
         let forced = options.force.iter().map(|(node, target)| Forced {
             node: node.clone(),
@@ -82,7 +82,7 @@ impl Will {
             force: forced.collect(),
             cuts: options.cuts.clone(),
         };
-        will.read_model(&model.metadata)?;
+        will.read_model(&model.metadata, &|name| is_gone(name, model, graphs))?;
         for (path, graph) in graphs {
             for id in graph.model_order() {
                 let node = graph.node(id);
@@ -92,17 +92,25 @@ impl Will {
         Ok(will)
     }
 
-    fn read_model(&mut self, metadata: &Metadata) -> Result<(), PartitionError> {
+    /// Lines about what an earlier partition has taken in have been heeded then.
+    fn read_model(
+        &mut self,
+        metadata: &Metadata,
+        is_gone: &dyn Fn(&str) -> bool,
+    ) -> Result<(), PartitionError> {
         for (key, value) in metadata {
             for line in value.lines().map(str::trim).filter(|l| !l.is_empty()) {
                 match key.as_str() {
+                    EXCLUDE if is_gone(line) => {}
                     EXCLUDE => push_new(&mut self.exclude, line.to_owned()),
                     ONLY_OP => push_new(&mut self.only_ops, line.to_owned()),
                     TARGET => {
                         let (node, target) = line.rsplit_once('=').ok_or_else(|| {
                             bad_marker("the model", key, line, "lines NODE=TARGET are wanted")
                         })?;
-                        self.force_marked(node.trim(), target.trim(), None);
+                        if !is_gone(node.trim()) {
+                            self.force_marked(node.trim(), target.trim(), None);
+                        }
                     }
                     BOUNDARY => {
                         let wanted = "lines `before NODE` or `after NODE` are wanted";
@@ -110,7 +118,9 @@ impl Will {
                         let parts = parts.and_then(|(side, node)| Some((sides(side)?, node.trim())));
                         let (sides, node) =
                             parts.ok_or_else(|| bad_marker("the model", key, line, wanted))?;
-                        self.cut(sides, node, None);
+                        if !is_gone(node) {
+                            self.cut(sides, node, None);
+                        }
                     }
                     _ => {}
                 }
@@ -151,6 +161,16 @@ impl Will {
             push_new(&mut self.cuts, Cut { side, node: node.to_owned(), graph: graph.map(str::to_owned) });
         }
     }
+}
+
+/// Whether a node or operator is in the regions of an earlier partition alone.
+fn is_gone(name: &str, model: &Model, graphs: &[(GraphPath, &Graph)]) -> bool {
+    let has = |graph: &Graph| {
+        let mut nodes = graph.node_ids().map(|id| graph.node(id));
+        nodes.any(|node| *node.label == *name || *node.op.name == *name)
+    };
+    let regions = model.functions.iter().filter(|(id, _)| id.domain.starts_with("byoc."));
+    !graphs.iter().any(|(_, graph)| has(graph)) && regions.map(|(_, f)| &f.body).any(has)
 }
 
 fn push_new<T: PartialEq>(list: &mut Vec<T>, item: T) {

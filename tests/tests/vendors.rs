@@ -192,7 +192,10 @@ fn options_are_checked() {
     let setup = Setup::new();
     let probe = plugin("byoc-probe");
     for (option, message) in [
-        ("probe.nonsense=1", "plugin `probe` has no option `nonsense`; it has `fault`, `own`, `scale`"),
+        (
+            "probe.nonsense=1",
+            "plugin `probe` has no option `nonsense`; it has `fault`, `own`, `picky`, `scale`",
+        ),
         ("probe.scale=big", "option `scale` of plugin `probe` must be a number, not `big`"),
         ("prob.scale=1", "no vendor is named `prob`"),
     ] {

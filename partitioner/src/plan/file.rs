@@ -21,7 +21,7 @@ struct File {
     #[serde(default)]
     predicted: Predicted,
     #[serde(default)]
-    steps: Vec<Spanned<Step>>,
+    steps: Vec<Spanned<Value>>,
     #[serde(default)]
     host: Vec<HostReasons>,
 }
@@ -36,26 +36,26 @@ impl Plan {
     /// Reads a plan; `file` is what errors call it.
     pub fn parse(file: &str, text: &str) -> Result<Plan, PlanError> {
         let line = |offset: usize| text[..offset.min(text.len())].matches('\n').count() + 1;
-        let syntax = |error: toml::de::Error| PlanError::Syntax {
+        let syntax = |line: usize, error: toml::de::Error| PlanError::Syntax {
             file: file.to_owned(),
-            line: error.span().map_or(1, |span| line(span.start)),
+            line,
             message: error.message().to_owned(),
         };
-        let head: Head = toml::from_str(text).map_err(syntax)?;
+        let read = |error: toml::de::Error| syntax(error.span().map_or(1, |span| line(span.start)), error);
+        let head: Head = toml::from_str(text).map_err(read)?;
         if head.schema != SCHEMA {
             return Err(PlanError::Schema(head.schema));
         }
-        let read: File = toml::from_str(text).map_err(syntax)?;
-        Ok(Plan {
-            schema: read.schema,
-            model: read.model,
-            vendors: read.vendors,
-            options: read.options,
-            predicted: read.predicted,
-            lines: lines(text, &read.steps),
-            steps: read.steps.into_iter().map(Spanned::into_inner).collect(),
-            host: read.host,
-        })
+        let File { schema, model, vendors, options, predicted, steps, host } =
+            toml::from_str(text).map_err(read)?;
+        let lines = lines(text, &steps);
+        // One by one: an error in a list has no place of its own.
+        let steps = steps
+            .into_iter()
+            .zip(&lines)
+            .map(|(step, line)| Step::deserialize(step.into_inner()).map_err(|error| syntax(*line, error)));
+        let steps = steps.collect::<Result<_, _>>()?;
+        Ok(Plan { schema, model, vendors, options, predicted, steps, host, lines })
     }
 
     /// The plan as it is written.
@@ -77,7 +77,7 @@ impl Plan {
 }
 
 /// The line at which each step begins, in one pass over the text.
-fn lines(text: &str, steps: &[Spanned<Step>]) -> Vec<usize> {
+fn lines(text: &str, steps: &[Spanned<Value>]) -> Vec<usize> {
     let (mut line, mut at) = (1, 0);
     let mut line_at = |offset: usize| {
         if offset >= at {

@@ -20,7 +20,7 @@ use crate::options::Policy;
 use crate::report::{Kind, Reason};
 use crate::will::{Cut, Forced};
 
-pub use diff::{Difference, Moved, difference};
+pub use diff::{Difference, Moved, RegionNodes, difference};
 pub use hash::{model_hash, table_hash};
 pub(crate) use record::steps_of;
 pub(crate) use replay::{Replay, StepError};

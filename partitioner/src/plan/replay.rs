@@ -36,7 +36,7 @@ pub struct Replay<'a, 'g> {
 impl<'g> Replay<'_, 'g> {
     /// The regions that the steps make, in every graph.
     pub fn run(&self, steps: &[Step], check: &mut dyn Check) -> Result<Vec<Merged<'g>>, StepError> {
-        self.check_graphs(steps)?;
+        self.check_names(steps)?;
         let mut all = Vec::new();
         let mut places = Vec::new();
         for (index, (path, graph)) in self.graphs.iter().enumerate() {
@@ -53,11 +53,21 @@ impl<'g> Replay<'_, 'g> {
         Ok(all)
     }
 
-    fn check_graphs(&self, steps: &[Step]) -> Result<(), StepError> {
+    /// Graphs and vendors have to be there, whether or not anything can be matched in them.
+    fn check_names(&self, steps: &[Step]) -> Result<(), StepError> {
         for (step, what) in steps.iter().enumerate() {
-            let (Step::Place { graph, .. } | Step::Merge { graph, .. }) = what else { continue };
+            let (graph, vendor) = match what {
+                Step::Place { graph, vendor, .. } => (graph, Some(vendor)),
+                Step::Merge { graph, .. } => (graph, None),
+                _ => continue,
+            };
             if !self.graphs.iter().any(|(path, _)| path.text == *graph) {
                 return Err(StepError { step, why: format!("the model has no graph `{graph}`") });
+            }
+            let absent = |v: &&String| !self.programs.vendors.iter().any(|known| known.name == **v);
+            if let Some(vendor) = vendor.filter(absent) {
+                let why = format!("no vendor is named `{vendor}`; give its --plugin or --table");
+                return Err(StepError { step, why });
             }
         }
         Ok(())
@@ -122,7 +132,13 @@ impl<'a, 'g> Hand<'a, 'g> {
         let misses = Misses::new(self.programs.vendors.len(), self.view.order.len());
         let mut chooser = match Chooser::new(self.view, self.programs, self.rules, check, misses) {
             Ok(chooser) => chooser,
-            Err(nothing) => return Ok((nothing, Vec::new())),
+            Err(nothing) => {
+                let is_here = |s: &Step| matches!(s, Step::Place { graph, .. } if graph == path);
+                return match steps.iter().position(is_here) {
+                    None => Ok((nothing, Vec::new())),
+                    Some(step) => Err(StepError { step, why: "nothing can be matched there".to_owned() }),
+                };
+            }
         };
         for (step, what) in steps.iter().enumerate() {
             let done = match what {
@@ -152,11 +168,9 @@ impl<'a, 'g> Hand<'a, 'g> {
         nodes: &[String],
     ) -> Result<(), String> {
         let vendor_index = self.programs.vendors.iter().position(|v| v.name == vendor);
-        let vendor_index = vendor_index
-            .ok_or_else(|| format!("no vendor is named `{vendor}`; give its --plugin or --table"))?;
         let is_it = |p: &usize| {
             let program = &self.programs.all[*p];
-            program.vendor == vendor_index && program.name == pattern
+            Some(program.vendor) == vendor_index && program.name == pattern
         };
         let programs: Vec<usize> = (0..self.programs.all.len()).filter(is_it).collect();
         if programs.is_empty() {
@@ -198,7 +212,10 @@ impl<'a, 'g> Hand<'a, 'g> {
         let mut refusal = match (others, miss) {
             (Some(nodes), _) => (1, format!("the pattern matches other nodes there: {}", self.names(&nodes))),
             (None, Some(miss)) => (0, self.words(program, unit, miss)),
-            (None, None) => (0, "the pattern does not match there".to_owned()),
+            (None, None) => {
+                let op = self.view.units[unit as usize].op;
+                (0, format!("the pattern does not match there: its root is no {op}"))
+            }
         };
         for way in ways {
             let candidate = Candidate::single(program as u32, unit, way);

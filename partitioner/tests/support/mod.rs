@@ -404,7 +404,7 @@ pub fn check_always(
     // Excluded and forced nodes may be gone, inside regions.
     let second =
         partition(&written.model, tables, &Options::default(), &mut NoCheck).expect("it worked before");
-    let ruled = !options.exclude.is_empty() || !options.force.is_empty();
+    let ruled = !options.exclude.is_empty() || !options.force.is_empty() || !options.only_ops.is_empty();
     if !second.regions.is_empty() && !ruled {
         wrong.push(format!("partitioning again adds {} regions", second.regions.len()));
     }

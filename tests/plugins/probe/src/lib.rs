@@ -1,5 +1,6 @@
 //! A plugin for tests of the interface: element-wise float32 in host memory, and NonZero for an output whose shape
-//! only the plugin can tell. The option `fault` makes one call fail or panic, as `panic:compile`.
+//! only the plugin can tell. The option `fault` makes one call fail or panic, as `panic:compile`; the option
+//! `picky` makes compilation fail by what is in the region.
 
 use std::time::Duration;
 
@@ -12,6 +13,29 @@ byoc_plugin::export_plugin!(Probe, table = include_str!("table.toml"));
 
 pub struct Probe {
     fault: Fault,
+    picky: String,
+}
+
+/// Fails where the region is not to the plugin's liking.
+fn judge(picky: &str, region: &Region<'_>, context: &CompileContext<'_>) -> Result<()> {
+    let named = |part: &str| region.nodes.iter().find(|node| node.name.contains(part));
+    match picky.split_once(':').unwrap_or((picky, "")) {
+        // The whole region, where a node's name has such a part.
+        ("region", part) if named(part).is_some() => Err(Error::unsupported(format!("a region with {part}"))),
+        // Only the nodes that are named so.
+        ("nodes", part) if named(part).is_some() => {
+            for node in region.nodes.iter().filter(|node| node.name.contains(part)) {
+                context.call.refuse_node(node.index, &format!("{} is named {part}", node.name))?;
+            }
+            Err(Error::unsupported("some nodes"))
+        }
+        // The first node of every region, as long as there is one.
+        ("first", _) => {
+            context.call.refuse_node(0, "never the first")?;
+            Err(Error::unsupported("the first node"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Where to fail, and how.
@@ -45,13 +69,19 @@ impl Plugin for Probe {
             default: "false",
             help: "copy constants and release them",
         },
+        OptionDecl {
+            name: "picky",
+            kind: OptionKind::String,
+            default: "none",
+            help: "what not to compile: region:PART, nodes:PART or first",
+        },
         OptionDecl { name: "scale", kind: OptionKind::Float, default: "1", help: "factor of every product" },
     ];
 
     fn open(options: &Options) -> Result<Self> {
         let fault = Fault::parse(options.get("fault").unwrap_or_default());
         fault.at("open")?;
-        Ok(Probe { fault })
+        Ok(Probe { fault, picky: options.get("picky").unwrap_or_default().to_owned() })
     }
 
     fn check_match(&self, region: &Region<'_>) -> Result<()> {
@@ -77,6 +107,7 @@ impl Plugin for Probe {
 
     fn compile(&self, region: &Region<'_>, context: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
         self.fault.at("compile")?;
+        judge(&self.picky, region, context)?;
         let steps = region.nodes.iter().map(|node| Step::new(region, node)).collect::<Result<Vec<_>>>()?;
         let constants = region.constants.clone();
         let mut owned = vec![None; constants.len()];
