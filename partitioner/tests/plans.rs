@@ -184,7 +184,7 @@ fn a_plan_that_does_not_fit_names_the_first_step_and_why() {
         ),
         (
             edit(&text, r#"pattern = "add_relu""#, r#"pattern = "gone""#),
-            "step 4",
+            "step 3",
             "the table of one has no pattern `gone`",
         ),
         (
@@ -199,7 +199,7 @@ fn a_plan_that_does_not_fit_names_the_first_step_and_why() {
         ),
         (
             edit(&text, r#"nodes = ["d", "e"]"#, r#"nodes = ["e"]"#),
-            "step 4",
+            "step 3",
             "the pattern matches other nodes there: `d`, `e`",
         ),
         (
@@ -208,7 +208,7 @@ fn a_plan_that_does_not_fit_names_the_first_step_and_why() {
                 r#"pattern = "add_relu", root = "e", nodes = ["d", "e"]"#,
                 r#"pattern = "relu", root = "b", nodes = ["b"]"#,
             ),
-            "step 4",
+            "step 3",
             "`b` is part of a composite `relu` of one",
         ),
         (
@@ -231,7 +231,7 @@ fn a_plan_that_does_not_fit_names_the_first_step_and_why() {
         ),
         (
             edit(&text, r#"roots = ["a", "b"]"#, r#"roots = ["a", "c"]"#),
-            "step 3",
+            "step 4",
             "no composite has its root at `c`",
         ),
         (
@@ -246,7 +246,7 @@ fn a_plan_that_does_not_fit_names_the_first_step_and_why() {
         ),
         (
             edit(&text, "steps = [\n", "steps = [\n    { do = \"cut\", side = \"after\", node = \"a\" },\n"),
-            "step 4",
+            "step 5",
             "there is a cut between `a`, `b`",
         ),
         (
@@ -281,7 +281,7 @@ fn a_changed_model_or_vendor_is_named_beside_the_step() {
     newer.tables = support::tables(&[table, TABLES[1].to_owned()]).expect("good tables");
     let error = newer.replay(&text).expect_err("the pattern is gone");
     for part in [
-        "step 4",
+        "step 3",
         "no pattern `add_relu`",
         "the version of one was 1.0 and is 2.0",
         "the pattern table of one has changed",

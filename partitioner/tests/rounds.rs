@@ -56,7 +56,7 @@ impl<F: FnMut(usize, &Region, &Graph) -> Answer> Check for Vendor<F> {
         assert!(self.asked < 10_000, "asked without end");
         let answer = (self.answer)(self.asked, region, graph);
         let objects = match &answer {
-            Answer::Accept => false,
+            Answer::Accept(_) => false,
             Answer::Refuse(_) => true,
             Answer::Exclude(nodes) => {
                 nodes.iter().any(|(id, _)| region.members.iter().any(|m| m.node == *id))
@@ -90,6 +90,10 @@ fn settle(
     (done, vendor.asked)
 }
 
+fn accept() -> Answer {
+    Answer::Accept(Default::default())
+}
+
 fn exclude(region: &Region, pick: impl Fn(usize) -> bool) -> Answer {
     let picked = region.members.iter().enumerate().filter(|(i, _)| pick(*i));
     Answer::Exclude(picked.map(|(_, m)| (m.node, "not this one".to_owned())).collect())
@@ -105,7 +109,7 @@ fn a_vendor_that_refuses_every_region_has_none() {
     let two = tables(&["one", "two"]);
     let (done, _) = settle(&ready, &two, |_, region, _| match region.vendor_name.as_str() {
         "one" => Answer::Refuse("never".into()),
-        _ => Answer::Accept,
+        _ => accept(),
     });
     assert!(done.host.is_empty() && done.regions.iter().all(|r| r.vendor_name == "two"));
 }
@@ -115,7 +119,7 @@ fn only_the_refused_region_is_lost() {
     let ready = chains(2, 3);
     let (done, _) = settle(&ready, &tables(&["one"]), |_, region, graph| {
         let bad = region.members.iter().any(|m| graph.node(m.node).label.starts_with("n1_"));
-        if bad { Answer::Refuse("not the second".into()) } else { Answer::Accept }
+        if bad { Answer::Refuse("not the second".into()) } else { accept() }
     });
     let host: Vec<&str> = done.host.iter().map(|h| h.report.name.as_str()).collect();
     assert_eq!(host, ["n1_0", "n1_1", "n1_2"]);
@@ -131,7 +135,7 @@ fn a_vendor_that_always_wants_one_node_less_ends_with_what_it_accepts() {
     assert_eq!(words, HashSet::from(["not this one"]));
     // Content below some size, which it reaches in time.
     let small = |_: usize, region: &Region, _: &Graph| match region.members.len() {
-        0..=5 => Answer::Accept,
+        0..=5 => accept(),
         _ => exclude(region, |i| i == 5),
     };
     let (done, _) = settle(&chains(1, 30), &tables(&["one"]), small);
@@ -148,7 +152,7 @@ fn a_vendor_that_changes_its_mind_is_asked_finitely_often() {
     let moody = |call: usize, region: &Region, _: &Graph| match call % 3 {
         0 => Answer::Refuse("a bad day".into()),
         1 => exclude(region, |i| i == region.members.len() / 2),
-        _ => Answer::Accept,
+        _ => accept(),
     };
     settle(&chains(5, 40), &tables(&["one", "two"]), moody);
 }
