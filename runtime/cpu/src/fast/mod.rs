@@ -11,6 +11,7 @@ pub mod gemm;
 mod math;
 pub mod pooling;
 pub mod quantize;
+pub mod recurrent;
 pub mod rows;
 mod scratch;
 pub mod simd;

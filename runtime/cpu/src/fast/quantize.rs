@@ -61,6 +61,14 @@ pub fn requantize_rows<T: Quantized>(
     });
 }
 
+/// The nearest integer, ties to even, of a number below 2²² in size: adding 1.5 · 2²³ leaves no fraction bits,
+/// and vectorises where a saturating conversion does not.
+#[inline(always)]
+pub(crate) fn nearest(x: f32) -> i32 {
+    const SHIFT: f32 = 12_582_912.0;
+    (x + SHIFT).to_bits() as i32 - SHIFT.to_bits() as i32
+}
+
 struct Row<'a, T, F, G> {
     sums: &'a [i32],
     out: &'a mut [T],
@@ -81,8 +89,7 @@ impl<T: Quantized, F: Fn(usize) -> f32, G: Fn(usize) -> i32> Task for Row<'_, T,
             for (j, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {
                 let at = i * 32 + j;
                 let scaled = sum.wrapping_add((self.bias)(at)) as f32 * (self.scale)(at);
-                let rounded = scaled.clamp(low, high).round_ties_even();
-                *out = T::narrow(rounded as i32 + zero);
+                *out = T::narrow(nearest(scaled.max(low).min(high)) + zero);
             }
         }
     }

@@ -3,28 +3,10 @@
 use std::ops::Range;
 
 use crate::fast::Exec;
-use crate::fast::Isa;
-use crate::fast::simd::{Simd, Task};
+pub(super) use crate::fast::simd::vectorised;
 
 /// Elements that are worth a piece of their own.
 pub(super) const GRAIN: usize = 16 * 1024;
-
-struct Plain<F>(F);
-
-impl<R, F: FnOnce() -> R> Task for Plain<F> {
-    type Output = R;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> R {
-        (self.0)()
-    }
-}
-
-/// Runs a loop that the compiler may vectorise for `isa`. `f` has to be `#[inline(always)]`.
-#[inline(always)]
-pub(super) fn vectorised<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
-    isa.run(Plain(f))
-}
 
 /// Runs `body` on parts of `out`, each with the range of elements that it is.
 pub(super) fn split<T: Send>(exec: Exec<'_>, out: &mut [T], body: &(dyn Fn(Range<usize>, &mut [T]) + Sync)) {

@@ -8,10 +8,12 @@ mod activation;
 mod batch_normalization;
 mod binary;
 mod cast;
+mod compare;
 mod conv;
 mod conv_transpose;
 mod epilogue;
 mod loops;
+mod lstm;
 mod matmul;
 mod pooling;
 mod quantize;
@@ -30,8 +32,10 @@ pub(crate) const ALL: &[&[Entry]] = &[
     batch_normalization::ENTRIES,
     binary::ENTRIES,
     cast::ENTRIES,
+    compare::ENTRIES,
     conv::ENTRIES,
     conv_transpose::ENTRIES,
+    lstm::ENTRIES,
     matmul::ENTRIES,
     pooling::ENTRIES,
     quantize::ENTRIES,

@@ -4,6 +4,7 @@ use byoc_graph::{DType, Element};
 
 use crate::fast::Isa;
 use crate::fast::gemm::Quantized;
+use crate::fast::quantize::nearest;
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
 use crate::kernels::loops;
 use crate::outputs::Outputs;
@@ -76,14 +77,13 @@ struct Quantize<T> {
 
 /// `saturate(round_to_even(x / scale) + zero)`.
 fn quantize<T: Quantized>(isa: Isa, x: &[f32], scale: f32, zero: i32, out: &mut [T]) {
-    let (low, high, zero) = (T::MIN as f32, T::MAX as f32, zero as f32);
+    let (low, high) = ((T::MIN - zero) as f32, (T::MAX - zero) as f32);
     loops::vectorised(
         isa,
         #[inline(always)]
         || {
             out.iter_mut().zip(x).for_each(|(out, &x)| {
-                let rounded = (x / scale).round_ties_even() + zero;
-                *out = T::narrow(rounded.clamp(low, high) as i32);
+                *out = T::narrow(nearest((x / scale).max(low).min(high)) + zero);
             });
         },
     );

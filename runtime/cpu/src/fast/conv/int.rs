@@ -10,6 +10,7 @@ use crate::fast::gemm::split::Tiles;
 use crate::fast::gemm::{Quantized, Zero};
 use crate::fast::quantize::Requantize;
 use crate::fast::scratch::with_scratch;
+use crate::fast::simd::vectorised;
 use crate::fast::{Exec, Isa};
 use crate::pool::SharedSlice;
 
@@ -135,10 +136,12 @@ fn run<T: Quantized>(
         exec.pool.parallel_chunks(sums, pixels, &|index, output| {
             with_scratch(geometry.plane() + SLACK, |frame| {
                 let source = plane(index);
-                geometry.fill(&mut frame[..geometry.plane()], 0, |out, start, step| {
-                    let source = source[start..].iter().step_by(step);
-                    out.iter_mut().zip(source).for_each(|(out, x)| *out = x.widen() - zero);
-                });
+                let frame_here = &mut frame[..geometry.plane()];
+                vectorised(
+                    exec.isa,
+                    #[inline(always)]
+                    || geometry.fill(frame_here, 0, |out, start, step| widen(out, source, zero, start, step)),
+                );
                 let weights = &weights.weights[index % channels.output * taps..][..taps];
                 exec.isa.run(Plane::<Pairs> { geometry, frame, weights, output, finish: () });
                 done(index, 0, output);
@@ -153,14 +156,29 @@ fn run<T: Quantized>(
             let (product, word) = (index / words, index % words);
             let low = plane(product * inputs + 2 * word);
             let high = (2 * word + 1 < inputs).then(|| plane(product * inputs + 2 * word + 1));
-            geometry.fill(frame, 0, |out, start, step| pair_up(out, low, high, zero, start, step));
+            vectorised(
+                exec.isa,
+                #[inline(always)]
+                || geometry.fill(frame, 0, |out, start, step| pair_up(out, low, high, zero, start, step)),
+            );
         });
         drive::run(exec, &ConvInt { geometry, frames, images: input.count, weights, done }, sums);
     });
 }
 
+/// `out[i]` becomes what the plane has at `start + i · step`, less `zero`.
+#[inline(always)]
+fn widen<T: Quantized>(out: &mut [i32], source: &[T], zero: i32, start: usize, step: usize) {
+    let source = &source[start..];
+    match step {
+        // The common cases, in a form that vectorises.
+        1 => out.iter_mut().zip(source).for_each(|(out, x)| *out = x.widen() - zero),
+        _ => out.iter_mut().zip(source.iter().step_by(step)).for_each(|(out, x)| *out = x.widen() - zero),
+    }
+}
+
 /// `out[i]` becomes the pair of what the two planes have at `start + i · step`, less `zero`.
-#[inline]
+#[inline(always)]
 fn pair_up<T: Quantized>(
     out: &mut [i32],
     low: &[T],

@@ -81,6 +81,23 @@ pub(crate) trait Task {
     fn run<S: Simd>(self, s: S) -> Self::Output;
 }
 
+struct Plain<F>(F);
+
+impl<R, F: FnOnce() -> R> Task for Plain<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> R {
+        (self.0)()
+    }
+}
+
+/// Runs a loop that the compiler may vectorise for `isa`. `f` has to be `#[inline(always)]`.
+#[inline(always)]
+pub(crate) fn vectorised<R>(isa: Isa, f: impl FnOnce() -> R) -> R {
+    isa.run(Plain(f))
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn run_avx2<T: Task>(task: T) -> T::Output {
