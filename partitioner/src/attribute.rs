@@ -34,6 +34,7 @@ pub fn show_literal(literal: &Literal) -> String {
     }
 }
 
+/// The attribute's value as text.
 pub fn show(attr: &Attr) -> String {
     let text = |s: &bytes::Bytes| format!("{:?}", String::from_utf8_lossy(s));
     match attr {

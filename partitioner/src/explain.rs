@@ -1,11 +1,11 @@
-//! Puts into words why a node stays on the host.
+//! Puts into words why a node stays on the host, and what else came near one that does not.
 
 use byoc_graph::ValueId;
 use byoc_plugin::table::Constness;
 
 use crate::attribute;
 use crate::matcher::{MAX_STEPS, Why};
-use crate::misses::{Cause, Misses};
+use crate::misses::{Cause, Miss, Misses};
 use crate::program::{ArgKind, CallId, Program, Programs};
 use crate::report::{Kind, Reason};
 use crate::view::{View, is_outlined};
@@ -13,23 +13,46 @@ use crate::view::{View, is_outlined};
 /// At least one reason for each vendor, the nearest miss first.
 pub fn reasons(view: &View<'_>, programs: &Programs, misses: &Misses, place: u32) -> Vec<Reason> {
     let mut reasons = Vec::new();
-    for (vendor, about) in programs.vendors.iter().enumerate() {
+    for vendor in 0..programs.vendors.len() {
         let before = reasons.len();
-        for miss in misses.of(vendor, place) {
-            let program = miss.program.map(|p| &programs.all[p as usize]);
-            let (kind, detail) = match (&miss.cause, program) {
-                (Cause::Told(kind, detail), _) => (*kind, detail.to_string()),
-                (Cause::Search(why), Some(program)) => describe(view, programs, program, why),
-                (Cause::Search(_), None) => continue,
-            };
-            let pattern = program.map(|p| p.name.clone());
-            reasons.push(Reason { vendor: about.name.clone(), pattern, kind, detail });
-        }
+        reasons.extend(misses.of(vendor, place).into_iter().filter_map(|m| words(view, programs, vendor, m)));
         if reasons.len() == before {
             reasons.push(unmatched(view, programs, vendor, place));
         }
     }
     reasons
+}
+
+/// For a node that a composite of the pattern `taker` has: what else was considered, and every other vendor's
+/// reason. The taker's own other tries say nothing that its success does not.
+pub fn rivals(
+    view: &View<'_>,
+    programs: &Programs,
+    misses: &Misses,
+    place: u32,
+    taker: usize,
+) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for vendor in 0..programs.vendors.len() {
+        let before = reasons.len();
+        let others = misses.all(vendor, place).into_iter().filter(|m| m.program != Some(taker as u32));
+        reasons.extend(others.filter_map(|m| words(view, programs, vendor, m)));
+        if reasons.len() == before && vendor != programs.all[taker].vendor {
+            reasons.push(unmatched(view, programs, vendor, place));
+        }
+    }
+    reasons
+}
+
+fn words(view: &View<'_>, programs: &Programs, vendor: usize, miss: &Miss) -> Option<Reason> {
+    let program = miss.program.map(|p| &programs.all[p as usize]);
+    let (kind, detail) = match (&miss.cause, program) {
+        (Cause::Told(kind, detail), _) => (*kind, detail.to_string()),
+        (Cause::Search(why), Some(program)) => describe(view, programs, program, why),
+        (Cause::Search(_), None) => return None,
+    };
+    let vendor = programs.vendors[vendor].name.clone();
+    Some(Reason { vendor, pattern: program.map(|p| p.name.clone()), kind, detail })
 }
 
 /// For a node that no search has got to.
@@ -43,11 +66,19 @@ fn unmatched(view: &View<'_>, programs: &Programs, vendor: usize, place: u32) ->
         }
         Some(pattern) => {
             let op = &node.op.name;
-            (Kind::Structure, format!("`{pattern}` has {op}, but no match of it reaches this node"))
+            let root = mention.and_then(|p| root(&programs.all[p])).filter(|root| *root != &**op);
+            let from = root.map_or(String::new(), |root| format!(" ends in {root}, and"));
+            (Kind::Structure, format!("`{pattern}` has {op}, but{from} no match of it reaches this node"))
         }
         None => (Kind::NoPattern, format!("no pattern begins or continues with {}", node.op.name)),
     };
     Reason { vendor: programs.vendors[vendor].name.clone(), pattern, kind, detail }
+}
+
+/// The operator that the pattern's root is written with.
+fn root(program: &Program) -> Option<&str> {
+    let call = *program.statements.last()?.alternatives.first()?;
+    Some(&program.calls[call].written)
 }
 
 fn describe(view: &View<'_>, programs: &Programs, program: &Program, why: &Why) -> (Kind, String) {

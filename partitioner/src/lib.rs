@@ -4,8 +4,9 @@
 //! vendor in which regions, and why the others stay on the host. It knows no device and runs nothing; vendors
 //! are asked through [`Check`]. Each step is a module of its own, in this order: `view` and `program` (what is
 //! matched with what), `matcher`, `candidates`, `choose`, `merge`, `limits`, `region`, `verify`; then `report`
-//! and `outline`.
+//! and `outline`, and for people `story` (of one node) and `road_map` (what a vendor should add).
 
+mod advice;
 mod attribute;
 mod candidates;
 mod choose;
@@ -26,7 +27,9 @@ mod program;
 mod quotient;
 mod region;
 mod report;
+mod road_map;
 mod rules;
+mod story;
 mod verify;
 mod view;
 pub mod where_clause;
@@ -39,14 +42,18 @@ use byoc_graph::recognise::{Form, recognise};
 use byoc_graph::{FunctionId, Graph, Model};
 use byoc_plugin::table::PatternTable;
 
+pub use attribute::show as show_attribute;
 pub use cost::{CostModel, Link, Profile, ProfileError, Rates, RegionCost, TargetProfile, Total};
 pub use options::{Answer, Check, Denied, MatchView, NoCheck, Options, PartitionError, Policy};
 pub use place::GraphPath;
 pub use plan::{Plan, PlanError};
 pub use region::{Member, Region, RegionComposite, Subgraph};
 pub use report::{
-    CompositeReport, HostNode, Kind, ModelReport, NodeReport, Reason, RegionReport, Report, SCHEMA, Summary,
+    CompositeReport, HostNode, Kind, ModelReport, NodeReport, OffloadedNode, Reason, RegionReport, Report,
+    SCHEMA, Summary,
 };
+pub use road_map::{Obstacle, RoadMap};
+pub use story::{Operand, Story, Taker, Told, UnknownNode};
 
 use cost::Prices;
 use limits::Merged;
@@ -70,6 +77,8 @@ pub struct Partition {
     pub regions: Vec<Region>,
     /// By graph, in model order.
     pub host: Vec<HostNode>,
+    /// The others, with what else was considered for them; empty unless `Options::rivals`.
+    pub offloaded: Vec<OffloadedNode>,
     /// Nodes of all graphs.
     pub node_count: usize,
     /// The time that one run is predicted to take, where rates of vendors are known.
@@ -159,6 +168,7 @@ struct Job<'m> {
     forms: Vec<Vec<Form>>,
     programs: Programs,
     prices: Prices,
+    rivals: bool,
 }
 
 impl<'m> Job<'m> {
@@ -167,7 +177,7 @@ impl<'m> Job<'m> {
         let enabled = |name: &str| !options.disabled_passes.iter().any(|p| p == name);
         let forms = graphs.iter().map(|(_, graph)| recognise(graph, &enabled)).collect();
         let prices = Prices::new(&options.cost, tables);
-        Job { model, graphs, forms, programs: Programs::compile(tables), prices }
+        Job { model, graphs, forms, programs: Programs::compile(tables), prices, rivals: options.rivals }
     }
 
     fn replay<'a>(&'a self, rules: &'a AllRules<'a>) -> Replay<'a, 'a> {
@@ -278,6 +288,7 @@ impl<'m> Job<'m> {
             graphs: graphs.iter().map(|(path, _)| path.clone()).collect(),
             regions: Vec::new(),
             host: Vec::new(),
+            offloaded: Vec::new(),
             node_count: graphs.iter().map(|(_, graph)| graph.node_count()).sum(),
             predicted: None,
             greedy_predicted: None,
@@ -289,7 +300,13 @@ impl<'m> Job<'m> {
                 partition.regions.push(region::build(view, programs, chosen, group, name, path));
             }
             for place in 0..view.order.len() as u32 {
-                if chosen.owner[place as usize].is_some() {
+                let node = view.order[place as usize];
+                if let Some(owner) = chosen.owner[place as usize] {
+                    if self.rivals {
+                        let taker = chosen.composites[owner as usize].program;
+                        let reasons = explain::rivals(view, programs, &chosen.misses, place, taker);
+                        partition.offloaded.push(OffloadedNode { graph: index, node, reasons });
+                    }
                     continue;
                 }
                 let report = NodeReport {
@@ -299,7 +316,6 @@ impl<'m> Job<'m> {
                     target: "host".to_owned(),
                     reasons: explain::reasons(view, programs, &chosen.misses, place),
                 };
-                let node = view.order[place as usize];
                 let mut host = HostNode { graph: index, node, report };
                 rules.add_reasons(&mut host);
                 partition.host.push(host);

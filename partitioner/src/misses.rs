@@ -26,6 +26,8 @@ pub enum Cause {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
+    /// The node itself went to another composite; of no interest once it is free again.
+    Lost,
     Search,
     Taken,
     Where,
@@ -75,7 +77,11 @@ impl Misses {
         cause: Cause,
         bound: usize,
     ) {
-        let rank = if stage == Stage::Region { (u32::MAX, stage) } else { (bound as u32, stage) };
+        let rank = match stage {
+            Stage::Region => (u32::MAX, stage),
+            Stage::Lost => (0, stage),
+            _ => (bound as u32, stage),
+        };
         let program = program.map(|p| p as u32);
         for &place in places {
             let misses = &mut self.0[vendor][place as usize];
@@ -96,11 +102,19 @@ impl Misses {
 
     /// Whether a further pattern's reason would be kept, however far away its match is.
     pub fn has_room(&self, vendor: usize, place: u32) -> bool {
-        self.0[vendor][place as usize].len() < MAX_REASONS
+        let misses = &self.0[vendor][place as usize];
+        misses.iter().filter(|m| m.rank.1 != Stage::Lost).count() < MAX_REASONS
     }
 
-    /// The nearest first.
+    /// What kept the vendor from a node that nobody has, the nearest first.
     pub fn of(&self, vendor: usize, place: u32) -> Vec<&Miss> {
+        let mut misses = self.all(vendor, place);
+        misses.retain(|m| m.rank.1 != Stage::Lost);
+        misses
+    }
+
+    /// The same with matches that lost the node to another, which come last.
+    pub fn all(&self, vendor: usize, place: u32) -> Vec<&Miss> {
         let mut misses: Vec<&Miss> = self.0[vendor][place as usize].iter().collect();
         misses.sort_by_key(|m| std::cmp::Reverse(m.rank));
         misses

@@ -38,6 +38,8 @@ pub struct Options {
     pub denied: Vec<Denied>,
     /// Recognisers of decomposed forms that are off.
     pub disabled_passes: Vec<String>,
+    /// Say of offloaded nodes, too, what else was considered.
+    pub rivals: bool,
 }
 
 /// A node that must not go to a vendor.

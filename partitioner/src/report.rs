@@ -73,7 +73,7 @@ pub struct Reason {
     pub detail: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     NoPattern,
@@ -205,4 +205,14 @@ pub struct HostNode {
     pub graph: usize,
     pub node: NodeId,
     pub report: NodeReport,
+}
+
+/// A node that a vendor has, with what else was considered for it.
+#[derive(Debug, Clone)]
+pub struct OffloadedNode {
+    /// Index among the partition's graphs.
+    pub graph: usize,
+    pub node: NodeId,
+    /// Every other vendor's reason, and other patterns that came near or lost.
+    pub reasons: Vec<Reason>,
 }

@@ -3,7 +3,9 @@
 use byoc_graph::{Graph, Model, NodeId, Opsets, ValueId};
 use byoc_host::adapt::{self, CompositeSpec};
 use byoc_host::{CallEnv, Plugin, PluginError};
-use byoc_partitioner::{Answer, Check, GraphPath, MatchView, Member, Region, RegionComposite, RegionCost, Subgraph};
+use byoc_partitioner::{
+    Answer, Check, GraphPath, MatchView, Member, Region, RegionComposite, RegionCost, Subgraph,
+};
 
 use crate::vendors::Vendor;
 

@@ -39,6 +39,8 @@ pub struct Placement {
     pub plan: Option<Plan>,
     /// Make it an error where a node stays on the host or a vendor fails.
     pub strict: bool,
+    /// Say of offloaded nodes, too, what else was considered.
+    pub rivals: bool,
 }
 
 /// A model with its partition, and nothing compiled yet.
@@ -91,6 +93,7 @@ impl Placement {
             exclude: self.exclude.clone(),
             force: self.force.clone(),
             only_ops: self.only_ops.clone(),
+            rivals: self.rivals,
             disabled_passes: disabled.map(str::to_owned).collect(),
             ..Options::default()
         }

@@ -22,6 +22,7 @@ pub mod dataset;
 pub mod demo;
 mod error;
 pub mod files;
+pub mod html;
 mod loaded;
 mod memory;
 mod quantum;

@@ -64,12 +64,14 @@ pub fn choose(view: &View<'_>, programs: &Programs, rules: &Rules, check: &mut d
         let nodes = candidates.nodes(candidate);
         if let Err((stage, kind, detail)) = chooser.consider(candidate, nodes) {
             let program = candidate.program as usize;
-            let open: Vec<u32> = match kind {
-                Kind::Taken => chooser.free(nodes),
-                _ => nodes.to_vec(),
+            let (open, lost): (Vec<u32>, Vec<u32>) = match kind {
+                Kind::Taken => nodes.iter().partition(|n| chooser.chosen.owner[**n as usize].is_none()),
+                _ => (nodes.to_vec(), Vec::new()),
             };
             let vendor = programs.all[program].vendor;
-            chooser.chosen.misses.told(vendor, &open, Some(program), (stage, kind), &detail);
+            let misses = &mut chooser.chosen.misses;
+            misses.told(vendor, &open, Some(program), (stage, kind), &detail);
+            misses.told(vendor, &lost, Some(program), (Stage::Lost, kind), &detail);
         }
     }
     chooser.chosen
@@ -122,10 +124,6 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
             }
             None => Err(chosen),
         }
-    }
-
-    fn free(&self, nodes: &[u32]) -> Vec<u32> {
-        nodes.iter().copied().filter(|n| self.chosen.owner[*n as usize].is_none()).collect()
     }
 
     /// Takes the match, or says why not.

@@ -193,10 +193,13 @@ pub struct PartitionArgs {
     /// Write the report.
     #[arg(long, value_name = "OUT.json")]
     pub report: Option<PathBuf>,
-    /// Say why nodes stay on the host; with a node's name, everything that is known of that node.
+    /// Tell what keeps most arithmetic on the host; with a node's name, that node's story.
     #[arg(long, value_name = "NODE", num_args = 0..=1)]
     pub explain: Option<Option<String>>,
-    /// Write the report to standard output instead of the tables.
+    /// Write one self-contained page: the graph as a picture, reasons, tables.
+    #[arg(long, value_name = "OUT.html")]
+    pub html: Option<PathBuf>,
+    /// Write the report, or the explanation, to standard output as JSON instead of the tables.
     #[arg(long)]
     pub json: bool,
 }

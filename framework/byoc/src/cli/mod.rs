@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod conformance;
 mod demo;
+mod explain;
 mod partition;
 mod place;
 mod plan;

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use anyhow::bail;
-use byoc::{Report, Timings, files, onnx, partition_file};
+use byoc::{Placement, Report, Timings, files, html, onnx, partition_file};
 
 use super::args::PartitionArgs;
-use super::place;
 use super::ui::{self, Align, Table};
+use super::{explain, place};
 
 /// Nodes of a region that a row shows before it says how many there are.
 const SHOWN: usize = 3;
@@ -15,29 +15,36 @@ const SHOWN: usize = 3;
 pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
     let mut timings = Timings::default();
     let job = &args.job;
+    let rivals = args.explain.is_some() || args.html.is_some();
+    let placement = Placement { rivals, ..job.placement.placement()? };
     let done = partition_file(
         &job.model.model,
         &job.model.options(),
         &job.vendors.sources,
         &job.vendors.options(),
-        &job.placement.placement()?,
+        &placement,
         &mut timings,
     )?;
     for warning in done.warnings.iter().filter(|_| !job.common.quiet) {
         ui::note(&format!("warning: {warning}"));
     }
     let report = &done.report;
-    if let Some(node) = args.explain.iter().flatten().next() {
-        ui::print(&explain_node(report, node)?);
-    } else if args.json {
-        ui::print(&place::json(report));
-    } else if !job.common.quiet {
-        ui::print(&describe(report, args.explain.is_some()));
+    match &args.explain {
+        Some(Some(node)) => ui::print(&explain::node(&done, node, args.json)?),
+        Some(None) if args.json => ui::print(&explain::road_map(&done, true)?),
+        Some(None) => ui::print(&format!("{}\n{}", describe(report), explain::road_map(&done, false)?)),
+        None if args.json => ui::print(&place::json(report)),
+        None if job.common.quiet => {}
+        None => ui::print(&describe(report)),
     }
     timings.time("write", || -> anyhow::Result<()> {
         if let Some(path) = &args.report {
             files::write_whole(path, place::json(report).as_bytes())
                 .map_err(|e| byoc::Error::file(path, e))?;
+        }
+        if let Some(path) = &args.html {
+            let page = html::page(&done, &[])?;
+            files::write_whole(path, page.as_bytes()).map_err(|e| byoc::Error::file(path, e))?;
         }
         if let Some(path) = &args.output {
             onnx::save(&done.partitioned()?, path)?;
@@ -52,7 +59,7 @@ pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn describe(report: &Report, explain: bool) -> String {
+fn describe(report: &Report) -> String {
     let mut text = format!("{}\n", place::summary(report));
     let mut regions = Table::new(&[
         ("region", Align::Left),
@@ -80,9 +87,6 @@ fn describe(report: &Report, explain: bool) -> String {
     if !regions.is_empty() {
         let _ = write!(text, "\n{}", regions.render(ui::colour()));
     }
-    if explain {
-        text += &explain_host(report);
-    }
     let summary = &report.summary;
     if summary.boundary_bytes > 0 {
         let _ = write!(text, "\ncross the border: {}", ui::bytes(summary.boundary_bytes));
@@ -92,61 +96,4 @@ fn describe(report: &Report, explain: bool) -> String {
     }
     text.push('\n');
     text
-}
-
-/// Every node on the host with its nearest miss.
-fn explain_host(report: &Report) -> String {
-    let mut table = Table::new(&[
-        ("on the host", Align::Left),
-        ("operator", Align::Left),
-        ("vendor", Align::Left),
-        ("why", Align::Left),
-    ]);
-    for node in &report.nodes {
-        let mut seen: Vec<&str> = Vec::new();
-        for reason in &node.reasons {
-            if seen.contains(&reason.vendor.as_str()) {
-                continue;
-            }
-            seen.push(&reason.vendor);
-            let pattern = reason.pattern.as_ref().map(|p| format!("{p}: ")).unwrap_or_default();
-            let why = ui::shorten(&format!("{pattern}{}", reason.detail), 120);
-            table.row(vec![ui::shorten(&node.name, 32), node.op.clone(), reason.vendor.clone(), why]);
-        }
-    }
-    if table.is_empty() { String::new() } else { format!("\n{}", table.render(ui::colour())) }
-}
-
-/// All that is known of one node.
-fn explain_node(report: &Report, name: &str) -> anyhow::Result<String> {
-    let mut text = String::new();
-    for region in report.regions.iter().filter(|r| r.nodes.iter().any(|n| n == name)) {
-        let _ = writeln!(text, "{name} ({}) is in region {} of {}", region.graph, region.name, region.vendor);
-        for composite in region.composites.iter().filter(|c| c.nodes.iter().any(|n| n == name)) {
-            let _ = writeln!(text, "  pattern {}: {}", composite.pattern, composite.nodes.join(", "));
-            for (leaf, value) in &composite.bindings {
-                let _ = writeln!(text, "    {leaf} = {value}");
-            }
-        }
-    }
-    for node in report.nodes.iter().filter(|n| n.name == name) {
-        let _ = writeln!(text, "{name} ({}, {}) stays on the host", node.op, node.graph);
-        for reason in &node.reasons {
-            let pattern = reason.pattern.as_ref().map(|p| format!(", pattern {p}")).unwrap_or_default();
-            let _ = writeln!(text, "  {}{pattern}: {}", reason.vendor, reason.detail);
-        }
-    }
-    for node in report.removed.iter().filter(|n| n.name == name) {
-        let _ = writeln!(
-            text,
-            "{name} ({}, {}) was taken away before matching: {:?}",
-            node.op, node.graph, node.why
-        );
-    }
-    if text.is_empty() {
-        bail!(
-            "no node is named `{name}`; nodes are called by their ONNX names, or by their first output where that is empty or not unique"
-        );
-    }
-    Ok(text)
 }

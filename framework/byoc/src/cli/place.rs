@@ -16,6 +16,7 @@ impl PlacementArgs {
             only_ops: self.only_ops.clone(),
             plan: self.plan.as_deref().map(plan::read).transpose()?,
             strict: self.strict,
+            rivals: false,
         })
     }
 
