@@ -55,7 +55,7 @@ pub fn layout(widths: &[f32], edges: &[Edge]) -> Layout {
     drawing.finish(widths.len())
 }
 
-/// The longest path from any source; boxes with more ways out than in sink towards their users.
+/// The longest path from any source; what somebody uses then sinks to just above its first user.
 fn layers(boxes: usize, edges: &[Edge]) -> Vec<usize> {
     let (mut next, mut before) = (vec![Vec::new(); boxes], vec![Vec::new(); boxes]);
     for edge in edges.iter().filter(|e| e.from != e.to) {
@@ -70,7 +70,7 @@ fn layers(boxes: usize, edges: &[Edge]) -> Vec<usize> {
         let above = before[b].iter().filter(|p| at[**p] < at[b]).map(|p| layer[*p] + 1);
         layer[b] = above.max().unwrap_or(0);
     }
-    for &b in order.iter().rev().filter(|b| next[**b].len() > before[**b].len()) {
+    for &b in order.iter().rev() {
         let below = next[b].iter().filter(|n| at[**n] > at[b]).map(|n| layer[*n]).min();
         layer[b] = below.map_or(layer[b], |l| l.saturating_sub(1).max(layer[b]));
     }

@@ -172,7 +172,7 @@ function drawTitle(region, a) {
 function drawNode(node, p, fine) {
   const tone = colour(node.vendor);
   if (!fine) {
-    pen.fillStyle = tone || ink.soft;
+    pen.fillStyle = tone || ink.line;
     pen.fillRect(p.x - p.w / 2, p.y - p.h / 2, p.w, p.h);
     return;
   }
