@@ -258,7 +258,7 @@ mod tests {
     fn near_names_are_found() {
         let all = ["conv1_relu", "conv2", "softmax", "block/conv1", "pool"];
         let near = |name| nearest(name, all.iter().map(ToString::to_string));
-        assert_eq!(near("conv1"), ["block/conv1", "conv1_relu", "conv2"].map(String::from).to_vec());
+        assert_eq!(near("conv1"), ["conv1_relu", "block/conv1", "conv2"].map(String::from).to_vec());
         assert_eq!(near("sofmax"), ["softmax"]);
         assert!(near("zzz").is_empty());
     }
