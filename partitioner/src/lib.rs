@@ -129,6 +129,8 @@ pub fn replay(
         return Err(told(StepError { step: plan.step_of(region, model), why }));
     }
     job.predict(&mut partition);
+    // What greedy would have made of it is known from when the plan was made.
+    partition.greedy_predicted = plan.predicted.greedy_us.map(|us| Total { us, ..Total::default() });
     job.verify(&partition)?;
     rules.check_forced(&partition, &will)?;
     Ok(partition)

@@ -154,6 +154,27 @@ fn edited_plans_are_carried_out() {
 }
 
 #[test]
+fn predicted_times_are_part_of_it() {
+    let mut setup = Setup::new();
+    let rate = "name = \"mul\"\ncost = { fixed_us = 5.5, gflops = 200.0, gbps = 20.0 }";
+    let table = edit(TABLES[0], "name = \"mul\"", rate);
+    setup.tables = support::tables(&[table, TABLES[1].to_owned()]).expect("good tables");
+    let options = Options { only_ops: vec!["Mul".into()], ..Options::default() };
+    let (done, plan) = (setup.partition(&options), setup.plan(&options));
+    let (model, removed) = (&setup.ready.model, &setup.ready.removed);
+    let read = Plan::parse("plan.toml", &plan.to_text()).expect("it is a plan");
+    let again =
+        replay(model, &setup.tables, removed, &read, &Options::default(), &mut NoCheck).expect("it fits");
+    let (report, summary) = (setup.ready.report(&again), setup.ready.report(&done).summary);
+    assert_eq!(report.summary, summary);
+    assert_eq!(
+        (plan.predicted.us, plan.predicted.greedy_us),
+        (summary.predicted_us, summary.greedy_predicted_us)
+    );
+    assert!(report.regions[0].predicted_us >= Some(5.5), "{report:?}");
+}
+
+#[test]
 fn who_is_moved_to_the_host_has_a_reason_of_the_user() {
     let setup = Setup::new();
     let plan = Plan::parse("plan.toml", &without(&setup.text(), "add_relu")).expect("it is a plan");

@@ -58,7 +58,7 @@ pub fn choose(view: &View<'_>, programs: &Programs, rules: &Rules, check: &mut d
     candidates::sort(&mut candidates, view, programs, &forced);
     let mut chooser = match Chooser::new(view, programs, rules, check, misses) {
         Ok(chooser) => chooser,
-        Err(nothing) => return nothing,
+        Err(nothing) => return *nothing,
     };
     for candidate in &candidates.list {
         let nodes = candidates.nodes(candidate);
@@ -109,7 +109,7 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
         rules: &'a Rules,
         check: &'a mut dyn Check,
         misses: Misses,
-    ) -> Result<Self, Chosen> {
+    ) -> Result<Self, Box<Chosen>> {
         let chosen = Chosen {
             composites: Vec::new(),
             owner: vec![None; view.order.len()],
@@ -122,7 +122,7 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
                 let language = Language::default();
                 Ok(Chooser { view, programs, rules, check, matcher, language, chosen })
             }
-            None => Err(chosen),
+            None => Err(Box::new(chosen)),
         }
     }
 

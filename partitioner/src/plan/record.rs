@@ -48,7 +48,10 @@ impl Plan {
                 merge_siblings: options.merge_siblings,
                 disabled_passes: options.disabled_passes.clone(),
             },
-            predicted: Predicted::default(),
+            predicted: Predicted {
+                us: partition.predicted.map(|total| total.us),
+                greedy_us: partition.greedy_predicted.map(|total| total.us),
+            },
             steps,
             host: host.collect(),
             lines: Vec::new(),

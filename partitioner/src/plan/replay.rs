@@ -135,7 +135,7 @@ impl<'a, 'g> Hand<'a, 'g> {
             Err(nothing) => {
                 let is_here = |s: &Step| matches!(s, Step::Place { graph, .. } if graph == path);
                 return match steps.iter().position(is_here) {
-                    None => Ok((nothing, Vec::new())),
+                    None => Ok((*nothing, Vec::new())),
                     Some(step) => Err(StepError { step, why: "nothing can be matched there".to_owned() }),
                 };
             }
