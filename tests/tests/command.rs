@@ -81,7 +81,7 @@ fn one_node_can_be_explained() {
     let softmax = run(words.iter().copied().chain(["probabilities"])).expect(0);
     assert!(softmax.stdout.contains("stays on the host"), "{}", softmax.stdout);
     let conv = run(words.iter().copied().chain(["block_a"])).expect(0);
-    assert!(conv.stdout.contains("pattern conv"), "{}", conv.stdout);
+    assert!(conv.stdout.contains("matched by `conv"), "{}", conv.stdout);
     run(words.iter().copied().chain(["nobody"])).expect(1);
 }
 

@@ -7,9 +7,24 @@ use std::time::Duration;
 
 use byoc_tests::{data, plugin, python, root, run, run_command};
 
+/// A vendor of single operators.
+const TABLE: &str = r#"
+[vendor]
+name = "npu"
+max_regions = 10000
+
+[[pattern]]
+name = "relu"
+match = "y = Relu(x)"
+
+[[pattern]]
+name = "gate"
+match = "y = Sigmoid(x)"
+"#;
+
 /// Clicks through a page; what it says, or that there is no browser.
 fn click(page: &Path, node: &str) {
-    let Some(python) = python("json") else { return };
+    let Some(python) = python("urllib.request") else { return };
     let mut command = Command::new(python);
     command.arg(root().join("tests/python/click_page.py")).arg(page).arg(node);
     let done = run_command(&mut command, Duration::from_secs(180));
@@ -48,7 +63,7 @@ fn a_model_of_the_test_data_can_be_clicked_through() {
     let page = page(folder.path(), &model, &["--plugin", &refnpu, "--dim", "batch=1"]);
     let report = std::fs::read_to_string(&page).expect("the page");
     assert!(report.contains("QLinear") || report.contains("QuantizeLinear"));
-    click(&page, "output");
+    click(&page, "Conv_305");
 }
 
 /// Names that would end the element or begin another stay names.
@@ -58,7 +73,9 @@ fn names_stay_names() {
     let model = folder.path().join("model.onnxtxt");
     let text = "<ir_version: 9, opset_import: [\"\" : 17]>\ng (float[4] x) => (float[4] y) {\n  [\"</script><b>\"] y = Relu(x)\n}\n";
     std::fs::write(&model, text).expect("written");
-    let page = page(folder.path(), &model, &[]);
+    let table = folder.path().join("table.toml");
+    std::fs::write(&table, TABLE).expect("written");
+    let page = page(folder.path(), &model, &["--table", &table.display().to_string()]);
     let text = std::fs::read_to_string(&page).expect("the page");
     assert_eq!(text.matches("</script>").count(), 2);
     click(&page, "</script><b>");
@@ -77,8 +94,7 @@ fn five_thousand_nodes_move_fluently() {
     }
     text += "  y = Add(a0, b1249)\n}\n";
     std::fs::write(&model, text).expect("written");
-    let patterns = "[vendor]\nname = \"npu\"\nmax_regions = 10000\n[[pattern]]\nname = \"relu\"\nmatch = \"y = Relu(x)\"\n[[pattern]]\nname = \"gate\"\nmatch = \"y = Sigmoid(x)\"\n";
-    std::fs::write(&table, patterns).expect("written");
+    std::fs::write(&table, TABLE).expect("written");
     let page = page(folder.path(), &model, &["--table", &table.display().to_string()]);
     click(&page, "c700");
 }

@@ -107,7 +107,7 @@ function draw() {
   });
   boxes.forEach((b, i) => {
     const a = shape.at[i];
-    if (b.region !== null && !shape.shut(b) && visible(a.x, a.y, a.w, a.h)) {
+    if (b.region !== null && !shape.shut(b) && a.w * view.k >= 12 && visible(a.x, a.y, a.w, a.h)) {
       drawPaths(shape.inside[b.region], seen, a.x - a.w / 2, a.y - a.h / 2, fine);
       if (fine) drawTitle(graph.regions[b.region], a);
     }
@@ -128,9 +128,12 @@ function drawPaths(paths, seen, dx, dy, fine) {
 }
 function trace(points, dx, dy, fine) {
   let [px, py] = points[0];
+  // From afar, points that fall together are one.
+  const least = fine ? 0 : 3 / view.k;
   pen.moveTo(px + dx, py + dy);
   for (let i = 1; i < points.length; i++) {
     const [x, y] = points[i], mid = (py + y) / 2;
+    if (i < points.length - 1 && Math.abs(x - px) + Math.abs(y - py) < least) continue;
     if (!fine || x === px) pen.lineTo(x + dx, y + dy);
     else pen.bezierCurveTo(px + dx, mid + dy, x + dx, mid + dy, x + dx, y + dy);
     [px, py] = [x, y];
@@ -156,6 +159,11 @@ function write(text, x, y, font, fill, room, align = "center") {
 }
 function drawRegion(region, a, shut, fine) {
   const tone = colour(region.vendor);
+  if (a.w * view.k < 12) {
+    pen.fillStyle = tone;
+    pen.fillRect(a.x - a.w / 2, a.y - a.h / 2, a.w, a.h);
+    return;
+  }
   card(a, 10, ink.paper, [tone, shut ? 0.3 : fine ? 0.1 : 0.22], tone, Math.max(shut ? 2 : 1.2, 0.8 / view.k));
   if (!fine) return;
   if (shut) {
