@@ -69,7 +69,7 @@ fn a_saved_plan_gives_the_same_files() {
 
 #[test]
 fn plans_of_models_give_the_same_files() {
-    for name in ["yolox_nano", "mobilenetv2_qdq_int8"] {
+    for name in ["ultraface_rfb320_qop_u8s8", "mobilenetv2_qdq_int8"] {
         let Some(path) = data(&format!("models/{name}/model.onnx")) else { return };
         let setup = Setup::new("byoc-refnpu", Some(path));
         setup.partition("first", &[]);
