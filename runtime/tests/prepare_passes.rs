@@ -260,3 +260,25 @@ fn only_casts_that_change_something_or_make_a_name_stay() {
     let input = [f32s(&[2], &[0.5, 1.5])];
     assert_eq!(run(&after, &Registry::default(), &input), run(&before, &Registry::default(), &input));
 }
+
+#[test]
+fn products_read_transposed_constants_as_they_were() {
+    let (rows, cols) = (130, 128);
+    let graph = format!(
+        "(float[2,{cols}] x) => (float[2,{rows}] y, float[2,{rows}] z) <float[{rows},{cols}] w = {{{}}}> {{ \
+         t = Transpose(w) y = MatMul(x, t) z = Gemm(x, t) }}",
+        numbers(rows * cols, -8, 8)
+    );
+    let model = model(&graph);
+    assert_eq!(operators(&model), ["MatMul", "Gemm"]);
+    let after = prepared(&model, "transposed_weights");
+    let weights = |model: &Model| {
+        let nodes = model.graph.node_ids().filter_map(|id| model.graph.node(id).input(1));
+        nodes.map(|w| model.graph.constant(w).expect("a constant").dims().to_vec()).collect::<Vec<_>>()
+    };
+    assert_eq!((weights(&model), weights(&after)), (vec![vec![cols, rows]; 2], vec![vec![rows, cols]; 2]));
+    let x = Tensor::from_vec(&[2, cols], (0..2 * cols).map(|i| (i % 9) as f32 - 4.0).collect());
+    let inputs = [Datum::Tensor(x.expect("sized"))];
+    let want = run(&model, &Registry::reference(), &inputs);
+    assert_eq!(run(&after, &Registry::default(), &inputs), want, "whole numbers are exact");
+}

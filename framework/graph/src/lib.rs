@@ -20,6 +20,7 @@ pub mod recognise;
 pub mod schema;
 mod tensor;
 pub mod text;
+mod transposed;
 mod types;
 
 pub use attr::{Attr, AttrKind, Attributes, SparseTensor};

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use thiserror::Error;
 
+use crate::transposed::Transposed;
 use crate::{DType, Element, TensorType, packed};
 
 /// Static dimensions.
@@ -29,6 +30,7 @@ pub struct Tensor {
 enum Data {
     Bytes(Bytes),
     Strings(Arc<[Bytes]>),
+    Transposed(Arc<Transposed>),
 }
 
 /// Where a tensor's content lies outside the model file, so that writing the model need not copy it.
@@ -149,6 +151,34 @@ impl Tensor {
         match &self.data {
             Data::Bytes(bytes) => bytes,
             Data::Strings(_) => &EMPTY,
+            Data::Transposed(transposed) => transposed.bytes(),
+        }
+    }
+
+    /// Bytes of the content, 0 for strings.
+    pub fn byte_len(&self) -> usize {
+        self.dtype.byte_len(self.len()).unwrap_or(0)
+    }
+
+    /// The tensor with axis `perm[i]` as its axis `i`, whose bytes are made when they are first asked for; `None` where
+    /// `perm` is no permutation of the axes or elements have no whole bytes.
+    pub fn transposed(&self, perm: &[usize]) -> Option<Tensor> {
+        let mut dims = StaticDims::new();
+        for (i, &axis) in perm.iter().enumerate() {
+            dims.push(*self.dims.get(axis).filter(|_| !perm[..i].contains(&axis))?);
+        }
+        let whole = matches!(self.dtype.bits(), 8 | 16 | 32 | 64 | 128) && self.strings().is_none();
+        (whole && perm.len() == self.dims.len()).then(|| {
+            let data = Data::Transposed(Arc::new(Transposed::new(self.clone(), perm)));
+            Tensor { dtype: self.dtype, dims, data, external: None }
+        })
+    }
+
+    /// What a tensor is the transposed of, and how, where it was made so.
+    pub fn transposed_origin(&self) -> Option<(&Tensor, &[usize])> {
+        match &self.data {
+            Data::Transposed(transposed) => Some((&transposed.origin, &transposed.perm)),
+            _ => None,
         }
     }
 
@@ -156,7 +186,7 @@ impl Tensor {
     pub fn strings(&self) -> Option<&[Bytes]> {
         match &self.data {
             Data::Strings(strings) => Some(strings),
-            Data::Bytes(_) => None,
+            Data::Bytes(_) | Data::Transposed(_) => None,
         }
     }
 
@@ -177,7 +207,9 @@ impl Tensor {
     /// The same content under other dimensions of the same element count.
     pub fn reshaped(&self, dims: &[usize]) -> Result<Tensor, TensorError> {
         match &self.data {
-            Data::Bytes(bytes) => Tensor::from_bytes(self.dtype, dims, bytes.clone()),
+            Data::Bytes(_) | Data::Transposed(_) => {
+                Tensor::from_bytes(self.dtype, dims, self.bytes().clone())
+            }
             Data::Strings(strings) => Tensor::from_strings(dims, strings.to_vec()),
         }
     }
@@ -232,11 +264,8 @@ impl Tensor {
     pub fn same(&self, other: &Tensor) -> bool {
         self.dtype == other.dtype
             && self.dims == other.dims
-            && match (&self.data, &other.data) {
-                (Data::Bytes(a), Data::Bytes(b)) => a == b,
-                (Data::Strings(a), Data::Strings(b)) => a == b,
-                _ => false,
-            }
+            && self.strings() == other.strings()
+            && self.bytes() == other.bytes()
     }
 }
 
@@ -251,7 +280,7 @@ impl fmt::Debug for Tensor {
         write!(f, "{}{:?}", self.dtype, self.dims)?;
         match &self.data {
             Data::Strings(strings) if strings.len() <= 8 => write!(f, " {strings:?}"),
-            Data::Bytes(_) if self.len() <= 8 => match self.to_f64s() {
+            Data::Bytes(_) | Data::Transposed(_) if self.len() <= 8 => match self.to_f64s() {
                 Some(values) => write!(f, " {values:?}"),
                 None => write!(f, " {:02x?}", &self.bytes()[..]),
             },

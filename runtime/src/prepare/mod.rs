@@ -18,6 +18,7 @@ mod cast;
 mod forms;
 mod promote_f16;
 mod quantised;
+mod transposed;
 
 /// One rewriting.
 pub struct Pass {
@@ -36,6 +37,7 @@ pub const PASSES: &[Pass] = &[
     batch_normalization::PASS,
     bias::PASS,
     addend::PASS,
+    transposed::PASS,
     activation::PASS,
 ];
 

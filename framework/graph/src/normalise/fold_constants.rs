@@ -13,6 +13,9 @@ pub(super) const PASS: Pass =
 /// Results larger than this are left to be computed at run time, unless no larger than what they come from.
 const MAX_BYTES: usize = 64 << 20;
 
+/// Transposed constants of this size are not computed before their bytes are asked for.
+const MIN_LAZY: usize = 1 << 16;
+
 fn run(graph: &mut Graph, context: &mut Context<'_>) {
     for id in graph.model_order() {
         if foldable(graph, id) {
@@ -38,7 +41,7 @@ fn is_random(node: &Node) -> bool {
 fn fits(graph: &Graph, id: NodeId) -> bool {
     let node = graph.node(id);
     let given = node.inputs().iter().flatten().filter_map(|&v| graph.constant(v));
-    let given: usize = given.map(|t| t.bytes().len()).sum();
+    let given: usize = given.map(|t| t.byte_len()).sum();
     let sizes = node.outputs().iter().flatten().map(|&v| {
         let ty = graph.value(v).ty.as_ref()?.as_tensor()?;
         ty.static_dims()?;
@@ -53,7 +56,10 @@ fn fold(graph: &mut Graph, id: NodeId, context: &mut Context<'_>) -> Option<()> 
     let inputs: Vec<Option<Arc<Tensor>>> =
         node.inputs().iter().map(|v| v.and_then(|v| graph.constant(v).cloned())).collect();
     let inputs: Vec<Option<&Tensor>> = inputs.iter().map(Option::as_deref).collect();
-    let results = context.evaluate.evaluate(node, &inputs)?;
+    let results = match transposed(node, &inputs) {
+        Some(result) => vec![result],
+        None => context.evaluate.evaluate(node, &inputs)?,
+    };
     let outputs = node.outputs().to_vec();
     if results.len() < outputs.len() {
         return None;
@@ -65,4 +71,17 @@ fn fold(graph: &mut Graph, id: NodeId, context: &mut Context<'_>) -> Option<()> 
     }
     context.remove(graph, id, Why::Folded);
     Some(())
+}
+
+/// The result of a large Transpose, whose bytes are made only where somebody wants them.
+fn transposed(node: &Node, inputs: &[Option<&Tensor>]) -> Option<Tensor> {
+    let input =
+        inputs.first().copied().flatten().filter(|t| node.is("Transpose") && t.byte_len() >= MIN_LAZY)?;
+    let perm: Vec<usize> = match node.attrs.get("perm") {
+        Some(perm) => {
+            perm.as_ints()?.iter().map(|&axis| usize::try_from(axis).ok()).collect::<Option<_>>()?
+        }
+        None => (0..input.rank()).rev().collect(),
+    };
+    input.transposed(&perm)
 }
