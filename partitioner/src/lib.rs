@@ -44,6 +44,7 @@ use byoc_plugin::table::PatternTable;
 
 pub use attribute::show as show_attribute;
 pub use cost::{CostModel, Link, Profile, ProfileError, Rates, RegionCost, TargetProfile, Total};
+pub use fold::Folded;
 pub use options::{Answer, Check, Denied, MatchView, NoCheck, Options, PartitionError, Policy};
 pub use place::GraphPath;
 pub use plan::{Plan, PlanError};

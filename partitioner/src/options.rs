@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::cost::{CostModel, RegionCost};
+use crate::fold::Folded;
 use crate::plan::PlanError;
 use crate::region::Region;
 use crate::report::Kind;
@@ -88,6 +89,8 @@ pub struct MatchView<'a> {
     /// In model order.
     pub nodes: &'a [NodeId],
     pub bindings: &'a [(String, ValueId)],
+    /// Normalisations that are folded into products.
+    pub folded: &'a [Folded],
 }
 
 /// A vendor's answer about a region.

@@ -6,6 +6,7 @@
 use byoc_graph::{Function, FunctionId, Graph, Model, NodeSpec, ValueId};
 
 use crate::Partition;
+use crate::fold::{Constant, Folds};
 use crate::options::PartitionError;
 use crate::region::Region;
 
@@ -26,8 +27,9 @@ impl Partition {
             }
             let opsets = path.opsets(model).clone();
             let Some(graph) = path.get_mut(&mut outlined) else { continue };
-            let bodies = regions.iter().map(|r| r.body(graph)).collect::<Result<Vec<_>, _>>()?;
-            replace(graph, &regions)?;
+            let folds = Folds::of(graph, &regions);
+            let bodies = regions.iter().map(|r| r.body(graph, &folds)).collect::<Result<Vec<_>, _>>()?;
+            replace(graph, &regions, &folds)?;
             for (region, body) in regions.iter().zip(bodies) {
                 let function = Function { body, opsets: opsets.clone(), ..Function::default() };
                 outlined.functions.insert(function_id(region), function);
@@ -51,8 +53,20 @@ fn function_id(region: &Region) -> FunctionId {
     FunctionId { domain: domain(region).into(), name: region.name.as_str().into(), overload: "".into() }
 }
 
+/// The value of a region's constant in the graph around it, which gets each new one once.
+fn place_constant(graph: &mut Graph, constant: Constant) -> Result<ValueId, PartitionError> {
+    match constant {
+        Constant::Original(value) => Ok(value),
+        Constant::New(new) => match graph.value_by_name(&new.name) {
+            Some(value) => Ok(value),
+            None => Ok(graph.add_constant(new.name, new.tensor)?),
+        },
+    }
+}
+
 /// Puts calls in the place of the regions' nodes.
-fn replace(graph: &mut Graph, regions: &[&Region]) -> Result<(), PartitionError> {
+fn replace(graph: &mut Graph, regions: &[&Region], folds: &Folds) -> Result<(), PartitionError> {
+    let constants: Vec<_> = regions.iter().map(|r| folds.constants(graph, r)).collect();
     let mut made: Vec<ValueId> = Vec::new();
     let mut positions = Vec::new();
     for region in regions {
@@ -63,22 +77,28 @@ fn replace(graph: &mut Graph, regions: &[&Region]) -> Result<(), PartitionError>
             made.extend(node.outputs().iter().flatten());
         }
     }
-    for (region, position) in regions.iter().zip(positions) {
-        let inputs = region.inputs.iter().chain(&region.constants);
+    for ((region, position), constants) in regions.iter().zip(positions).zip(constants) {
+        let mut inputs: Vec<Option<ValueId>> = region.inputs.iter().map(|v| Some(*v)).collect();
+        for constant in constants {
+            inputs.push(Some(place_constant(graph, constant)?));
+        }
         graph.add_node(NodeSpec {
             name: region.name.as_str().into(),
             domain: domain(region).into(),
             op: region.name.as_str().into(),
             opset: VERSION,
-            inputs: inputs.map(|v| Some(*v)).collect(),
+            inputs,
             outputs: region.outputs.iter().map(|v| Some(*v)).collect(),
             position,
             ..NodeSpec::default()
         })?;
     }
+    // Constants that were folded away are of no more use, either.
+    let folding = regions.iter().filter(|r| r.composites.iter().any(|c| !c.folded.is_empty()));
+    made.extend(folding.flat_map(|r| &r.constants));
     for value in made {
-        let unused = graph.value(value).uses().is_empty() && graph.value(value).producer().is_none();
-        if unused && !graph.is_output(value) {
+        let left = graph.contains_value(value) && graph.value(value).uses().is_empty();
+        if left && graph.value(value).producer().is_none() && !graph.is_output(value) {
             graph.remove_value(value);
         }
     }

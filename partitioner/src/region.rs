@@ -7,6 +7,7 @@ use byoc_graph::{Graph, GraphError, Node, NodeId, NodeSpec, ValueId};
 
 use crate::choose::{Chosen, Composite};
 use crate::cost::RegionCost;
+use crate::fold::{Constant, Fold, Folded, Folds};
 use crate::merge::Group;
 use crate::place::GraphPath;
 use crate::program::Programs;
@@ -32,6 +33,8 @@ pub struct RegionComposite {
     pub members: Vec<Member>,
     /// Names of the pattern that are bound. A value made by a copy goes by the original value.
     pub bindings: Vec<(String, ValueId)>,
+    /// Normalisations that are folded into products.
+    pub folded: Vec<Folded>,
 }
 
 /// What one vendor gets in one piece.
@@ -61,7 +64,7 @@ pub struct Region {
 #[derive(Debug, Clone)]
 pub struct Subgraph {
     pub graph: Graph,
-    /// By member of the region: its node in `graph`.
+    /// By member of the region: its node in `graph`. A folded normalisation has that of its product.
     pub nodes: Vec<NodeId>,
     /// By composite of the region: bindings as values of `graph`.
     pub bindings: Vec<Vec<(String, ValueId)>>,
@@ -128,6 +131,7 @@ fn region_composite(view: &View<'_>, programs: &Programs, composite: &Composite)
         root: id(&composite.root),
         members,
         bindings: composite.bindings.clone(),
+        folded: composite.folded.clone(),
     }
 }
 
@@ -211,30 +215,38 @@ impl Boundary<'_, '_> {
 impl Region {
     /// The region as a graph of its own, with the names that its values have outside.
     pub fn subgraph(&self, outer: &Graph) -> Result<Subgraph, GraphError> {
-        self.extract(outer, false)
+        self.extract(outer, &Folds::of(outer, &[self]), false)
     }
 
     /// The region as the body of a function: its constants come in behind its inputs, and nothing has a type.
-    pub(crate) fn body(&self, outer: &Graph) -> Result<Graph, GraphError> {
-        Ok(self.extract(outer, true)?.graph)
+    pub(crate) fn body(&self, outer: &Graph, folds: &Folds) -> Result<Graph, GraphError> {
+        Ok(self.extract(outer, folds, true)?.graph)
     }
 
-    fn extract(&self, outer: &Graph, as_body: bool) -> Result<Subgraph, GraphError> {
+    fn extract(&self, outer: &Graph, folds: &Folds, as_body: bool) -> Result<Subgraph, GraphError> {
         let mut graph = Graph::new(self.name.as_str());
         let mut values: HashMap<ValueId, ValueId> = HashMap::new();
         let ty = |v: ValueId| if as_body { None } else { outer.value(v).ty.clone() };
         for &value in &self.inputs {
             values.insert(value, graph.add_input(outer.value(value).name.clone(), ty(value))?);
         }
-        for &value in &self.constants {
-            let name = outer.value(value).name.clone();
-            let inner = match outer.constant(value) {
-                Some(tensor) if !as_body => graph.add_constant(name, tensor.clone())?,
-                _ => graph.add_input(name, ty(value))?,
+        for constant in folds.constants(outer, self) {
+            let (name, tensor) = match &constant {
+                Constant::Original(value) => {
+                    (outer.value(*value).name.clone(), outer.constant(*value).cloned())
+                }
+                Constant::New(new) => (new.name.clone(), Some(new.tensor.clone())),
             };
-            values.insert(value, inner);
+            let inner = match tensor {
+                Some(tensor) if !as_body => graph.add_constant(name, tensor)?,
+                _ => graph.add_input(name, None)?,
+            };
+            if let Constant::Original(value) = constant {
+                values.insert(value, inner);
+            }
         }
-        let owned = self.members.iter().filter(|m| m.copy_for.is_none());
+        // What a product makes before it is normalised is gone with the normalisation.
+        let owned = self.members.iter().filter(|m| m.copy_for.is_none() && folds.at(m.node).is_none());
         for value in owned.flat_map(|m| outer.node(m.node).outputs().iter().flatten()) {
             values.insert(*value, graph.add_value(outer.value(*value).name.clone(), ty(*value))?);
         }
@@ -262,18 +274,59 @@ impl Region {
                 Some(_) => copies.get(&(index, v)).copied(),
                 None => values.get(&v).copied(),
             };
+            if let Some(product) = folds.product_of(member.node) {
+                let at = self.members.iter().position(|m| m.node == product && m.copy_for.is_none());
+                nodes.extend(at.and_then(|at| nodes.get(at)).copied());
+                continue;
+            }
             let mut spec = spec_of(outer.node(member.node), |v| find(index, v), output);
+            if let Some(fold) = folds.at(member.node) {
+                let made = outer.node(fold.norm).output(0).and_then(output);
+                take_in(&mut spec, fold, made, |name| graph.value_by_name(name));
+            }
             spec.name = member.name(outer).into();
             nodes.push(graph.add_node(spec)?);
         }
         graph.set_outputs(self.outputs.iter().filter_map(|v| values.get(v).copied()).collect());
         graph.assign_labels();
         let bindings = self.composites.iter().enumerate().map(|(index, composite)| {
-            let inner = |(name, v): &(String, ValueId)| Some((name.clone(), find(index, *v)?));
-            composite.bindings.iter().filter_map(inner).collect()
+            let folded = composite.folded.iter().filter_map(|f| Some((f, folds.at(f.product)?)));
+            let new = |v: ValueId| {
+                let replaced = folded.clone().find_map(|(f, fold)| match outer.node(f.product).inputs() {
+                    [_, Some(w), ..] if *w == v => Some(&fold.weights.name),
+                    [_, _, Some(b), ..] if *b == v => Some(&fold.bias.name),
+                    _ => None,
+                });
+                replaced.and_then(|name| graph.value_by_name(name))
+            };
+            let inner =
+                |(name, v): &(String, ValueId)| Some((name.clone(), new(*v).or_else(|| find(index, *v))?));
+            let biases = folded
+                .clone()
+                .filter_map(|(f, fold)| Some((f.bias.clone()?, graph.value_by_name(&fold.bias.name)?)));
+            composite.bindings.iter().filter_map(inner).chain(biases).collect()
         });
         let bindings = bindings.collect();
         Ok(Subgraph { graph, nodes, bindings })
+    }
+}
+
+/// Makes of a product's node one that gives what the normalisation behind it gave.
+fn take_in(
+    spec: &mut NodeSpec,
+    fold: &Fold,
+    made: Option<ValueId>,
+    constant: impl Fn(&str) -> Option<ValueId>,
+) {
+    spec.inputs.truncate(1);
+    spec.inputs.extend([constant(&fold.weights.name), constant(&fold.bias.name)]);
+    spec.outputs = vec![made];
+    match &*spec.op {
+        // It has no bias of its own.
+        "MatMul" => spec.op = "Gemm".into(),
+        // The factor of the bias is part of the new one.
+        "Gemm" => drop(spec.attrs.shift_remove("beta")),
+        _ => {}
     }
 }
 

@@ -93,11 +93,18 @@ pub(crate) fn region_specs(region: &Region, subgraph: &Subgraph) -> Vec<Composit
         let at = region.members.iter().position(|m| m == member)?;
         subgraph.nodes.get(at).copied()
     };
+    // A normalisation that is folded into a product is the product's node.
+    let nodes = |composite: &RegionComposite| {
+        let mut nodes: Vec<NodeId> = composite.members.iter().filter_map(node).collect();
+        let mut seen = std::collections::HashSet::new();
+        nodes.retain(|n| seen.insert(*n));
+        nodes
+    };
     let composites = region.composites.iter().zip(&subgraph.bindings);
     composites
         .map(|(composite, bindings)| CompositeSpec {
             pattern: composite.pattern.clone(),
-            nodes: composite.members.iter().filter_map(node).collect(),
+            nodes: nodes(composite),
             bindings: bindings.clone(),
         })
         .collect()
@@ -137,6 +144,7 @@ fn match_region(view: &MatchView<'_>) -> Region {
         root: view.nodes.last().copied().unwrap_or_default(),
         members: members.clone(),
         bindings: view.bindings.to_vec(),
+        folded: view.folded.to_vec(),
     };
     Region {
         name: "match".into(),

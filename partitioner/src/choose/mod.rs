@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use byoc_graph::{Attr, NodeId, Type, ValueId};
 
 use crate::candidates::{self, Candidate};
+use crate::fold::{self, Folded};
 use crate::matcher::{Match, Matcher};
 use crate::misses::{Misses, Stage};
 use crate::options::{Check, MatchView};
@@ -28,6 +29,7 @@ pub struct Composite {
     /// Places of nodes of which it has copies of its own: DequantizeLinear that others use as well.
     pub copies: Vec<u32>,
     pub bindings: Vec<(String, ValueId)>,
+    pub folded: Vec<Folded>,
 }
 
 /// What users and vendors have ruled out or asked for in one graph.
@@ -147,9 +149,10 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
         self.test_escape(program, nodes, &owned)?;
         let name = |n: usize| Some((program.names[n].clone(), found.names[n]?));
         let bindings: Vec<(String, ValueId)> = (0..program.names.len()).filter_map(name).collect();
-        self.ask_vendor(program, nodes, &bindings)?;
+        let folded = fold::folded(self.view, program, &found);
+        self.ask_vendor(program, nodes, &bindings, &folded)?;
         let root = self.view.units[root as usize].nodes.last().copied().unwrap_or_default();
-        self.take(Composite { program: id, root, nodes: owned, copies, bindings })
+        self.take(Composite { program: id, root, nodes: owned, copies, bindings, folded })
     }
 
     /// DequantizeLinear inside that is used outside as well: the composite gets a copy of its own.
@@ -291,11 +294,18 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
         program: &Program,
         nodes: &[u32],
         bindings: &[(String, ValueId)],
+        folded: &[Folded],
     ) -> Result<(), Refusal> {
         let nodes: Vec<NodeId> = nodes.iter().map(|n| self.view.order[*n as usize]).collect();
         let graph = self.view.graph;
-        let view =
-            MatchView { vendor: program.vendor, graph, pattern: &program.name, nodes: &nodes, bindings };
+        let view = MatchView {
+            vendor: program.vendor,
+            graph,
+            pattern: &program.name,
+            nodes: &nodes,
+            bindings,
+            folded,
+        };
         self.check.check_match(&view).map_err(|words| (Stage::Vendor, Kind::Vendor, words))
     }
 
