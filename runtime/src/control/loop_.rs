@@ -1,7 +1,7 @@
 //! Loop: a body run again and again, while it says so and at most so many times.
 
 use byoc_cpu::{Ctx, Kernel, KernelError, Made, Outputs, TensorView, View};
-use byoc_graph::{DType, Datum, Graph, Node, Tensor};
+use byoc_graph::{DType, Datum, Graph, Node};
 use smallvec::SmallVec;
 
 use super::stack::Stack;
@@ -12,6 +12,8 @@ pub(super) struct Loop {
     body: Body,
     /// Values that each round takes from the one before.
     carried: usize,
+    /// Of the number of the round: some bodies of old models take a list of one.
+    round_dims: &'static [usize],
 }
 
 impl Loop {
@@ -26,7 +28,8 @@ impl Loop {
             );
             return Err(BuildError::Malformed { node: node.label.clone(), op: node.op.name.clone(), what });
         }
-        Ok(Loop { body, carried })
+        let rank = body.input_rank(0).unwrap_or(0);
+        Ok(Loop { body, carried, round_dims: if rank == 1 { &[1] } else { &[] } })
     }
 }
 
@@ -48,9 +51,9 @@ impl Kernel for Loop {
         let mut carried: Option<SmallVec<[Made; 4]>> = None;
         let mut round = 0;
         while go_on && round < limit {
-            let (count, condition) = (Tensor::scalar(round), [1u8]);
+            let (count, condition) = (round.to_ne_bytes(), [1u8]);
             let mut own = Views::new();
-            own.push(Some(View::Tensor(TensorView::of(&count))));
+            own.push(Some(View::Tensor(TensorView::new(DType::I64, self.round_dims, &count))));
             own.push(Some(View::Tensor(TensorView::new(DType::Bool, &[], &condition))));
             match &carried {
                 Some(made) => own.extend(made.iter().map(view_of_made)),

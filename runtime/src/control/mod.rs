@@ -6,12 +6,13 @@
 pub(crate) mod call;
 mod if_;
 mod loop_;
+mod reference;
 mod scan;
 mod stack;
 
 use byoc_cpu::TensorView;
 use byoc_cpu::{Ctx, Kernel, KernelError, Made, View};
-use byoc_graph::{DType, Graph, Node, StaticDims};
+use byoc_graph::{DType, Datum, Graph, Node, StaticDims};
 use smallvec::SmallVec;
 
 use crate::build::{BuildError, Builder, captured};
@@ -23,14 +24,15 @@ pub(crate) fn prepare(
     graph: &Graph,
     node: &Node,
 ) -> Result<Option<Box<dyn Kernel>>, BuildError> {
-    if !node.op.domain.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(match &*node.op.name {
-        "If" => Box::new(if_::If::new(builder, graph, node)?),
-        "Loop" => Box::new(loop_::Loop::new(builder, graph, node)?),
-        "Scan" => Box::new(scan::Scan::new(builder, graph, node)?),
-        _ => return Ok(None),
+    Ok(Some(match (&*node.op.domain, &*node.op.name) {
+        ("", "If") => Box::new(if_::If::new(builder, graph, node)?),
+        ("", "Loop") => Box::new(loop_::Loop::new(builder, graph, node)?),
+        // Before, Scan worked on batches.
+        ("", "Scan") if node.opset >= 9 => Box::new(scan::Scan::new(builder, graph, node)?),
+        _ => match reference::Reference::new(builder, graph, node)? {
+            Some(kernel) => Box::new(kernel),
+            None => return Ok(None),
+        },
     }))
 }
 
@@ -67,6 +69,11 @@ impl Body {
         self.program.inputs().len() - self.captures.len()
     }
 
+    /// The rank that the body declares for one of its inputs.
+    fn input_rank(&self, input: usize) -> Option<usize> {
+        self.program.inputs().get(input)?.ty.as_ref()?.shape().map(|s| s.len())
+    }
+
     fn outputs(&self) -> usize {
         self.program.outputs().len()
     }
@@ -101,6 +108,14 @@ fn view_of_made(made: &Made) -> Option<View<'_>> {
         }
         Made::Datum(datum) => Some(View::of(datum)),
         Made::InPlace { .. } => None,
+    }
+}
+
+/// What a body made, to be handed on.
+fn datum_of_made(made: Made) -> Result<Datum, KernelError> {
+    match made {
+        Made::Datum(datum) => Ok(datum),
+        other => Ok(Datum::Tensor(tensor_of(&other)?.to_tensor())),
     }
 }
 

@@ -30,11 +30,6 @@ impl Scan {
             op: node.op.name.clone(),
             what: what.to_owned(),
         };
-        if node.opset < 9 {
-            return Err(malformed(
-                "its opset is below 9, whose batched form is not supported; convert the model",
-            ));
-        }
         let body = Body::new(builder, graph, node, "body")?;
         let scanned = node.attrs.get("num_scan_inputs").and_then(|a| a.as_int());
         let scanned = scanned.and_then(|n| usize::try_from(n).ok()).filter(|&n| n >= 1);

@@ -31,7 +31,7 @@ pub(super) fn rounded(dtype: DType, values: Vec<f64>) -> Result<Vec<f64>, Fault>
 }
 
 /// `[batch, sequence, heads * size]` as heads; a tensor of heads stays one.
-fn split_heads(tensor: &Tensor, heads: Option<i64>) -> Result<Tensor, Fault> {
+pub(super) fn split_heads(tensor: &Tensor, heads: Option<i64>) -> Result<Tensor, Fault> {
     match (tensor.dims(), heads) {
         ([_, _, _, _], _) => Ok(tensor.clone()),
         (&[batch, sequence, hidden], Some(heads)) => {
@@ -44,29 +44,29 @@ fn split_heads(tensor: &Tensor, heads: Option<i64>) -> Result<Tensor, Fault> {
 }
 
 /// The inverse of `split_heads` for an input that had three dimensions.
-fn join_heads(tensor: &Tensor) -> Result<Tensor, Fault> {
+pub(super) fn join_heads(tensor: &Tensor) -> Result<Tensor, Fault> {
     let &[batch, heads, sequence, size] = tensor.dims() else { return Ok(tensor.clone()) };
     Ok(permuted(tensor, &[0, 2, 1, 3])?.reshaped(&[batch, sequence, heads * size])?)
 }
 
-fn heads_of(tensor: &Tensor) -> Result<[usize; 4], Fault> {
+pub(super) fn heads_of(tensor: &Tensor) -> Result<[usize; 4], Fault> {
     <[usize; 4]>::try_from(tensor.dims())
         .map_err(|_| invalid!("a tensor of heads has shape {:?}", tensor.dims()))
 }
 
 /// Sizes of the heads that meet: queries, keys and values.
-struct Heads {
-    batch: usize,
-    queries: usize,
-    keys: usize,
-    rows: usize,
-    columns: usize,
-    size: usize,
-    value_size: usize,
+pub(super) struct Heads {
+    pub batch: usize,
+    pub queries: usize,
+    pub keys: usize,
+    pub rows: usize,
+    pub columns: usize,
+    pub size: usize,
+    pub value_size: usize,
 }
 
 impl Heads {
-    fn of(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Heads, Fault> {
+    pub fn of(q: &Tensor, k: &Tensor, v: &Tensor) -> Result<Heads, Fault> {
         let [batch, queries, rows, size] = heads_of(q)?;
         let [k_batch, keys, columns, k_size] = heads_of(k)?;
         let [v_batch, v_heads, v_columns, value_size] = heads_of(v)?;
@@ -84,7 +84,7 @@ impl Heads {
         Ok(Heads { batch, queries, keys, rows, columns, size, value_size })
     }
 
-    fn score_dims(&self) -> [usize; 4] {
+    pub fn score_dims(&self) -> [usize; 4] {
         [self.batch, self.queries, self.rows, self.columns]
     }
 
@@ -98,7 +98,7 @@ impl Heads {
     }
 
     /// `q·kᵀ`, each side scaled by `scale` and rounded.
-    fn scores(&self, dtype: DType, q: &Tensor, k: &Tensor, scale: f64) -> Result<Vec<f64>, Fault> {
+    pub fn scores(&self, dtype: DType, q: &Tensor, k: &Tensor, scale: f64) -> Result<Vec<f64>, Fault> {
         let scaled =
             |t: &Tensor| rounded(dtype, numbers::floats(t)?.into_iter().map(|x| x * scale).collect());
         let (q, k) = (scaled(q)?, scaled(k)?);
@@ -116,7 +116,7 @@ impl Heads {
     }
 
     /// Probabilities times values.
-    fn weighted(&self, probabilities: &[f64], v: &Tensor) -> Result<Vec<f64>, Fault> {
+    pub fn weighted(&self, probabilities: &[f64], v: &Tensor) -> Result<Vec<f64>, Fault> {
         let v = numbers::floats(v)?;
         let (p_len, v_len) = (self.rows * self.columns, self.columns * self.value_size);
         let mut out =
@@ -130,7 +130,7 @@ impl Heads {
 }
 
 /// The softmax of each row, all zero where the row is masked out altogether.
-fn row_probabilities(scores: &[f64], columns: usize) -> Vec<f64> {
+pub(super) fn row_probabilities(scores: &[f64], columns: usize) -> Vec<f64> {
     let row = |row: &[f64]| {
         if row.iter().all(|&x| x == f64::NEG_INFINITY) { vec![0.0; row.len()] } else { softmax_lane(row) }
     };
@@ -392,18 +392,37 @@ fn rotary_embedding(call: &Call<'_>) -> Outputs {
         });
         Ok(rows.collect::<Result<Vec<_>, Fault>>()?.concat())
     };
-    let (cos, sin) = (angles(1)?, angles(2)?);
-    let interleaved = call.flag("interleaved")?;
     let mut values = numbers::floats(&x)?;
-    for row in 0..batch * heads * sequence {
-        let place = row / sequence / heads * sequence + row % sequence;
-        for pair in 0..half {
-            let (a, b) = if interleaved { (2 * pair, 2 * pair + 1) } else { (pair, half + pair) };
-            let (a, b) = (row * size + a, row * size + b);
-            let (cos, sin) = (cos[place * half + pair], sin[place * half + pair]);
-            (values[a], values[b]) = (cos * values[a] - sin * values[b], sin * values[a] + cos * values[b]);
-        }
-    }
+    let turn = Turn { cos: &angles(1)?, sin: &angles(2)?, half, interleaved: call.flag("interleaved")? };
+    turn.apply(&mut values, [batch, heads, sequence, size]);
     let y = from_floats(x.dtype(), x.dims(), &values)?;
     Ok(vec![if flat { join_heads(&y)? } else { y }.into()])
+}
+
+/// A rotation of pairs of features, by `half` angles for each batch and position.
+pub(super) struct Turn<'a> {
+    pub cos: &'a [f64],
+    pub sin: &'a [f64],
+    pub half: usize,
+    pub interleaved: bool,
+}
+
+impl Turn<'_> {
+    /// Turns the first `2 * half` features of every head.
+    pub fn apply(&self, values: &mut [f64], [batch, heads, sequence, size]: [usize; 4]) {
+        for row in 0..batch * heads * sequence {
+            let place = row / sequence / heads * sequence + row % sequence;
+            for pair in 0..self.half {
+                let (a, b) = match self.interleaved {
+                    true => (2 * pair, 2 * pair + 1),
+                    false => (pair, self.half + pair),
+                };
+                let (a, b) = (row * size + a, row * size + b);
+                let angle = place * self.half + pair;
+                let (cos, sin) = (self.cos[angle], self.sin[angle]);
+                (values[a], values[b]) =
+                    (cos * values[a] - sin * values[b], sin * values[a] + cos * values[b]);
+            }
+        }
+    }
 }

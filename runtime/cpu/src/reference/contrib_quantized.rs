@@ -24,8 +24,10 @@ pub(super) const OPS: &[Entry] = &[
     contrib("QLinearGlobalAveragePool", global_average),
     contrib("QLinearLeakyRelu", unary),
     contrib("QLinearMul", binary),
+    contrib("QLinearReduceMean", reduce_mean),
     contrib("QLinearSigmoid", unary),
     contrib("QLinearSoftmax", softmax),
+    contrib("QLinearWhere", choose),
 ];
 
 /// Input `i` as numbers, with its scale and zero point in the inputs behind it.
@@ -101,6 +103,27 @@ fn global_average(call: &Call<'_>) -> Outputs {
     let mean = |lane: &[f64]| lane.iter().sum::<f64>() / lane.len() as f64;
     let values = Lanes::new(x.dims(), &space)?.reduce(&dequantised(call, 0)?, mean);
     quantised(call, x.dtype(), &reduced_dims(x.dims(), &space, true), &values, 3)
+}
+
+fn reduce_mean(call: &Call<'_>) -> Outputs {
+    let x = call.tensor(0)?;
+    let axes = call.ints("axes")?.into_iter().map(|a| layout::axis(a, x.rank()));
+    let axes = axes.collect::<Result<Vec<usize>, Fault>>()?;
+    let mean = |lane: &[f64]| lane.iter().sum::<f64>() / lane.len() as f64;
+    let values = Lanes::new(x.dims(), &axes)?.reduce(&dequantised(call, 0)?, mean);
+    let keep = call.int_opt("keepdims")?.unwrap_or(1) != 0;
+    quantised(call, x.dtype(), &reduced_dims(x.dims(), &axes, keep), &values, 3)
+}
+
+/// Where, on quantised values.
+fn choose(call: &Call<'_>) -> Outputs {
+    let (condition, x, y) = (call.tensor(0)?, call.tensor(1)?, call.tensor(4)?);
+    let dims = broadcast([condition.dims(), x.dims(), y.dims()])?;
+    let condition = expand(numbers::bools(condition)?, condition.dims(), &dims)?;
+    let (a, b) =
+        (expand(dequantised(call, 1)?, x.dims(), &dims)?, expand(dequantised(call, 4)?, y.dims(), &dims)?);
+    let picked = condition.into_iter().zip(a.into_iter().zip(b)).map(|(c, (a, b))| if c { a } else { b });
+    quantised(call, x.dtype(), &dims, &picked.collect::<Vec<f64>>(), 7)
 }
 
 fn softmax(call: &Call<'_>) -> Outputs {

@@ -8,7 +8,10 @@
 mod attention;
 mod call;
 mod cast;
+mod contrib_attention;
+mod contrib_embedding;
 mod contrib_fused;
+mod contrib_group_query;
 mod contrib_quantized;
 mod control;
 mod conv;
@@ -18,11 +21,13 @@ mod elementwise_binary;
 mod elementwise_unary;
 mod fault;
 mod generate;
+mod image;
 mod index;
 mod interpret;
 mod layout;
 mod loss;
 mod matmul;
+mod mersenne;
 mod minifloat;
 mod ml_features;
 mod ml_linear;
@@ -58,7 +63,10 @@ pub use registry::{Entry, all, lookup};
 const FAMILIES: &[&[Entry]] = &[
     attention::OPS,
     cast::OPS,
+    contrib_attention::OPS,
+    contrib_embedding::OPS,
     contrib_fused::OPS,
+    contrib_group_query::OPS,
     contrib_quantized::OPS,
     control::OPS,
     conv::OPS,
@@ -67,6 +75,7 @@ const FAMILIES: &[&[Entry]] = &[
     elementwise_binary::OPS,
     elementwise_unary::OPS,
     generate::OPS,
+    image::OPS,
     index::OPS,
     loss::OPS,
     matmul::OPS,

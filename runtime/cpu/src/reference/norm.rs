@@ -151,8 +151,10 @@ fn layer_normalization(call: &Call<'_>) -> Outputs {
         .unzip();
     let kept = reduced_dims(x.dims(), &axes, true);
     let stash = call.dtype_opt("stash_type")?.unwrap_or(DType::F32);
+    // Before the standard had this operator, ONNX Runtime's gave the type of the scale.
+    let dtype = if call.opset() < 17 { call.tensor(1)?.dtype() } else { x.dtype() };
     Ok(vec![
-        from_floats(x.dtype(), x.dims(), &y)?.into(),
+        from_floats(dtype, x.dims(), &y)?.into(),
         from_floats(stash, &kept, &mean)?.into(),
         from_floats(stash, &kept, &deviation)?.into(),
     ])

@@ -1,10 +1,12 @@
-//! Random tensors. The same node and seed always give the same numbers.
+//! Random tensors. The same node and seed always give the same numbers, and those of ONNX's reference where that
+//! draws one number for one element.
 
 use byoc_graph::{DType, Tensor};
 
 use super::call::{Call, Outputs};
 use super::fault::{Fault, ensure};
 use super::layout::{self, Lanes};
+use super::mersenne::RandomState;
 use super::numbers::{self, from_floats, from_floats_any};
 use super::registry::{Entry, onnx};
 
@@ -17,37 +19,19 @@ pub(super) const OPS: &[Entry] = &[
     onnx("RandomUniformLike", 1, random),
 ];
 
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Generator(u64);
-
-impl Generator {
-    /// Seeded by the attribute, else by the node's name, so that nodes differ and runs do not.
-    fn of(call: &Call<'_>) -> Result<Generator, Fault> {
-        let name = || call.node.label.bytes().fold(0u64, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
-        let seed = match call.attr("seed") {
-            Some(byoc_graph::Attr::Int(seed)) => Some(*seed as u64),
-            _ => call.float_opt("seed")?.map(f64::to_bits),
-        };
-        Ok(Generator(seed.unwrap_or_else(name)))
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform over [0, 1).
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// Standard normal, by the method of Box and Muller.
-    fn normal(&mut self) -> f64 {
-        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
-        radius * (std::f64::consts::TAU * self.unit()).cos()
-    }
+/// Numbers seeded by the attribute, else by the node's name, so that nodes differ and runs do not.
+fn generator(call: &Call<'_>) -> Result<RandomState, Fault> {
+    let name = || call.node.label.bytes().fold(0u64, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
+    let seed = match call.attr("seed") {
+        Some(byoc_graph::Attr::Int(seed)) => Some(*seed as u64),
+        _ => call.float_opt("seed")?.map(|seed| match seed {
+            // Seeds are floats by an accident of the standard; whole ones are meant as integers.
+            whole if whole.fract() == 0.0 && (0.0..4_294_967_296.0).contains(&whole) => whole as u64,
+            other => other.to_bits(),
+        }),
+    };
+    let seed = seed.unwrap_or_else(name);
+    Ok(RandomState::new((seed ^ (seed >> 32)) as u32))
 }
 
 fn random(call: &Call<'_>) -> Outputs {
@@ -59,21 +43,21 @@ fn random(call: &Call<'_>) -> Outputs {
         (layout::sizes(&call.ints("shape")?)?, call.dtype_opt("dtype")?.unwrap_or(DType::F32))
     };
     let n = layout::count(&dims)?;
-    let mut generator = Generator::of(call)?;
+    let mut state = generator(call)?;
     let values: Vec<f64> = if name.starts_with("RandomNormal") {
         let (mean, scale) = (call.float("mean")?, call.float("scale")?);
-        (0..n).map(|_| mean + scale * generator.normal()).collect()
+        (0..n).map(|_| mean + scale * state.normal()).collect()
     } else {
         let (low, high) = (call.float("low")?, call.float("high")?);
-        (0..n).map(|_| low + (high - low) * generator.unit()).collect()
+        (0..n).map(|_| low + (high - low) * state.unit()).collect()
     };
     Ok(vec![from_floats(dtype, &dims, &values)?.into()])
 }
 
 fn bernoulli(call: &Call<'_>) -> Outputs {
     let tensor = call.tensor(0)?;
-    let mut generator = Generator::of(call)?;
-    let drawn = |p: f64| f64::from(u8::from(generator.unit() < p));
+    let mut state = generator(call)?;
+    let drawn = |p: f64| f64::from(u8::from(state.unit() < p));
     let values: Vec<f64> = numbers::floats(tensor)?.into_iter().map(drawn).collect();
     let dtype = call.dtype_opt("dtype")?.unwrap_or(tensor.dtype());
     let result = match dtype {
@@ -90,11 +74,11 @@ fn multinomial(call: &Call<'_>) -> Outputs {
     let samples = layout::size(call.int("sample_size")?)?;
     let dims = [tensor.dims()[0], samples];
     layout::count(&dims)?;
-    let mut generator = Generator::of(call)?;
+    let mut state = generator(call)?;
     let rows =
         Lanes::new(tensor.dims(), &[1])?.reduce(&numbers::floats(tensor)?, super::reduce::softmax_lane);
     let mut draw = |row: &[f64]| {
-        let (target, mut sum) = (generator.unit(), 0.0);
+        let (target, mut sum) = (state.unit(), 0.0);
         let reached = row.iter().position(|p| {
             sum += p;
             target < sum
@@ -110,8 +94,8 @@ fn multinomial(call: &Call<'_>) -> Outputs {
 /// Dropout in training: drops elements with probability `ratio`, and scales up the rest.
 pub(super) fn dropout(call: &Call<'_>, tensor: &Tensor, ratio: f64) -> Outputs {
     ensure!((0.0..1.0).contains(&ratio), "a ratio of {ratio}");
-    let mut generator = Generator::of(call)?;
-    let mask: Vec<bool> = (0..layout::count(tensor.dims())?).map(|_| generator.unit() >= ratio).collect();
+    let mut state = generator(call)?;
+    let mask: Vec<bool> = (0..layout::count(tensor.dims())?).map(|_| state.unit() >= ratio).collect();
     let kept = numbers::floats(tensor)?;
     let values: Vec<f64> =
         kept.iter().zip(&mask).map(|(x, &keep)| if keep { x / (1.0 - ratio) } else { 0.0 }).collect();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use byoc_graph::Tensor;
 use bytes::Bytes;
+use regex::Regex;
 
 use super::call::{Call, Outputs};
 use super::fault::{Fault, ensure, invalid};
@@ -12,6 +13,7 @@ use super::numbers::{self, from_floats, from_whole};
 use super::registry::{Entry, onnx};
 
 pub(super) const OPS: &[Entry] = &[
+    onnx("RegexFullMatch", 20, regex_full_match),
     onnx("StringConcat", 20, concat),
     onnx("StringNormalizer", 10, normalize),
     onnx("StringSplit", 20, split),
@@ -24,6 +26,18 @@ fn concat(call: &Call<'_>) -> Outputs {
     let side = |t: &Tensor| expand(numbers::strings(t)?.to_vec(), t.dims(), &dims);
     let joined = side(x)?.iter().zip(side(y)?).map(|(a, b)| [&a[..], &b[..]].concat().into()).collect();
     Ok(vec![Tensor::from_strings(&dims, joined)?.into()])
+}
+
+/// The syntax of the standard is RE2's, which that of the `regex` crate follows.
+fn regex_full_match(call: &Call<'_>) -> Outputs {
+    let tensor = call.tensor(0)?;
+    let pattern = call.text("pattern")?;
+    let whole = Regex::new(&format!(r"\A(?:{pattern})\z")).map_err(|e| Fault::Attribute {
+        name: "pattern".into(),
+        why: format!("is not a regular expression: {e}"),
+    })?;
+    let matches = numbers::strings(tensor)?.iter().map(|bytes| Ok(whole.is_match(text(bytes)?)));
+    Ok(vec![Tensor::from_bools(tensor.dims(), matches.collect::<Result<_, Fault>>()?)?.into()])
 }
 
 fn text(bytes: &Bytes) -> Result<&str, Fault> {
