@@ -112,16 +112,44 @@ pub(crate) fn region_specs(region: &Region, subgraph: &Subgraph) -> Vec<Composit
 
 /// A match as a region of its own.
 fn match_region(view: &MatchView<'_>) -> Region {
-    let graph = view.graph;
-    let inside = |id: NodeId| view.nodes.contains(&id);
+    let members: Vec<Member> = view.nodes.iter().map(|&node| Member { node, copy_for: None }).collect();
+    let composite = RegionComposite {
+        pattern: view.pattern.to_owned(),
+        pattern_index: 0,
+        root: view.nodes.last().copied().unwrap_or_default(),
+        members,
+        bindings: view.bindings.to_vec(),
+        folded: view.folded.to_vec(),
+    };
+    let graph = GraphPath { function: None, steps: Vec::new(), text: String::new() };
+    let none = Region {
+        name: "match".into(),
+        vendor: view.vendor,
+        vendor_name: String::new(),
+        graph,
+        members: Vec::new(),
+        composites: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+        constants: Vec::new(),
+        answer: RegionCost::default(),
+        predicted_us: None,
+    };
+    composite_region(view.graph, &none, &composite)
+}
+
+/// One composite as a region of its own, which is otherwise like another.
+pub(crate) fn composite_region(graph: &Graph, like: &Region, composite: &RegionComposite) -> Region {
+    let members = composite.members.clone();
+    let inside = |id: NodeId| members.iter().any(|m| m.node == id);
     let (mut inputs, mut constants, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
     let push = |list: &mut Vec<ValueId>, value| {
         if !list.contains(&value) {
             list.push(value);
         }
     };
-    for &id in view.nodes {
-        for value in graph.node(id).dependencies() {
+    for member in &members {
+        for value in graph.node(member.node).dependencies() {
             let made = graph.value(value).producer().is_some_and(|(node, _)| inside(node));
             match (made, graph.is_constant(value)) {
                 (true, _) => {}
@@ -129,7 +157,9 @@ fn match_region(view: &MatchView<'_>) -> Region {
                 (false, false) => push(&mut inputs, value),
             }
         }
-        for &value in graph.node(id).outputs().iter().flatten() {
+        // What a copy makes is used inside only.
+        let made = graph.node(member.node).outputs().iter().flatten();
+        for &value in made.filter(|_| member.copy_for.is_none()) {
             let used_inside = graph.value(value).uses().iter().any(|u| inside(u.node));
             let used_outside = graph.value(value).uses().iter().any(|u| !inside(u.node));
             if used_outside || !used_inside || graph.is_output(value) {
@@ -137,26 +167,5 @@ fn match_region(view: &MatchView<'_>) -> Region {
             }
         }
     }
-    let members: Vec<Member> = view.nodes.iter().map(|&node| Member { node, copy_for: None }).collect();
-    let composite = RegionComposite {
-        pattern: view.pattern.to_owned(),
-        pattern_index: 0,
-        root: view.nodes.last().copied().unwrap_or_default(),
-        members: members.clone(),
-        bindings: view.bindings.to_vec(),
-        folded: view.folded.to_vec(),
-    };
-    Region {
-        name: "match".into(),
-        vendor: view.vendor,
-        vendor_name: String::new(),
-        graph: GraphPath { function: None, steps: Vec::new(), text: String::new() },
-        members,
-        composites: vec![composite],
-        inputs,
-        outputs,
-        constants,
-        answer: RegionCost::default(),
-        predicted_us: None,
-    }
+    Region { members, composites: vec![composite.clone()], inputs, outputs, constants, ..like.clone() }
 }

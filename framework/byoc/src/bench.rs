@@ -85,7 +85,7 @@ pub fn bench(session: &Session, inputs: &[(String, Datum)], options: BenchOption
 }
 
 /// The median time of each step over a few runs.
-fn profile(session: &Session, inputs: &[Option<Datum>]) -> Result<Vec<StepTime>, Error> {
+pub(crate) fn profile(session: &Session, inputs: &[Option<Datum>]) -> Result<Vec<StepTime>, Error> {
     let mut runs = Vec::new();
     for _ in 0..PROFILED {
         let recorder = Recorder::default();

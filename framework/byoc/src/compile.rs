@@ -11,12 +11,14 @@ use byoc_graph::normalise::Removed;
 use byoc_graph::{Model, NodeId};
 use byoc_host::{CallEnv, CompileRequest, PluginError, adapt};
 use byoc_partitioner::{
-    Denied, Dropped, Kind, Options, Partition, Plan, Region, Report, drop_regions, partition, replay,
+    CostModel, Denied, Dropped, Kind, Options, Partition, Plan, Region, Report, drop_regions, partition,
+    replay,
 };
 use byoc_plugin::table::PatternTable;
 
 use crate::ask::{Ask, opsets, outer_nodes, region_specs};
 use crate::loaded::{Loaded, ModelOptions};
+use crate::measure::{self, ProfileSource};
 use crate::regions::{Pool, VendorRegion};
 use crate::vendors::{self, PluginOptions, Vendor, VendorSource};
 use crate::{Error, Timings};
@@ -35,6 +37,8 @@ pub struct Placement {
     pub force: Vec<(String, String)>,
     /// Operators that may leave the host; all, where it is empty.
     pub only_ops: Vec<String>,
+    /// Where what was measured of vendors and the host comes from.
+    pub profile: ProfileSource,
     /// Carry this out instead of choosing.
     pub plan: Option<Plan>,
     /// Make it an error where a node stays on the host or a vendor fails.
@@ -86,9 +90,10 @@ impl Compiled {
 }
 
 impl Placement {
-    fn options(&self, model: &ModelOptions) -> Options {
+    fn options(&self, model: &ModelOptions, cost: CostModel) -> Options {
         let disabled = crate::loaded::pass_names().into_iter().filter(|p| !model.enables(p));
         Options {
+            cost,
             merge_siblings: self.merge_siblings,
             exclude: self.exclude.clone(),
             force: self.force.clone(),
@@ -117,9 +122,11 @@ impl<'a> Placing<'a> {
         vendors: &'a [Vendor],
         options: &ModelOptions,
         placement: &'a Placement,
+        threads: usize,
     ) -> Result<Placing<'a>, Error> {
         let tables: Vec<PatternTable> = vendors.iter().map(|v| v.table.clone()).collect();
-        let mut options = placement.options(options);
+        let cost = measure::cost_model(&placement.profile, vendors, threads)?;
+        let mut options = placement.options(options, cost);
         let mut warnings = std::mem::take(&mut loaded.warnings);
         if let Some(plan) = &placement.plan {
             let changes = plan.changes(&loaded.model, &tables);
@@ -176,7 +183,8 @@ pub fn partition_file(
 ) -> Result<Partitioned, Error> {
     let vendors = vendors::load(sources, plugin_options, timings)?;
     let loaded = Loaded::open(path, options, &ReferenceEvaluator, timings)?;
-    let mut placing = Placing::new(loaded, &vendors, options, placement)?;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut placing = Placing::new(loaded, &vendors, options, placement, threads)?;
     let partition = placing.partition(CallEnv::default(), timings)?;
     Ok(placing.done(partition))
 }
@@ -193,7 +201,7 @@ pub(crate) fn place_and_compile(
     let pool = Pool(pool);
     let env = CallEnv { pool: &pool, stop: None };
     let mut compiler = Compiler { vendors, env, done: HashMap::new() };
-    let mut placing = Placing::new(loaded, vendors, options, placement)?;
+    let mut placing = Placing::new(loaded, vendors, options, placement, env.pool.threads())?;
     let mut partition = placing.partition(env, timings)?;
     let mut round = 1;
     loop {
@@ -291,6 +299,24 @@ fn key(region: &Region, model: &Model) -> Key {
     (region.vendor, region.graph.text.clone(), parts)
 }
 
+/// Has a vendor compile a region of a model; `None` where it has no code.
+pub(crate) fn compile_region(
+    vendor: &Vendor,
+    region: &Region,
+    model: &Model,
+    env: CallEnv<'_>,
+) -> Result<Option<VendorRegion>, PluginError> {
+    let (Some(plugin), Some(outer)) = (&vendor.plugin, region.graph.get(model)) else { return Ok(None) };
+    let Ok(subgraph) = region.subgraph(outer) else { return Ok(None) };
+    let specs = region_specs(region, &subgraph);
+    let data = adapt::region_data(&region.name, &subgraph.graph, &specs, &opsets(region, model));
+    let threads = u32::try_from(env.pool.threads()).unwrap_or(1);
+    let device = plugin.devices()[0].id;
+    let request = CompileRequest { region: &data, device, threads, timeout: None, env };
+    let compiled = plugin.compile(&request)?;
+    Ok(Some(VendorRegion::new(region.vendor_name.clone(), compiled, &subgraph.graph)))
+}
+
 impl Compiler<'_> {
     /// Compiles what has not been compiled yet; the regions that could not be.
     fn compile(&mut self, partition: &Partition, model: &Model) -> Vec<Failed> {
@@ -300,28 +326,13 @@ impl Compiler<'_> {
             if self.done.contains_key(&key) {
                 continue;
             }
-            match self.compile_one(region, model) {
+            match compile_region(&self.vendors[region.vendor], region, model, self.env) {
                 Ok(Some(compiled)) => drop(self.done.insert(key, Arc::new(compiled))),
                 Ok(None) => {}
                 Err(error) => failed.push(Failed { region: index, error }),
             }
         }
         failed
-    }
-
-    fn compile_one(&self, region: &Region, model: &Model) -> Result<Option<VendorRegion>, PluginError> {
-        let vendor = &self.vendors[region.vendor];
-        let (Some(plugin), Some(outer)) = (&vendor.plugin, region.graph.get(model)) else {
-            return Ok(None);
-        };
-        let Ok(subgraph) = region.subgraph(outer) else { return Ok(None) };
-        let specs = region_specs(region, &subgraph);
-        let data = adapt::region_data(&region.name, &subgraph.graph, &specs, &opsets(region, model));
-        let threads = u32::try_from(self.env.pool.threads()).unwrap_or(1);
-        let device = plugin.devices()[0].id;
-        let request = CompileRequest { region: &data, device, threads, timeout: None, env: self.env };
-        let compiled = plugin.compile(&request)?;
-        Ok(Some(VendorRegion::new(region.vendor_name.clone(), compiled, &subgraph.graph)))
     }
 
     /// Compiled regions by the names that they have in this partition.

@@ -24,6 +24,7 @@ mod error;
 pub mod files;
 pub mod html;
 mod loaded;
+pub mod measure;
 mod memory;
 mod quantum;
 pub mod random;

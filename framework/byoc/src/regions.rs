@@ -1,6 +1,7 @@
 //! Vendors' compiled regions as steps of a program.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{Buffer, Ctx, KernelError, Outputs, View};
@@ -29,9 +30,18 @@ pub struct VendorRegion {
 struct State {
     /// Contexts and scratch memory that no run uses at the moment.
     spare: Mutex<Vec<(Option<ExecutionContext>, Buffer)>>,
-    device_ns: Mutex<Option<u64>>,
+    time: Mutex<Option<RunTime>>,
     /// Behind the last execution, where one has to be done before the next begins.
     last: Mutex<Option<Arc<Event>>>,
+}
+
+/// What one run took.
+#[derive(Clone, Copy)]
+struct RunTime {
+    /// As the vendor tells it.
+    device: Option<Duration>,
+    /// As the host sees it.
+    host: Duration,
 }
 
 /// An execution until it is done.
@@ -42,12 +52,16 @@ struct Execution {
     workspace: Buffer,
     /// What its stream waits for.
     before: Option<Arc<Event>>,
+    start: Instant,
+    /// How long the call took, where all was done when it returned.
+    took: Option<Duration>,
 }
 
 impl Drop for Execution {
     fn drop(&mut self) {
-        let time = self.compiled.device_time(self.context.as_ref()).ok().flatten();
-        *lock(&self.state.device_ns) = time.and_then(|t| u64::try_from(t.as_nanos()).ok());
+        let device = self.compiled.device_time(self.context.as_ref()).ok().flatten();
+        let host = self.took.unwrap_or_else(|| self.start.elapsed());
+        *lock(&self.state.time) = Some(RunTime { device, host });
         lock(&self.state.spare).push((self.context.take(), std::mem::take(&mut self.workspace)));
     }
 }
@@ -86,7 +100,13 @@ impl VendorRegion {
 
     /// Device time of the last run, where the vendor tells it.
     pub fn device_ms(&self) -> Option<f64> {
-        lock(&self.state.device_ns).map(|ns| ns as f64 / 1e6)
+        Some((*lock(&self.state.time))?.device?.as_secs_f64() * 1e3)
+    }
+
+    /// How long the last run took: the vendor's device time, or what the host saw. Copies to and from its
+    /// memory are not in it.
+    pub fn last_time(&self) -> Option<Duration> {
+        lock(&self.state.time).map(|time| time.device.unwrap_or(time.host))
     }
 
     /// An execution that has what it needs, from an earlier one where it can.
@@ -99,7 +119,8 @@ impl VendorRegion {
         };
         workspace.resize(size)?;
         let (compiled, state) = (self.compiled.clone(), self.state.clone());
-        Ok(Execution { compiled, state, context, workspace, before: None })
+        let (start, took) = (Instant::now(), None);
+        Ok(Execution { compiled, state, context, workspace, before: None, start, took })
     }
 
     /// Shapes of the outputs: as the vendor says, else as inference does; `None` for those that only running tells.
@@ -279,9 +300,11 @@ impl VendorRegion {
             execution.before = last.take();
             execution.before.as_ref().map_or(Ok(()), |event| stream.wait(event))?;
         }
+        execution.start = Instant::now();
         let (context, workspace) = (execution.context.as_mut(), execution.workspace.bytes_mut());
         // SAFETY: the caller's promise.
         let done = unsafe { self.compiled.enqueue(context, tensors, wanted, workspace, stream, env)? };
+        execution.took = stream.is_none().then(|| execution.start.elapsed());
         if let (Some(last), Some(stream), Some(memory)) = (&mut turn, stream, memory) {
             let event = memory.new_event()?;
             stream.record(&event)?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 const GIGA_PER_US: f64 = 1e3;
 
 /// What has to be done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Work {
     /// Arithmetic operations; `None` is unknown.
     pub flops: Option<u64>,

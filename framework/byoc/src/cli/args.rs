@@ -23,6 +23,8 @@ pub enum Command {
     Run(RunArgs),
     /// Measure a model's latency.
     Bench(BenchArgs),
+    /// Measure how fast the host and vendors work, for the cost policy.
+    Calibrate(CalibrateArgs),
     /// Run a suite of tests in the layout of ONNX's backend tests, each in a process of its own.
     Conformance(ConformanceArgs),
     /// What `conformance` starts for its tests.
@@ -143,6 +145,13 @@ pub struct PlacementArgs {
     /// Let only nodes of such operators leave the host.
     #[arg(long = "only-op", value_name = "OP")]
     pub only_ops: Vec<String>,
+    /// Measured rates of vendors and the host, as `calibrate` writes them; by default those in the user's
+    /// configuration.
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
+    /// Use no measured rates.
+    #[arg(long, conflicts_with = "profile")]
+    pub no_profile: bool,
     /// Carry out a plan instead of choosing.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["policy", "merge_siblings"])]
     pub plan: Option<PathBuf>,
@@ -273,6 +282,33 @@ pub struct BenchArgs {
     pub profile: bool,
 }
 
+#[derive(Args)]
+pub struct CalibrateArgs {
+    /// Models whose operators and regions are measured; a small set that byoc builds itself without.
+    #[arg(value_name = "MODEL")]
+    pub models: Vec<PathBuf>,
+    #[command(flatten)]
+    pub vendors: VendorArgs,
+    /// Bind a symbolic dimension.
+    #[arg(long = "dim", value_name = "NAME=N", value_parser = parse_dim)]
+    pub dims: Vec<(String, i64)>,
+    /// Set an input's shape.
+    #[arg(long = "input-shape", value_name = "NAME=1x3x224x224", value_parser = parse_shape)]
+    pub input_shapes: Vec<(String, Vec<i64>)>,
+    /// Threads of the host; as many as there are cores by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// The profile, which keeps its other entries; in the user's configuration by default.
+    #[arg(short, long, value_name = "PROFILE.toml")]
+    pub output: Option<PathBuf>,
+    /// Write what was measured as JSON to standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
 /// How the tests of a suite are run.
 #[derive(Args)]
 pub struct ConformanceTestArgs {
@@ -363,6 +399,7 @@ impl Cli {
                 Command::Partition(args) => Some(&mut args.job.vendors),
                 Command::Run(args) => Some(&mut args.job.vendors),
                 Command::Bench(args) => Some(&mut args.job.vendors),
+                Command::Calibrate(args) => Some(&mut args.vendors),
                 Command::Conformance(args) => Some(&mut args.test.vendors),
                 Command::ConformanceWorker(args) => Some(&mut args.test.vendors),
                 Command::Demo(_) | Command::Plugin(_) | Command::Plan(_) => None,

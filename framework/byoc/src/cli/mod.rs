@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod calibrate;
 mod conformance;
 mod demo;
 mod explain;
@@ -22,6 +23,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Partition(args) => partition::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::ConformanceWorker(args) => conformance::serve(&args),
         Command::Demo(args) => demo::run(&args),

@@ -1,5 +1,6 @@
 //! What every command that places a model does: settle a session, and say what ran where.
 
+use byoc::measure::ProfileSource;
 use byoc::{Placement, Plan, PluginOptions, Report, Session, Timings, files};
 use byoc_partitioner::RegionReport;
 
@@ -14,6 +15,11 @@ impl PlacementArgs {
             exclude: self.exclude.clone(),
             force: self.force.clone(),
             only_ops: self.only_ops.clone(),
+            profile: match (&self.profile, self.no_profile) {
+                (Some(path), _) => ProfileSource::File(path.clone()),
+                (None, true) => ProfileSource::None,
+                (None, false) => ProfileSource::Default,
+            },
             plan: self.plan.as_deref().map(plan::read).transpose()?,
             strict: self.strict,
             rivals: false,

@@ -33,6 +33,27 @@ pub fn print_error(error: &anyhow::Error) {
     note(&format!("{label}: {text}"));
 }
 
+/// One line on a terminal that says what is being done; nothing where nobody watches.
+pub struct Progress {
+    shown: bool,
+}
+
+impl Progress {
+    pub fn new(quiet: bool) -> Progress {
+        Progress { shown: !quiet && std::io::stderr().is_terminal() }
+    }
+
+    pub fn show(&self, text: &str) {
+        if self.shown {
+            let _ = write!(std::io::stderr().lock(), "\r\x1b[K{}", shorten(text, 78));
+        }
+    }
+
+    pub fn clear(&self) {
+        self.show("");
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Align {
     Left,

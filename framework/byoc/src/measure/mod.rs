@@ -1,0 +1,23 @@
+//! Measures how fast the host and vendors work.
+//!
+//! `host`, `vendor` and `copies` take times, `fit` turns them into rates, `calibrate` makes the entries of a
+//! profile of them, and `profile` keeps those in the user's configuration.
+
+mod calibrate;
+mod copies;
+mod fit;
+mod host;
+mod profile;
+mod samples;
+mod vendor;
+
+pub use calibrate::{Calibrate, Calibration, SampleReport};
+pub use profile::{ProfileSource, default_path, read, write_merged};
+
+pub(crate) use profile::cost_model;
+
+/// The value in the middle.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
