@@ -142,6 +142,11 @@ fn match_region(view: &MatchView<'_>) -> Region {
 pub(crate) fn composite_region(graph: &Graph, like: &Region, composite: &RegionComposite) -> Region {
     let members = composite.members.clone();
     let inside = |id: NodeId| members.iter().any(|m| m.node == id);
+    // A composite with a copy of the maker does not use the maker's value.
+    let has_copy = |user: NodeId, maker: NodeId| {
+        let has = |c: &RegionComposite, id| c.members.iter().any(|m| m.node == id);
+        like.composites.iter().any(|c| has(c, user) && has(c, maker))
+    };
     let (mut inputs, mut constants, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
     let push = |list: &mut Vec<ValueId>, value| {
         if !list.contains(&value) {
@@ -160,8 +165,9 @@ pub(crate) fn composite_region(graph: &Graph, like: &Region, composite: &RegionC
         // What a copy makes is used inside only.
         let made = graph.node(member.node).outputs().iter().flatten();
         for &value in made.filter(|_| member.copy_for.is_none()) {
-            let used_inside = graph.value(value).uses().iter().any(|u| inside(u.node));
-            let used_outside = graph.value(value).uses().iter().any(|u| !inside(u.node));
+            let uses = graph.value(value).uses();
+            let used_inside = uses.iter().any(|u| inside(u.node));
+            let used_outside = uses.iter().any(|u| !inside(u.node) && !has_copy(u.node, member.node));
             if used_outside || !used_inside || graph.is_output(value) {
                 push(&mut outputs, value);
             }

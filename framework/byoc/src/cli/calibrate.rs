@@ -99,7 +99,8 @@ fn number(figure: Option<f64>) -> String {
     match figure {
         None => "–".to_owned(),
         Some(x) if x >= 100.0 => format!("{x:.0}"),
-        Some(x) => format!("{x:.2}"),
+        Some(x) if x >= 0.1 || x == 0.0 => format!("{x:.2}"),
+        Some(x) => format!("{x:.4}"),
     }
 }
 
