@@ -56,6 +56,7 @@ pub use report::{
 pub use road_map::{Obstacle, RoadMap};
 pub use story::{Operand, Story, Taker, Told, UnknownNode};
 
+use choose::cost::Setting;
 use cost::Prices;
 use limits::Merged;
 use plan::{Replay, StepError};
@@ -97,12 +98,23 @@ pub fn partition(
 ) -> Result<Partition, PartitionError> {
     let job = Job::new(model, tables, options);
     let will = Will::of(options, model, &job.graphs)?;
-    let mut rules = AllRules::new(&job.graphs, &job.programs, &will, &options.denied)?;
-    let mut partition = job.settle(&mut rules, options, check)?;
-    job.verify(&partition)?;
-    rules.check_forced(&partition, &will)?;
-    partition.greedy_predicted = partition.predicted;
-    Ok(partition)
+    let mut settle = |policy| {
+        let mut rules = AllRules::new(&job.graphs, &job.programs, &will, &options.denied)?;
+        let partition = job.settle(&mut rules, &Options { policy, ..options.clone() }, check)?;
+        job.verify(&partition)?;
+        rules.check_forced(&partition, &will)?;
+        Ok::<_, PartitionError>(partition)
+    };
+    let mut best = settle(Policy::Greedy)?;
+    best.greedy_predicted = best.predicted;
+    if options.policy == Policy::Cost && best.predicted.is_some() {
+        // What vendors ask for on the way may turn the best choice into a bad one.
+        let other = settle(Policy::Cost)?;
+        if other.predicted.map(|total| total.us) < best.predicted.map(|total| total.us) {
+            best = Partition { greedy_predicted: best.predicted, ..other };
+        }
+    }
+    Ok(best)
 }
 
 /// Carries out a plan on a normalised model, which lost `removed` to normalisation. The options' own wishes
@@ -134,6 +146,11 @@ pub fn replay(
     partition.greedy_predicted = plan.predicted.greedy_us.map(|us| Total { us, ..Total::default() });
     job.verify(&partition)?;
     rules.check_forced(&partition, &will)?;
+    if partition.predicted.is_some() {
+        let mut rules = AllRules::new(&job.graphs, &job.programs, &will, &options.denied)?;
+        let greedy = Options { policy: Policy::Greedy, ..options };
+        partition.greedy_predicted = job.settle(&mut rules, &greedy, check)?.predicted;
+    }
     Ok(partition)
 }
 
@@ -269,13 +286,27 @@ impl<'m> Job<'m> {
     fn cut(&self, rules: &AllRules<'_>, options: &Options, check: &mut dyn Check) -> Vec<Merged<'_>> {
         let programs = &self.programs;
         let mut all = Vec::new();
-        for (i, (_, graph)) in self.graphs.iter().enumerate() {
+        for (i, (path, graph)) in self.graphs.iter().enumerate() {
             let view = View::new(graph, &self.forms[i], programs);
             let rules = rules.of(i, &view);
-            let mut chosen = match options.policy {
-                Policy::Greedy => choose::choose(&view, programs, &rules, check),
+            let (chosen, groups) = match options.policy {
+                Policy::Greedy => {
+                    let mut chosen = choose::greedily(&view, programs, &rules, check);
+                    let groups = merge::merge(&view, programs, &mut chosen, &rules, options.merge_siblings);
+                    (chosen, groups)
+                }
+                Policy::Cost => {
+                    let setting = Setting {
+                        view: &view,
+                        path,
+                        programs,
+                        rules: &rules,
+                        prices: &self.prices,
+                        siblings: options.merge_siblings || self.prices.has_launches(),
+                    };
+                    choose::cost::choose(&setting, options.budget_ms, check)
+                }
             };
-            let groups = merge::merge(&view, programs, &mut chosen, &rules, options.merge_siblings);
             all.push(Merged { view, chosen, groups });
         }
         limits::apply(&mut all, programs);

@@ -21,8 +21,11 @@ pub struct Merged<'g> {
 /// Drops the regions that exceed a limit, and tells their nodes why.
 pub fn apply(graphs: &mut [Merged<'_>], programs: &Programs) {
     for merged in graphs.iter_mut() {
-        let refusals: Vec<Option<String>> =
-            merged.groups.iter().map(|group| refusal(merged, group, programs)).collect();
+        let refusals: Vec<Option<String>> = merged
+            .groups
+            .iter()
+            .map(|group| refusal(&merged.view, &merged.chosen, group, programs))
+            .collect();
         drop_groups(merged, |i| refusals[i].clone());
     }
     for vendor in 0..programs.vendors.len() {
@@ -44,15 +47,15 @@ fn outlined(view: &View<'_>, vendor: &str) -> usize {
 }
 
 /// Why the region is too small or too idle for its vendor.
-pub fn refusal(merged: &Merged<'_>, group: &Group, programs: &Programs) -> Option<String> {
+pub fn refusal(view: &View<'_>, chosen: &Chosen, group: &Group, programs: &Programs) -> Option<String> {
     let limits = &programs.vendors[group.vendor].limits;
     if group.size < limits.min_region_nodes {
         let (size, min) = (group.size, limits.min_region_nodes);
         return Some(format!("the region has {size} nodes, fewer than min_region_nodes = {min}"));
     }
-    let composites = group.composites.iter().map(|c| &merged.chosen.composites[*c as usize]);
+    let composites = group.composites.iter().map(|c| &chosen.composites[*c as usize]);
     let is_heavy = |place: &u32| {
-        let node = merged.view.node(*place);
+        let node = view.node(*place);
         let schema = schema::lookup(&node.op.domain, &node.op.name, node.opset);
         schema.is_some_and(schema::OpSchema::is_compute_heavy)
     };

@@ -33,6 +33,7 @@ pub enum Stage {
     Where,
     Escape,
     Cycle,
+    Cost,
     Limit,
     Vendor,
     /// What happened to a whole region.

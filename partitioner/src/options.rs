@@ -18,13 +18,18 @@ pub enum Policy {
     /// By priority, then size, then order.
     #[default]
     Greedy,
+    /// What is predicted to take the least time, and never more than what the greedy policy chooses.
+    Cost,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
     pub policy: Policy,
     /// What is known of the targets' speed beyond the tables.
     pub cost: CostModel,
+    /// How long the cost policy searches, in milliseconds of a usual machine. It is counted in moves, so that
+    /// the result does not depend on the time that passes.
+    pub budget_ms: u64,
     /// Merge regions of one vendor that do not feed each other, too.
     pub merge_siblings: bool,
     /// Nodes, by name, or operators that stay on the host.
@@ -41,6 +46,23 @@ pub struct Options {
     pub disabled_passes: Vec<String>,
     /// Say of offloaded nodes, too, what else was considered.
     pub rivals: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            policy: Policy::default(),
+            cost: CostModel::default(),
+            budget_ms: 2000,
+            merge_siblings: false,
+            exclude: Vec::new(),
+            force: Vec::new(),
+            only_ops: Vec::new(),
+            cuts: Vec::new(),
+            denied: Vec::new(),
+            disabled_passes: Vec::new(),
+        }
+    }
 }
 
 /// A node that must not go to a vendor.

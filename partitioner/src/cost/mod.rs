@@ -16,4 +16,5 @@ pub use predict::Total;
 pub(crate) use predict::predict;
 pub use profile::{PROFILE_SCHEMA, Profile, ProfileError, TargetProfile};
 pub use rates::{Link, Rates, RegionCost, Work};
+pub(crate) use work::size;
 pub use work::{is_heavy, of_nodes as work_of};

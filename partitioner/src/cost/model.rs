@@ -140,6 +140,10 @@ impl Prices {
         total
     }
 
+    pub fn has_launches(&self) -> bool {
+        self.vendors.iter().any(|v| v.launch_us > 0.0)
+    }
+
     pub fn in_us(&self, memory: usize, bytes: u64) -> f64 {
         self.links[memory].0.time(bytes)
     }

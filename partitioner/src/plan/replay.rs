@@ -81,7 +81,7 @@ impl<'g> Replay<'_, 'g> {
         };
         for (graph, merged) in all.iter().enumerate() {
             for group in &merged.groups {
-                if let Some(why) = limits::refusal(merged, group, self.programs) {
+                if let Some(why) = limits::refusal(&merged.view, &merged.chosen, group, self.programs) {
                     return Err(StepError { step: step(graph, &group.composites), why });
                 }
             }

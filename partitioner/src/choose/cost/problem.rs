@@ -1,0 +1,193 @@
+//! The choice as a problem of its own: offers to take or leave, and what each selection of them costs.
+
+use std::collections::HashMap;
+
+use byoc_graph::ValueId;
+
+use super::Setting;
+use super::offers::Offer;
+use crate::choose::Chosen;
+use crate::cost;
+use crate::limits;
+use crate::merge::{self, Group};
+use crate::misses::Misses;
+
+/// Sibling regions are looked at only up to so many regions: each pair is tried.
+const MAX_SIBLINGS: usize = 64;
+
+pub struct Problem<'a, 'g> {
+    pub setting: &'a Setting<'a, 'g>,
+    pub offers: Vec<Offer>,
+    /// By place: offers that would own the node.
+    pub by_node: Vec<Vec<u32>>,
+    /// By place.
+    pub host_us: Vec<f64>,
+    pub flows: Vec<Flow>,
+}
+
+/// A value on its way from its maker to its users.
+pub struct Flow {
+    pub maker: Option<u32>,
+    pub users: Vec<u32>,
+    pub is_output: bool,
+    /// Nothing where it is not known.
+    pub bytes: u64,
+}
+
+/// Offers that are taken, none of which share a node.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Rising.
+    pub list: Vec<u32>,
+    /// By place.
+    pub owner: Vec<Option<u32>>,
+}
+
+impl Taken {
+    pub fn new(nodes: usize) -> Taken {
+        Taken { list: Vec::new(), owner: vec![None; nodes] }
+    }
+
+    pub fn has(&self, offer: u32) -> bool {
+        self.list.binary_search(&offer).is_ok()
+    }
+}
+
+/// A selection that can be carried out.
+pub struct Evaluated {
+    pub us: f64,
+    pub chosen: Chosen,
+    pub groups: Vec<Group>,
+    /// Without what limits have taken away.
+    pub taken: Taken,
+}
+
+impl<'a, 'g> Problem<'a, 'g> {
+    pub fn new(setting: &'a Setting<'a, 'g>, offers: Vec<Offer>, host_us: &[Option<f64>]) -> Self {
+        let view = setting.view;
+        let mut by_node = vec![Vec::new(); view.order.len()];
+        for (i, offer) in offers.iter().enumerate() {
+            offer.composite.nodes.iter().for_each(|n| by_node[*n as usize].push(i as u32));
+        }
+        let values = view.graph.values().map(|(id, _)| id).filter(|id| !view.graph.is_constant(*id));
+        let flow = |value: ValueId| {
+            let mut users: Vec<u32> = view.users(value).collect();
+            users.sort_unstable();
+            users.dedup();
+            let bytes = cost::size(view.graph, value).unwrap_or(0);
+            Flow { maker: view.producer(value), users, is_output: view.is_output(value), bytes }
+        };
+        let flows = values.map(flow).filter(|f| !f.users.is_empty() || f.is_output).collect();
+        let host_us = host_us.iter().map(|us| us.unwrap_or(0.0)).collect();
+        Problem { setting, offers, by_node, host_us, flows }
+    }
+
+    pub fn offer(&self, id: u32) -> &Offer {
+        &self.offers[id as usize]
+    }
+
+    pub fn launch_us(&self, vendor: usize) -> f64 {
+        self.setting.prices.vendors[vendor].launch_us
+    }
+
+    /// The memory that an offer's values lie in; the host's without one.
+    pub fn memory(&self, offer: Option<u32>) -> usize {
+        offer.map_or(0, |o| self.setting.prices.vendors[self.offer(o).vendor].memory)
+    }
+
+    pub fn insert(&self, taken: &mut Taken, offer: u32) {
+        if let Err(at) = taken.list.binary_search(&offer) {
+            taken.list.insert(at, offer);
+            self.offer(offer).composite.nodes.iter().for_each(|n| taken.owner[*n as usize] = Some(offer));
+        }
+    }
+
+    pub fn remove(&self, taken: &mut Taken, offer: u32) {
+        if let Ok(at) = taken.list.binary_search(&offer) {
+            taken.list.remove(at);
+            self.offer(offer).composite.nodes.iter().for_each(|n| taken.owner[*n as usize] = None);
+        }
+    }
+
+    pub fn all_of(&self, list: &[u32]) -> Taken {
+        let mut taken = Taken::new(self.host_us.len());
+        list.iter().for_each(|o| self.insert(&mut taken, *o));
+        taken
+    }
+
+    pub fn is_free(&self, taken: &Taken, offer: u32) -> bool {
+        self.offer(offer).composite.nodes.iter().all(|n| taken.owner[*n as usize].is_none())
+    }
+
+    /// Time of work and transfers; the calls of regions come on top.
+    pub fn flat_us(&self, taken: &Taken) -> f64 {
+        let mut copiers: HashMap<u32, Vec<u32>> = HashMap::new();
+        let mut us = 0.0;
+        for &id in &taken.list {
+            us += self.offer(id).us;
+            self.offer(id).composite.copies.iter().for_each(|c| copiers.entry(*c).or_default().push(id));
+        }
+        let alive = |place: u32| copiers.get(&place).is_none_or(|c| self.is_alive(taken, place, c));
+        for (place, owner) in taken.owner.iter().enumerate() {
+            if owner.is_none() && alive(place as u32) {
+                us += self.host_us[place];
+            }
+        }
+        for flow in &self.flows {
+            let mut wanted: smallvec::SmallVec<[usize; 8]> = smallvec::SmallVec::new();
+            for &user in &flow.users {
+                let owner = taken.owner[user as usize];
+                let copies = owner.zip(flow.maker);
+                let copies = copies.is_some_and(|(o, m)| self.offer(o).composite.copies.contains(&m));
+                if !copies && (owner.is_some() || alive(user)) {
+                    wanted.push(self.memory(owner));
+                }
+                let theirs = copiers.get(&user).into_iter().flatten();
+                wanted.extend(theirs.map(|c| self.memory(Some(*c))));
+            }
+            wanted.extend(flow.is_output.then_some(0));
+            let from = self.memory(flow.maker.and_then(|m| taken.owner[m as usize]));
+            us += self.setting.prices.transfer_us(from, wanted, flow.bytes);
+        }
+        us
+    }
+
+    /// Whether a copied node is still wanted itself: somebody without a copy uses it.
+    fn is_alive(&self, taken: &Taken, place: u32, copiers: &[u32]) -> bool {
+        let Some(value) = self.setting.view.node(place).output(0) else { return true };
+        let has_copy = |u: u32| taken.owner[u as usize].is_some_and(|o| copiers.contains(&o));
+        self.setting.view.is_output(value) || !self.setting.view.users(value).all(has_copy)
+    }
+
+    /// Carries a selection out; nothing where it closes a cycle.
+    pub fn evaluate(&self, taken: &Taken) -> Option<Evaluated> {
+        let Setting { view, programs, siblings, .. } = *self.setting;
+        let mut chosen = Chosen::nothing(view, Misses::new(0, 0));
+        for &id in &taken.list {
+            let composite = &self.offer(id).composite;
+            chosen.take(view, composite.clone()).ok()?;
+        }
+        let groups = regions(self.setting, &mut chosen, siblings);
+        let mut left = taken.clone();
+        let mut launches = 0.0;
+        for group in &groups {
+            if limits::refusal(view, &chosen, group, programs).is_some() {
+                group.composites.iter().for_each(|c| self.remove(&mut left, taken.list[*c as usize]));
+            } else {
+                launches += self.launch_us(group.vendor);
+            }
+        }
+        let us = self.flat_us(&left) + launches;
+        Some(Evaluated { us, chosen, groups, taken: left })
+    }
+}
+
+/// Merges producers with users, then, where there are few enough, regions that no edge joins.
+pub fn regions(setting: &Setting<'_, '_>, chosen: &mut Chosen, siblings: bool) -> Vec<Group> {
+    let Setting { view, programs, rules, .. } = *setting;
+    let groups = merge::merge(view, programs, chosen, rules, false);
+    match siblings && groups.len() <= MAX_SIBLINGS {
+        true => merge::merge(view, programs, chosen, rules, true),
+        false => groups,
+    }
+}
