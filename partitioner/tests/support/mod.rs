@@ -431,7 +431,11 @@ fn check_replay(
     let plan = Plan::of(result, &ready.model, tables, options, &ready.removed).expect("it can be recorded");
     let read =
         Plan::parse("plan.toml", &plan.to_text()).unwrap_or_else(|e| panic!("{e}\n{}", plan.to_text()));
-    let given = Options { disabled_passes: options.disabled_passes.clone(), ..Options::default() };
+    let given = Options {
+        disabled_passes: options.disabled_passes.clone(),
+        cost: options.cost.clone(),
+        ..Options::default()
+    };
     let again = match replay(&ready.model, tables, &ready.removed, &read, &given, &mut NoCheck) {
         Ok(again) => again,
         Err(error) => return wrong.push(format!("the plan does not fit: {error}\n{}", plan.to_text())),
