@@ -60,6 +60,7 @@ impl Default for Options {
             only_ops: Vec::new(),
             cuts: Vec::new(),
             denied: Vec::new(),
+            rivals: false,
             disabled_passes: Vec::new(),
         }
     }

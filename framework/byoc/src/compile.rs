@@ -11,7 +11,7 @@ use byoc_graph::normalise::Removed;
 use byoc_graph::{Model, NodeId};
 use byoc_host::{CallEnv, CompileRequest, PluginError, adapt};
 use byoc_partitioner::{
-    CostModel, Denied, Dropped, Kind, Options, Partition, Plan, Region, Report, drop_regions, partition,
+    CostModel, Denied, Dropped, Kind, Options, Partition, Plan, Policy, Region, Report, drop_regions, partition,
     replay,
 };
 use byoc_plugin::table::PatternTable;
@@ -29,6 +29,10 @@ const MAX_ROUNDS: usize = 8;
 /// What a caller may ask of the placement.
 #[derive(Clone, Debug, Default)]
 pub struct Placement {
+    /// How to choose among what vendors offer.
+    pub policy: Policy,
+    /// How long the cost policy searches, counted in moves of a usual machine.
+    pub budget_ms: Option<u64>,
     /// Merge regions of one vendor that do not feed each other, too.
     pub merge_siblings: bool,
     /// Nodes, by name, or operators that stay on the host.
@@ -93,6 +97,8 @@ impl Placement {
     fn options(&self, model: &ModelOptions, cost: CostModel) -> Options {
         let disabled = crate::loaded::pass_names().into_iter().filter(|p| !model.enables(p));
         Options {
+            policy: self.policy,
+            budget_ms: self.budget_ms.unwrap_or(Options::default().budget_ms),
             cost,
             merge_siblings: self.merge_siblings,
             exclude: self.exclude.clone(),

@@ -22,7 +22,7 @@ pub fn choose(view: &View<'_>, programs: &Programs, rules: &Rules, check: &mut d
     candidates::sort(&mut candidates, view, programs, &forced);
     let mut chooser = match Chooser::new(view, programs, rules, check, misses) {
         Ok(chooser) => chooser,
-        Err(nothing) => return nothing,
+        Err(nothing) => return *nothing,
     };
     for candidate in &candidates.list {
         let nodes = candidates.nodes(candidate);
@@ -60,14 +60,14 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
         rules: &'a Rules,
         check: &'a mut dyn Check,
         misses: Misses,
-    ) -> Result<Self, Chosen> {
+    ) -> Result<Self, Box<Chosen>> {
         let chosen = Chosen::nothing(view, misses);
         match Matcher::new(view, programs) {
             Some(matcher) => {
                 let language = Language::default();
                 Ok(Chooser { view, programs, rules, check, matcher, language, chosen })
             }
-            None => Err(chosen),
+            None => Err(Box::new(chosen)),
         }
     }
 

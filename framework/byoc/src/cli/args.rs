@@ -133,6 +133,10 @@ pub struct PlacementArgs {
     /// How to choose among what vendors offer.
     #[arg(long, value_enum, default_value_t = PolicyArg::Greedy)]
     pub policy: PolicyArg,
+    /// How long the cost policy searches, in milliseconds of a usual machine; it is counted in moves, so the
+    /// result does not depend on the machine. 2000 by default.
+    #[arg(long, value_name = "N")]
+    pub budget_ms: Option<u64>,
     /// Merge regions of one vendor that no edge joins, too.
     #[arg(long)]
     pub merge_siblings: bool,
@@ -167,6 +171,8 @@ pub struct PlacementArgs {
 pub enum PolicyArg {
     /// Priority, then size, then model order.
     Greedy,
+    /// What is predicted to take the least time.
+    Cost,
 }
 
 #[derive(Args, Clone)]
@@ -205,6 +211,9 @@ pub struct PartitionArgs {
     /// Tell what keeps most arithmetic on the host; with a node's name, that node's story.
     #[arg(long, value_name = "NODE", num_args = 0..=1)]
     pub explain: Option<Option<String>>,
+    /// Show what the greedy and the cost policy choose, side by side.
+    #[arg(long, conflicts_with_all = ["explain", "html", "output", "report", "plan", "save_plan"])]
+    pub compare: bool,
     /// Write one self-contained page: the graph as a picture, reasons, tables.
     #[arg(long, value_name = "OUT.html")]
     pub html: Option<PathBuf>,

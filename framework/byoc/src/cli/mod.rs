@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod calibrate;
+mod compare;
 mod conformance;
 mod demo;
 mod explain;

@@ -7,12 +7,15 @@ use byoc::{Placement, Report, Timings, files, html, onnx, partition_file};
 
 use super::args::PartitionArgs;
 use super::ui::{self, Align, Table};
-use super::{explain, place};
+use super::{compare, explain, place};
 
 /// Nodes of a region that a row shows before it says how many there are.
 const SHOWN: usize = 3;
 
 pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
+    if args.compare {
+        return compare::run(args);
+    }
     let mut timings = Timings::default();
     let job = &args.job;
     let rivals = args.explain.is_some() || args.html.is_some();

@@ -1,7 +1,7 @@
 //! What every command that places a model does: settle a session, and say what ran where.
 
 use byoc::measure::ProfileSource;
-use byoc::{Placement, Plan, PluginOptions, Report, Session, Timings, files};
+use byoc::{Placement, Plan, PluginOptions, Policy, Report, Session, Timings, files};
 use byoc_partitioner::RegionReport;
 
 use super::args::{CommonArgs, JobArgs, PlacementArgs, PolicyArg, VendorArgs};
@@ -9,8 +9,12 @@ use super::{plan, ui};
 
 impl PlacementArgs {
     pub fn placement(&self) -> anyhow::Result<Placement> {
-        let PolicyArg::Greedy = self.policy;
         Ok(Placement {
+            policy: match self.policy {
+                PolicyArg::Greedy => Policy::Greedy,
+                PolicyArg::Cost => Policy::Cost,
+            },
+            budget_ms: self.budget_ms,
             merge_siblings: self.merge_siblings,
             exclude: self.exclude.clone(),
             force: self.force.clone(),
