@@ -146,11 +146,6 @@ pub fn replay(
     partition.greedy_predicted = plan.predicted.greedy_us.map(|us| Total { us, ..Total::default() });
     job.verify(&partition)?;
     rules.check_forced(&partition, &will)?;
-    if partition.predicted.is_some() {
-        let mut rules = AllRules::new(&job.graphs, &job.programs, &will, &options.denied)?;
-        let greedy = Options { policy: Policy::Greedy, ..options };
-        partition.greedy_predicted = job.settle(&mut rules, &greedy, check)?.predicted;
-    }
     Ok(partition)
 }
 
