@@ -11,8 +11,8 @@ use byoc_graph::normalise::Removed;
 use byoc_graph::{Model, NodeId};
 use byoc_host::{CallEnv, CompileRequest, PluginError, adapt};
 use byoc_partitioner::{
-    CostModel, Denied, Dropped, Kind, Options, Partition, Plan, Policy, Region, Report, drop_regions, partition,
-    replay,
+    CostModel, Denied, Dropped, Kind, Options, Partition, Plan, Policy, Region, Report, drop_regions,
+    partition, replay,
 };
 use byoc_plugin::table::PatternTable;
 

@@ -235,8 +235,8 @@ impl RegionExecutable for VendorRegion {
         let mut execution = self.execution(&tensors)?;
         // SAFETY: device memory is the caller's promise; with a stream there is none of the host's but the
         // workspace, which the execution keeps.
-        let done =
-            unsafe { self.execute(&mut execution, &tensors, &mut wanted, stream, env) }.map_err(other)?;
+        let done = unsafe { self.execute(&mut execution, &tensors, &mut wanted, stream, env) };
+        let done = done.map_err(other)?;
         drop(wanted);
         if stream.is_some() && buffers.iter().any(|buffer| matches!(buffer, Target::Pending)) {
             // The plugin fills what it has allocated in the order of the stream.

@@ -5,14 +5,13 @@
 //! while other nodes and values come and go. All changes go through methods that keep the two in step:
 //! `Graph::check` states the invariants.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use petgraph::Direction;
 use petgraph::stable_graph::{EdgeIndex, StableDiGraph};
-use petgraph::visit::{EdgeRef, IntoEdgeReferences};
+use petgraph::visit::EdgeRef;
 use smallvec::SmallVec;
 use thiserror::Error;
 
@@ -511,195 +510,14 @@ impl Graph {
         self.net.node_indices()
     }
 
-    pub fn set_input(&mut self, node: NodeId, i: usize, value: Option<ValueId>) {
-        let use_ = Use { node, slot: Slot::Input(i as u32) };
-        if let Some(old) = self.net[node].input(i) {
-            self.forget_use(old, use_);
-        }
-        let inputs = &mut self.net[node].inputs;
-        if inputs.len() <= i {
-            inputs.resize(i + 1, None);
-        }
-        inputs[i] = value;
-        if let Some(new) = value {
-            self.record_use(new, use_);
-        }
-    }
-
-    /// Makes every node and graph output that uses `old` use `new` instead. A body that captured `old`
-    /// by name has to be told by its caller.
-    pub fn replace_uses(&mut self, old: ValueId, new: ValueId) {
-        for use_ in self.value(old).uses.clone() {
-            match use_.slot {
-                Slot::Input(i) => self.set_input(use_.node, i as usize, Some(new)),
-                Slot::Capture(i) => {
-                    self.forget_use(old, use_);
-                    self.net[use_.node].captures[i as usize] = new;
-                    self.record_use(new, use_);
-                }
-            }
-        }
-        for output in &mut self.outputs {
-            if *output == old {
-                *output = new;
-            }
-        }
-    }
-
-    /// Replaces the list of outer values that the bodies of a node use.
-    pub fn set_captures(&mut self, node: NodeId, captures: Vec<ValueId>) {
-        for (i, old) in std::mem::take(&mut self.net[node].captures).into_iter().enumerate() {
-            self.forget_use(old, Use { node, slot: Slot::Capture(i as u32) });
-        }
-        for (i, &new) in captures.iter().enumerate() {
-            self.record_use(new, Use { node, slot: Slot::Capture(i as u32) });
-        }
-        self.net[node].captures = captures;
-    }
-
-    /// Nodes that use something `node` makes, each once, in order of output and use.
-    pub fn successors(&self, node: NodeId) -> Vec<NodeId> {
-        let mut found = Vec::new();
-        for output in self.net[node].outputs.iter().flatten() {
-            for use_ in &self.value(*output).uses {
-                if !found.contains(&use_.node) {
-                    found.push(use_.node);
-                }
-            }
-        }
-        found
-    }
-
-    /// Nodes that make something `node` uses, each once, in order of input.
-    pub fn predecessors(&self, node: NodeId) -> Vec<NodeId> {
-        let mut found = Vec::new();
-        for value in self.net[node].dependencies() {
-            if let Some((producer, _)) = self.value(value).producer()
-                && !found.contains(&producer)
-            {
-                found.push(producer);
-            }
-        }
-        found
-    }
-
-    // ---- order and names
-
-    /// Nodes in model order: the file's order where that is topological, else the topological order
-    /// that takes the earliest node of the file first.
-    ///
-    /// # Panics
-    /// On a cyclic graph; `try_model_order` reports it, and every graph that was loaded has been asked.
-    pub fn model_order(&self) -> Vec<NodeId> {
-        self.try_model_order().expect("graph is acyclic")
-    }
-
-    pub fn try_model_order(&self) -> Result<Vec<NodeId>, GraphError> {
-        let mut waiting = vec![0usize; self.node_bound()];
-        for edge in self.net.edge_references() {
-            waiting[edge.target().index()] += 1;
-        }
-        let key = |id: NodeId| Reverse((self.net[id].position, id.index()));
-        let ready = self.net.node_indices().filter(|id| waiting[id.index()] == 0);
-        let mut ready: BinaryHeap<_> = ready.map(key).collect();
-        let mut order = Vec::with_capacity(self.net.node_count());
-        while let Some(Reverse((_, index))) = ready.pop() {
-            let id = NodeId::new(index);
-            order.push(id);
-            for edge in self.net.edges(id) {
-                let left = &mut waiting[edge.target().index()];
-                *left -= 1;
-                if *left == 0 {
-                    ready.push(key(edge.target()));
-                }
-            }
-        }
-        if order.len() < self.net.node_count() {
-            return Err(GraphError::Cycle(self.find_cycle(&waiting)));
-        }
-        Ok(order)
-    }
-
-    /// Labels along one cycle among the nodes that still wait.
-    fn find_cycle(&self, waiting: &[usize]) -> Vec<String> {
-        let waits = |id: &NodeId| waiting[id.index()] > 0;
-        let mut path: Vec<NodeId> = Vec::new();
-        let mut seen = vec![false; self.node_bound()];
-        let mut at = self.net.node_indices().find(waits).expect("some node waits");
-        // Walking against the edges from a waiting node, some waiting predecessor always exists.
-        while !std::mem::replace(&mut seen[at.index()], true) {
-            path.push(at);
-            at = self.net.neighbors_directed(at, Direction::Incoming).find(waits).expect("waits for one");
-        }
-        let start = path.iter().position(|&id| id == at).expect("the walk came back");
-        let cycle = path[start..].iter().rev().chain([path.last().expect("not empty")]);
-        cycle.map(|&id| self.net[id].label.to_string()).collect()
-    }
-
-    /// Sets every node's `label` by the rule that it documents. To be called once all nodes are in.
-    pub fn assign_labels(&mut self) {
-        let mut count: HashMap<Arc<str>, usize> = HashMap::new();
-        for node in self.net.node_weights() {
-            *count.entry(node.name.clone()).or_default() += 1;
-        }
-        for id in self.net.node_indices().collect::<Vec<_>>() {
-            let node = &self.net[id];
-            let unique = !node.name.is_empty() && count[&node.name] == 1;
-            let output = node.outputs.iter().flatten().next();
-            self.net[id].label = match output {
-                Some(&v) if !unique => self.value(v).name.clone(),
-                _ => self.net[id].name.clone(),
-            };
-        }
-    }
-
     /// The bodies of a node, with the names of their attributes.
     pub fn bodies(&self, node: NodeId) -> impl Iterator<Item = (&Arc<str>, &Graph)> + '_ {
         self.net[node].attrs.iter().flat_map(|(name, attr)| attr.graphs().iter().map(move |g| (name, g)))
     }
-
-    /// Panics where uses, producers and edges disagree. For tests and debug builds.
-    pub fn check(&self) {
-        let mut edges = 0;
-        for (id, value) in self.values() {
-            assert_eq!(self.by_name.get(&value.name), Some(&id), "`{}` is not found by name", value.name);
-            if let Some((node, output)) = value.producer() {
-                assert_eq!(self.net[node].outputs[output], Some(id), "`{}` is not its output", value.name);
-            }
-            for use_ in &value.uses {
-                let node = &self.net[use_.node];
-                let at = match use_.slot {
-                    Slot::Input(i) => node.input(i as usize),
-                    Slot::Capture(i) => node.captures.get(i as usize).copied(),
-                };
-                assert_eq!(at, Some(id), "a use of `{}` is stale", value.name);
-                if let Some((producer, _)) = value.producer() {
-                    assert!(self.find_edge(producer, *use_, id).is_some(), "`{}` lacks an edge", value.name);
-                    edges += 1;
-                }
-            }
-        }
-        assert_eq!(edges, self.net.edge_count(), "edges without a use");
-        for id in self.net.node_indices() {
-            for (slot, value) in self.slots_of(id) {
-                assert!(self.value(value).uses.contains(&Use { node: id, slot }), "a use is not recorded");
-            }
-        }
-    }
 }
 
-/// Graphs are equal where they hold the same nodes and values under the same names, in the same order.
-impl PartialEq for Graph {
-    fn eq(&self, other: &Graph) -> bool {
-        let values = |g: &Graph| g.values().map(|(_, v)| v.clone()).collect::<Vec<_>>();
-        let nodes = |g: &Graph| g.net.node_weights().cloned().collect::<Vec<_>>();
-        self.name == other.name
-            && self.inputs == other.inputs
-            && self.outputs == other.outputs
-            && values(self) == values(other)
-            && nodes(self) == nodes(other)
-    }
-}
-
+mod check;
+mod edit;
+mod order;
 #[cfg(test)]
 mod tests;

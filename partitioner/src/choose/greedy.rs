@@ -250,8 +250,14 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
     ) -> Result<(), Refusal> {
         let nodes: Vec<NodeId> = nodes.iter().map(|n| self.view.order[*n as usize]).collect();
         let graph = self.view.graph;
-        let view =
-            MatchView { vendor: program.vendor, graph, pattern: &program.name, nodes: &nodes, bindings, folded };
+        let view = MatchView {
+            vendor: program.vendor,
+            graph,
+            pattern: &program.name,
+            nodes: &nodes,
+            bindings,
+            folded,
+        };
         self.check.check_match(&view).map_err(|words| (Stage::Vendor, Kind::Vendor, words))
     }
 }

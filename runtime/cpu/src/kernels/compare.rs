@@ -3,7 +3,7 @@
 use byoc_graph::{DType, Element};
 
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
-use crate::kernels::binary::{Walk, broadcast};
+use crate::kernels::broadcast::{Walk, broadcast};
 use crate::kernels::loops;
 use crate::outputs::Outputs;
 use crate::registry::Entry;
@@ -78,18 +78,15 @@ impl<T: Element + PartialOrd, R: Relation> Kernel for Compare<T, R> {
         let walk = Walk::new(&dims, a.dims, b.dims);
         let (a, b) = (a.slice::<T>()?, b.slice::<T>()?);
         let out = outputs.bytes(0, DType::Bool, &dims)?;
-        let (inner, [step_a, step_b]) = walk.inner();
         let isa = ctx.exec.isa;
-        loops::rows(ctx.exec, out, inner, &|index, out| {
-            let [a_start, b_start] = walk.starts(index);
-            let (a, b) = (&a[a_start..], &b[b_start..]);
+        walk.rows(ctx.exec, [a, b], out, |[a, b], steps, out| {
             loops::vectorised(
                 isa,
                 #[inline(always)]
-                || match (step_a, step_b) {
-                    (0, 0) => out.fill(R::holds(a[0], b[0]).into()),
-                    (0, _) => out.iter_mut().zip(b).for_each(|(x, &b)| *x = R::holds(a[0], b).into()),
-                    (_, 0) => out.iter_mut().zip(a).for_each(|(x, &a)| *x = R::holds(a, b[0]).into()),
+                || match steps {
+                    [0, 0] => out.fill(R::holds(a[0], b[0]).into()),
+                    [0, _] => out.iter_mut().zip(b).for_each(|(x, &b)| *x = R::holds(a[0], b).into()),
+                    [_, 0] => out.iter_mut().zip(a).for_each(|(x, &a)| *x = R::holds(a, b[0]).into()),
                     _ => {
                         let both = a.iter().zip(b);
                         out.iter_mut().zip(both).for_each(|(x, (&a, &b))| *x = R::holds(a, b).into());

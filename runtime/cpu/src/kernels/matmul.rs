@@ -129,7 +129,7 @@ impl<'a> Operand<'a> {
 }
 
 fn broadcast(a: &[usize], b: &[usize]) -> Result<StaticDims, KernelError> {
-    crate::kernels::binary::broadcast(a, b)
+    crate::kernels::broadcast::broadcast(a, b)
 }
 
 impl MatMul {

@@ -7,6 +7,7 @@ use crate::registry::Entry;
 mod activation;
 mod batch_normalization;
 mod binary;
+mod broadcast;
 mod cast;
 mod compare;
 mod conv;

@@ -17,9 +17,6 @@ impl Avx2 {
     }
 }
 
-// SAFETY of every block below: holding the token proves that the CPU has the instructions, and pointers are
-// as the trait's caller promises.
-#[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx2 {
     const LANES: usize = 8;
     type F = __m256;
@@ -28,59 +25,73 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn prefetch(self, p: *const u8) {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
     }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_set1_ps(x) }
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> __m256 {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm256_loadu_ps(p) }
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: __m256) {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm256_storeu_ps(p, v) }
     }
     #[inline(always)]
     unsafe fn load_part(self, p: *const f32, n: usize) -> __m256 {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm256_maskload_ps(p, first(n)) }
     }
     #[inline(always)]
     unsafe fn store_part(self, p: *mut f32, n: usize, v: __m256) {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { self.store_part_i(p.cast(), n, _mm256_castps_si256(v)) }
     }
     #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_add_ps(a, b) }
     }
     #[inline(always)]
     fn sub(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_sub_ps(a, b) }
     }
     #[inline(always)]
     fn mul(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_mul_ps(a, b) }
     }
     #[inline(always)]
     fn div(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_div_ps(a, b) }
     }
     #[inline(always)]
     fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_max_ps(a, b) }
     }
     #[inline(always)]
     fn min(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_min_ps(a, b) }
     }
     #[inline(always)]
     fn copy_sign(self, x: __m256, sign: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe {
             let mask = _mm256_set1_ps(-0.0);
             _mm256_or_ps(_mm256_and_ps(mask, sign), _mm256_andnot_ps(mask, x))
@@ -88,10 +99,12 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn round(self, a: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
     }
     #[inline(always)]
     fn pow2(self, n: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe {
             let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
             _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
@@ -99,16 +112,19 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn less(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_cmp_ps::<_CMP_LT_OQ>(a, b) }
     }
     #[inline(always)]
     fn select(self, m: __m256, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_blendv_ps(b, a, m) }
     }
 
     #[inline(always)]
     fn interleave(self, v: [__m256; 4]) -> [__m256; 4] {
         let [a, b, c, d] = transpose_quarters(v);
+        // SAFETY: the token proves the instructions.
         unsafe {
             [
                 _mm256_permute2f128_ps::<0x20>(a, b),
@@ -120,6 +136,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn deinterleave(self, [a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
+        // SAFETY: the token proves the instructions.
         unsafe {
             transpose_quarters([
                 _mm256_permute2f128_ps::<0x20>(a, c),
@@ -132,23 +149,28 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn splat_i(self, x: i32) -> __m256i {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_set1_epi32(x) }
     }
     #[inline(always)]
     unsafe fn load_i(self, p: *const i32) -> __m256i {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm256_loadu_si256(p.cast()) }
     }
     #[inline(always)]
     unsafe fn store_i(self, p: *mut i32, v: __m256i) {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm256_storeu_si256(p.cast(), v) }
     }
     #[inline(always)]
     unsafe fn load_part_i(self, p: *const i32, n: usize) -> __m256i {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm256_maskload_epi32(p, first(n)) }
     }
     #[inline(always)]
     unsafe fn store_part_i(self, p: *mut i32, n: usize, v: __m256i) {
         // Not by a mask, since masked stores take tens of cycles on several processors.
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe {
             let (mut p, mut rest) = (p, _mm256_castsi256_si128(v));
             if n >= 8 {
@@ -169,6 +191,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn dot_i16(self, acc: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)) }
     }
 }

@@ -17,9 +17,6 @@ impl Avx512 {
     }
 }
 
-// SAFETY of every block below: holding the token proves that the CPU has the instructions, and pointers are
-// as the trait's caller promises.
-#[allow(clippy::undocumented_unsafe_blocks)]
 impl Simd for Avx512 {
     const LANES: usize = 16;
     type F = __m512;
@@ -28,59 +25,73 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn prefetch(self, p: *const u8) {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
     }
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_set1_ps(x) }
     }
     #[inline(always)]
     unsafe fn load(self, p: *const f32) -> __m512 {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm512_loadu_ps(p) }
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32, v: __m512) {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm512_storeu_ps(p, v) }
     }
     #[inline(always)]
     unsafe fn load_part(self, p: *const f32, n: usize) -> __m512 {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm512_maskz_loadu_ps(first(n), p) }
     }
     #[inline(always)]
     unsafe fn store_part(self, p: *mut f32, n: usize, v: __m512) {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm512_mask_storeu_ps(p, first(n), v) }
     }
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_add_ps(a, b) }
     }
     #[inline(always)]
     fn sub(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_sub_ps(a, b) }
     }
     #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_mul_ps(a, b) }
     }
     #[inline(always)]
     fn div(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_div_ps(a, b) }
     }
     #[inline(always)]
     fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
     #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_max_ps(a, b) }
     }
     #[inline(always)]
     fn min(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_min_ps(a, b) }
     }
     #[inline(always)]
     fn copy_sign(self, x: __m512, sign: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
         unsafe {
             let mask = _mm512_set1_ps(-0.0);
             _mm512_or_ps(_mm512_and_ps(mask, sign), _mm512_andnot_ps(mask, x))
@@ -88,10 +99,12 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn round(self, a: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
     }
     #[inline(always)]
     fn pow2(self, n: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
         unsafe {
             let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
             _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
@@ -99,10 +112,12 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn less(self, a: __m512, b: __m512) -> __mmask16 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
     }
     #[inline(always)]
     fn select(self, m: __mmask16, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_mask_blend_ps(m, b, a) }
     }
 
@@ -117,26 +132,32 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn splat_i(self, x: i32) -> __m512i {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_set1_epi32(x) }
     }
     #[inline(always)]
     unsafe fn load_i(self, p: *const i32) -> __m512i {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm512_loadu_si512(p.cast()) }
     }
     #[inline(always)]
     unsafe fn store_i(self, p: *mut i32, v: __m512i) {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm512_storeu_si512(p.cast(), v) }
     }
     #[inline(always)]
     unsafe fn load_part_i(self, p: *const i32, n: usize) -> __m512i {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm512_maskz_loadu_epi32(first(n), p) }
     }
     #[inline(always)]
     unsafe fn store_part_i(self, p: *mut i32, n: usize, v: __m512i) {
+        // SAFETY: the token proves the instructions, the caller the memory.
         unsafe { _mm512_mask_storeu_epi32(p, first(n), v) }
     }
     #[inline(always)]
     fn dot_i16(self, acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the token proves the instructions.
         unsafe { _mm512_dpwssd_epi32(acc, a, b) }
     }
 }
