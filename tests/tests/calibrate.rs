@@ -56,7 +56,7 @@ fn a_placement_finds_the_profile_unless_told_otherwise() {
         report.summary.predicted_us
     };
     assert!(predicted(&[]).is_some_and(|us| us > 0.0));
-    assert_eq!(predicted(&["--no-profile"]), None);
+    assert_eq!(predicted(&["--no-calibration"]), None);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn a_model_of_the_test_data_can_be_clicked_through() {
 fn names_stay_names() {
     let folder = tempfile::tempdir().expect("folder");
     let model = folder.path().join("model.onnxtxt");
-    let text = "<ir_version: 9, opset_import: [\"\" : 17]>\ng (float[4] x) => (float[4] y) {\n  [\"</script><b>\"] y = Relu(x)\n}\n";
+    let text = "<ir_version: 9, opset_import: [\"\" : 17]>\ng (float[4] x) => (float[4] y) {\n  [\"</script><b>\"] e = Exp(x)\n  y = Relu(e)\n}\n";
     std::fs::write(&model, text).expect("written");
     let table = folder.path().join("table.toml");
     std::fs::write(&table, TABLE).expect("written");

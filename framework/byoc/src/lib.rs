@@ -37,7 +37,7 @@ mod vendors;
 pub use bench::{Bench, BenchOptions, StepTime, bench};
 pub use binding::Binding;
 pub use byoc_graph::{DType, Datum, Graph, Model, Tensor, npy, onnx};
-pub use byoc_partitioner::{CostModel, Plan, PlanError, Policy, Profile, Report, TargetProfile};
+pub use byoc_partitioner::{Plan, PlanError, Policy, Report, TargetProfile};
 pub use compare::{Mismatch, Tolerance, Verdict, compare};
 pub use compile::{Partitioned, Placement, partition_file};
 pub use error::Error;

@@ -47,13 +47,18 @@ fn options_are_completed_and_checked() {
     let kinds: Vec<_> = library.options.iter().map(|option| (option.name.as_str(), option.kind)).collect();
     assert_eq!(
         kinds,
-        [("fault", OptionKind::String), ("own", OptionKind::Bool), ("scale", OptionKind::Float)]
+        [
+            ("fault", OptionKind::String),
+            ("own", OptionKind::Bool),
+            ("picky", OptionKind::String),
+            ("scale", OptionKind::Float)
+        ]
     );
     let given = |key: &str, value: &str| library.complete_options(&[(key.to_owned(), value.to_owned())]);
-    assert_eq!(given("scale", "2").unwrap()[2], ("scale".to_owned(), "2".to_owned()));
+    assert_eq!(given("scale", "2").unwrap()[3], ("scale".to_owned(), "2".to_owned()));
     assert_eq!(given("scale", "2").unwrap()[0], ("fault".to_owned(), "none".to_owned()));
     let unknown = given("sclae", "2").unwrap_err().to_string();
-    assert!(unknown.contains("sclae") && unknown.contains("`fault`, `own`, `scale`"), "{unknown}");
+    assert!(unknown.contains("sclae") && unknown.contains("`fault`, `own`, `picky`, `scale`"), "{unknown}");
     assert!(given("scale", "much").unwrap_err().to_string().contains("a number"));
 }
 

@@ -152,10 +152,10 @@ pub struct PlacementArgs {
     /// Measured rates of vendors and the host, as `calibrate` writes them; by default those in the user's
     /// configuration.
     #[arg(long, value_name = "FILE")]
-    pub profile: Option<PathBuf>,
+    pub calibration: Option<PathBuf>,
     /// Use no measured rates.
-    #[arg(long, conflicts_with = "profile")]
-    pub no_profile: bool,
+    #[arg(long, conflicts_with = "calibration")]
+    pub no_calibration: bool,
     /// Carry out a plan instead of choosing.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["policy", "merge_siblings"])]
     pub plan: Option<PathBuf>,

@@ -71,9 +71,9 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<()> {
         }
     }
     text += &format!(
-        "\nwrote {0}/model.onnx, {0}/partitioned.onnx and {0}/report.json\ndemo passed in {1:.1} s\n",
+        "\nwrote {0}/model.onnx, {0}/partitioned.onnx and {0}/report.json\ndemo passed in {1} ms\n",
         folder.display(),
-        start.elapsed().as_secs_f64()
+        start.elapsed().as_millis()
     );
     ui::print(&text);
     Ok(())

@@ -19,7 +19,7 @@ impl PlacementArgs {
             exclude: self.exclude.clone(),
             force: self.force.clone(),
             only_ops: self.only_ops.clone(),
-            profile: match (&self.profile, self.no_profile) {
+            profile: match (&self.calibration, self.no_calibration) {
                 (Some(path), _) => ProfileSource::File(path.clone()),
                 (None, true) => ProfileSource::None,
                 (None, false) => ProfileSource::Default,

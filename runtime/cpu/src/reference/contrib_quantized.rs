@@ -107,8 +107,7 @@ fn global_average(call: &Call<'_>) -> Outputs {
 
 fn reduce_mean(call: &Call<'_>) -> Outputs {
     let x = call.tensor(0)?;
-    let axes = call.ints("axes")?.into_iter().map(|a| layout::axis(a, x.rank()));
-    let axes = axes.collect::<Result<Vec<usize>, Fault>>()?;
+    let axes = layout::axes(&call.ints("axes")?, x.rank())?;
     let mean = |lane: &[f64]| lane.iter().sum::<f64>() / lane.len() as f64;
     let values = Lanes::new(x.dims(), &axes)?.reduce(&dequantised(call, 0)?, mean);
     let keep = call.int_opt("keepdims")?.unwrap_or(1) != 0;
