@@ -22,6 +22,14 @@ pub fn data(path: &str) -> Option<PathBuf> {
     None
 }
 
+/// A model in a folder of its own, which goes away with the first of the two.
+pub fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let model = folder.path().join("model.onnxtxt");
+    std::fs::write(&model, text).expect("written");
+    (folder, model)
+}
+
 /// Quantised models among the test data, with the dimension that their own data binds.
 pub const QUANTISED: [(&str, Option<(&str, i64)>); 4] = [
     ("mobilenetv2_qdq_int8", Some(("batch", 1))),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use byoc::{PluginOption, PluginOptions, Report, Session};
 use byoc_partitioner::Kind;
-use byoc_tests::{Finished, plugin, run};
+use byoc_tests::{Finished, plugin, run, written};
 
 /// Two chains of Add, `l0` to `l11` and `r0` to `r11`, which a host operator joins.
 fn model() -> String {
@@ -33,10 +33,8 @@ struct Setup {
 
 impl Setup {
     fn new() -> Setup {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let path = folder.path().join("model.onnxtxt");
-        fs::write(&path, model()).expect("written");
-        Setup { folder, model: path }
+        let (folder, model) = written(&model());
+        Setup { folder, model }
     }
 
     fn path(&self, name: &str) -> String {

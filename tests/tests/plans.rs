@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use byoc_tests::{data, plugin, run};
+use byoc_tests::{data, plugin, run, written};
 
 const MODEL: &str = r#"<ir_version: 8, opset_import: ["": 17]>
 g (float[4] x, float[4] y) => (float[4] r) <float[4] k = {1, -2, 0.5, 4}> {
@@ -21,9 +21,7 @@ struct Setup {
 
 impl Setup {
     fn new(plugin_of: &str, model: Option<PathBuf>) -> Setup {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let own = folder.path().join("model.onnxtxt");
-        fs::write(&own, MODEL).expect("written");
+        let (folder, own) = written(MODEL);
         let model = model.unwrap_or(own).display().to_string();
         Setup { folder, model, plugin: plugin(plugin_of).display().to_string() }
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use byoc::{PluginOption, PluginOptions, Report, Session};
 use byoc_plugin::abi::{self, section};
-use byoc_tests::{Finished, plugin, root, run};
+use byoc_tests::{Finished, plugin, root, run, written};
 
 /// Element-wise operators that every plugin here has, and one whose output only running can size.
 const MODEL: &str = r#"<ir_version: 8, opset_import: ["": 17]>
@@ -25,9 +25,7 @@ struct Setup {
 
 impl Setup {
     fn new() -> Setup {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let model = folder.path().join("model.onnxtxt");
-        fs::write(&model, MODEL).expect("written");
+        let (folder, model) = written(MODEL);
         Setup { folder, model }
     }
 

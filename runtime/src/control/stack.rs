@@ -25,9 +25,11 @@ impl Stack {
         }
         if round.dtype.bits() < 8
             && round.strings().is_none()
-            && !round.len().is_multiple_of(8 / round.dtype.bits())
+            && !round.len().saturating_mul(round.dtype.bits()).is_multiple_of(8)
         {
-            return Err(KernelError::invalid("packed elements cannot be collected at odd sizes"));
+            return Err(KernelError::invalid(
+                "packed elements can be collected only where rounds fill whole bytes",
+            ));
         }
         self.rounds += 1;
         self.bytes.try_reserve(round.bytes().len()).map_err(|_| KernelError::OutOfMemory {

@@ -1,6 +1,6 @@
 //! `byoc partition --compare`: what each policy chooses, side by side.
 
-use byoc::{Placement, Policy, Report, Timings, partition_file};
+use byoc::{Placement, Policy, Report, Timings};
 
 use super::args::PartitionArgs;
 use super::place;
@@ -14,14 +14,7 @@ pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
     let mut reports = Vec::new();
     for (name, policy) in POLICIES {
         let placement = Placement { policy, ..job.placement.placement()? };
-        let done = partition_file(
-            &job.model.model,
-            &job.model.options(),
-            &job.vendors.sources,
-            &job.vendors.options(),
-            &placement,
-            &mut timings,
-        )?;
+        let done = place::partitioned(job, &placement, &mut timings)?;
         for warning in done.warnings.iter().filter(|_| !job.common.quiet) {
             ui::note(&format!("warning: {name}: {warning}"));
         }

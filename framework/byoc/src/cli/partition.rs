@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::bail;
-use byoc::{Placement, Report, Timings, files, html, onnx, partition_file};
+use byoc::{Placement, Report, Timings, files, html, onnx};
 
 use super::args::PartitionArgs;
 use super::ui::{self, Align, Table};
@@ -20,14 +20,7 @@ pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
     let job = &args.job;
     let rivals = args.explain.is_some() || args.html.is_some();
     let placement = Placement { rivals, ..job.placement.placement()? };
-    let done = partition_file(
-        &job.model.model,
-        &job.model.options(),
-        &job.vendors.sources,
-        &job.vendors.options(),
-        &placement,
-        &mut timings,
-    )?;
+    let done = place::partitioned(job, &placement, &mut timings)?;
     for warning in done.warnings.iter().filter(|_| !job.common.quiet) {
         ui::note(&format!("warning: {warning}"));
     }

@@ -1,7 +1,9 @@
 //! What every command that places a model does: settle a session, and say what ran where.
 
 use byoc::measure::ProfileSource;
-use byoc::{Placement, Plan, PluginOptions, Policy, Report, Session, Timings, files};
+use byoc::{
+    Partitioned, Placement, Plan, PluginOptions, Policy, Report, Session, Timings, files, partition_file,
+};
 use byoc_partitioner::RegionReport;
 
 use super::args::{CommonArgs, JobArgs, PlacementArgs, PolicyArg, VendorArgs};
@@ -43,6 +45,17 @@ impl VendorArgs {
     pub fn options(&self) -> PluginOptions {
         PluginOptions(self.plugin_options.clone())
     }
+}
+
+/// The partition that the command line asks for, with a placement of the caller's.
+pub fn partitioned(
+    job: &JobArgs,
+    placement: &Placement,
+    timings: &mut Timings,
+) -> Result<Partitioned, byoc::Error> {
+    let (model, vendors) = (&job.model, &job.vendors);
+    let (model_options, plugin_options) = (model.options(), vendors.options());
+    partition_file(&model.model, &model_options, &vendors.sources, &plugin_options, placement, timings)
 }
 
 /// The session that the command line asks for; its plan is written where that is asked for as well.
