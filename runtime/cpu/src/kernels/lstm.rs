@@ -1,6 +1,6 @@
 //! LSTM in f32 as most models have it: constant weights, whole sequences, sigmoid and tanh.
 
-use byoc_graph::DType;
+use byoc_graph::{Attr, DType};
 
 use crate::fast::recurrent::{PackedLstm, Steps, lstm};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
@@ -33,10 +33,11 @@ struct Lstm {
 }
 
 fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
-    let plain_attrs = ["activations", "activation_alpha", "activation_beta", "clip"];
-    let plain = plain_attrs.iter().all(|name| !node.node.attrs.contains_key(*name))
-        && ["layout", "input_forget"].iter().all(|name| node.int(name).unwrap_or(0) == 0)
-        && RARE.iter().all(|&i| !node.has_input(i));
+    let plain =
+        ["activation_alpha", "activation_beta", "clip"].iter().all(|a| !node.node.attrs.contains_key(*a))
+            && usual_activations(node)
+            && ["layout", "input_forget"].iter().all(|name| node.int(name).unwrap_or(0) == 0)
+            && RARE.iter().all(|&i| !node.has_input(i));
     if !plain {
         return None;
     }
@@ -61,6 +62,19 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     };
     let cells = (0..directions).map(cell).collect();
     Some(Box::new(Lstm { cells, reverse: direction == "reverse" }))
+}
+
+/// Whether the activations are the default ones, written out or not.
+fn usual_activations(node: &NodeDesc<'_>) -> bool {
+    let usual: [&[u8]; 3] = [b"sigmoid", b"tanh", b"tanh"];
+    match node.node.attrs.get("activations") {
+        None => true,
+        Some(Attr::Strs(names)) => {
+            names.iter().zip(usual.iter().cycle()).all(|(name, usual)| name.eq_ignore_ascii_case(usual))
+                && matches!(names.len(), 3 | 6)
+        }
+        Some(_) => false,
+    }
 }
 
 /// What direction `i` has of weights.
