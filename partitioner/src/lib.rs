@@ -17,6 +17,7 @@ mod fold;
 mod index;
 mod limits;
 mod matcher;
+mod measured;
 mod merge;
 mod misses;
 mod options;
@@ -43,8 +44,9 @@ use byoc_graph::{FunctionId, Graph, Model};
 use byoc_plugin::table::PatternTable;
 
 pub use attribute::show as show_attribute;
-pub use cost::{CostModel, Link, Profile, ProfileError, Rates, RegionCost, TargetProfile, Total};
+pub use cost::{CostModel, Link, Profile, ProfileError, Rates, RegionCost, TargetProfile, Times, Total};
 pub use fold::Folded;
+pub use measured::{Measure, partition_measured};
 pub use options::{Answer, Check, Denied, MatchView, NoCheck, Options, PartitionError, Policy};
 pub use place::GraphPath;
 pub use plan::{Plan, PlanError};
@@ -83,6 +85,8 @@ pub struct Partition {
     pub offloaded: Vec<OffloadedNode>,
     /// Nodes of all graphs.
     pub node_count: usize,
+    /// What chose among the vendors' offers; greedy where nothing is known of costs.
+    pub policy: Policy,
     /// The time that one run is predicted to take, where rates of vendors are known.
     pub predicted: Option<Total>,
     /// The same of what the greedy policy chooses; not known of what was made from steps.
@@ -100,6 +104,9 @@ pub fn partition(
     let will = Will::of(options, model, &job.graphs)?;
     let mut settle = |policy| {
         let mut rules = AllRules::new(&job.graphs, &job.programs, &will, &options.denied)?;
+        if options.policy != Policy::Greedy {
+            rules.keep_placed(&will.placed);
+        }
         let partition = job.settle(&mut rules, &Options { policy, ..options.clone() }, check)?;
         job.verify(&partition)?;
         rules.check_forced(&partition, &will)?;
@@ -107,12 +114,16 @@ pub fn partition(
     };
     let mut best = settle(Policy::Greedy)?;
     best.greedy_predicted = best.predicted;
-    if options.policy == Policy::Cost && best.predicted.is_some() {
+    let is_known = best.predicted.is_some() || options.policy == Policy::Measured;
+    if options.policy != Policy::Greedy && is_known {
         // What vendors ask for on the way may turn the best choice into a bad one.
-        let other = settle(Policy::Cost)?;
+        let other = settle(options.policy)?;
         if other.predicted.map(|total| total.us) < best.predicted.map(|total| total.us) {
             best = Partition { greedy_predicted: best.predicted, ..other };
         }
+    }
+    if best.predicted.is_some() {
+        best.policy = options.policy;
     }
     Ok(best)
 }
@@ -144,6 +155,7 @@ pub fn replay(
     job.predict(&mut partition);
     // What greedy would have made of it is known from when the plan was made.
     partition.greedy_predicted = plan.predicted.greedy_us.map(|us| Total { us, ..Total::default() });
+    partition.policy = plan.options.policy;
     job.verify(&partition)?;
     rules.check_forced(&partition, &will)?;
     Ok(partition)
@@ -163,6 +175,7 @@ pub fn drop_regions(
     let mut left = job.without(partition, dropped, &rules)?;
     job.predict(&mut left);
     left.greedy_predicted = partition.greedy_predicted;
+    left.policy = partition.policy;
     job.verify(&left)?;
     Ok(left)
 }
@@ -191,7 +204,7 @@ impl<'m> Job<'m> {
         let graphs = place::graphs(model);
         let enabled = |name: &str| !options.disabled_passes.iter().any(|p| p == name);
         let forms = graphs.iter().map(|(_, graph)| recognise(graph, &enabled)).collect();
-        let prices = Prices::new(&options.cost, tables);
+        let prices = Prices::new(&options.cost, tables, &options.times);
         Job { model, graphs, forms, programs: Programs::compile(tables), prices, rivals: options.rivals }
     }
 
@@ -229,7 +242,7 @@ impl<'m> Job<'m> {
         let mut total = Total::default();
         for (path, graph) in &self.graphs {
             let regions: Vec<&Region> = partition.regions.iter().filter(|r| r.graph == *path).collect();
-            let predicted = cost::predict(graph, &regions, &self.prices);
+            let predicted = cost::predict(path, graph, &regions, &self.prices);
             total.us += predicted.total.us;
             total.partial |= predicted.total.partial;
             let here = partition.regions.iter_mut().filter(|r| r.graph == *path);
@@ -281,8 +294,12 @@ impl<'m> Job<'m> {
     fn cut(&self, rules: &AllRules<'_>, options: &Options, check: &mut dyn Check) -> Vec<Merged<'_>> {
         let programs = &self.programs;
         let mut all = Vec::new();
-        for (i, (path, graph)) in self.graphs.iter().enumerate() {
-            let view = View::new(graph, &self.forms[i], programs);
+        let view =
+            |(i, (_, graph)): (usize, &(GraphPath, &'m Graph))| View::new(graph, &self.forms[i], programs);
+        let views: Vec<View<'_>> = self.graphs.iter().enumerate().map(view).collect();
+        let max_regions = |vendor| limits::max_regions(views.iter(), programs, vendor);
+        let max_regions: Vec<usize> = (0..programs.vendors.len()).map(max_regions).collect();
+        for ((i, (path, _)), view) in self.graphs.iter().enumerate().zip(views) {
             let rules = rules.of(i, &view);
             let (chosen, groups) = match options.policy {
                 Policy::Greedy => {
@@ -290,7 +307,7 @@ impl<'m> Job<'m> {
                     let groups = merge::merge(&view, programs, &mut chosen, &rules, options.merge_siblings);
                     (chosen, groups)
                 }
-                Policy::Cost => {
+                Policy::Cost | Policy::Measured => {
                     let setting = Setting {
                         view: &view,
                         path,
@@ -298,6 +315,7 @@ impl<'m> Job<'m> {
                         rules: &rules,
                         prices: &self.prices,
                         siblings: options.merge_siblings || self.prices.has_launches(),
+                        max_regions: &max_regions,
                     };
                     choose::cost::choose(&setting, options.budget_ms, check)
                 }
@@ -319,6 +337,7 @@ impl<'m> Job<'m> {
             host: Vec::new(),
             offloaded: Vec::new(),
             node_count: graphs.iter().map(|(_, graph)| graph.node_count()).sum(),
+            policy: Policy::Greedy,
             predicted: None,
             greedy_predicted: None,
         };

@@ -29,14 +29,18 @@ pub fn apply(graphs: &mut [Merged<'_>], programs: &Programs) {
         drop_groups(merged, |i| refusals[i].clone());
     }
     for vendor in 0..programs.vendors.len() {
-        keep_largest(graphs, vendor, max_regions(graphs, programs, vendor));
+        keep_best(graphs, vendor, max_regions(graphs.iter().map(|m| &m.view), programs, vendor));
     }
 }
 
 /// How many regions the vendor may have beside those of an earlier partition.
-pub fn max_regions(graphs: &[Merged<'_>], programs: &Programs, vendor: usize) -> usize {
+pub fn max_regions<'v, 'g: 'v>(
+    views: impl Iterator<Item = &'v View<'g>>,
+    programs: &Programs,
+    vendor: usize,
+) -> usize {
     let about = &programs.vendors[vendor];
-    let before = graphs.iter().map(|merged| outlined(&merged.view, &about.name)).sum();
+    let before = views.map(|view| outlined(view, &about.name)).sum();
     about.limits.max_regions.saturating_sub(before)
 }
 
@@ -63,8 +67,9 @@ pub fn refusal(view: &View<'_>, chosen: &Chosen, group: &Group, programs: &Progr
     idle.then(|| "the region has no compute-heavy operator, and require_compute is set".to_owned())
 }
 
-/// Over all graphs of the model: most nodes first, then the earliest.
-fn keep_largest(graphs: &mut [Merged<'_>], vendor: usize, max: usize) {
+/// Over all graphs of the model: those that save most time where that is known, else those with most nodes,
+/// then the earliest.
+fn keep_best(graphs: &mut [Merged<'_>], vendor: usize, max: usize) {
     let mut all: Vec<(usize, usize)> = Vec::new();
     for (g, merged) in graphs.iter().enumerate() {
         all.extend((0..merged.groups.len()).filter(|i| merged.groups[*i].vendor == vendor).map(|i| (g, i)));
@@ -72,11 +77,19 @@ fn keep_largest(graphs: &mut [Merged<'_>], vendor: usize, max: usize) {
     if all.len() <= max {
         return;
     }
-    all.sort_by_key(|(g, i)| std::cmp::Reverse(graphs[*g].groups[*i].size));
+    let worth = |(g, i): &(usize, usize)| {
+        let group = &graphs[*g].groups[*i];
+        group.saves_us.unwrap_or(group.size as f64)
+    };
+    all.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
+    let best = match graphs.iter().flat_map(|m| &m.groups).all(|g| g.saves_us.is_none()) {
+        true => "largest",
+        false => "best",
+    };
     let dropped: HashSet<(usize, usize)> = all.split_off(max).into_iter().collect();
     for (g, merged) in graphs.iter_mut().enumerate() {
         drop_groups(merged, |i| {
-            let why = || format!("the vendor keeps its {max} largest regions (max_regions)");
+            let why = || format!("the vendor keeps its {max} {best} regions (max_regions)");
             dropped.contains(&(g, i)).then(why)
         });
     }

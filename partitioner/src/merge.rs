@@ -21,6 +21,8 @@ pub struct Group {
     pub size: usize,
     /// Place of the first node.
     pub first: u32,
+    /// What the cost policy expects of it, compared with the host.
+    pub saves_us: Option<f64>,
 }
 
 /// The regions of one graph, in the order of their first nodes.
@@ -157,7 +159,8 @@ impl<'a, 'v, 'g> Merger<'a, 'v, 'g> {
             let block = self.chosen.quotient.block(first);
             let index = *found.entry(block).or_insert_with(|| {
                 let size = self.size[block as usize];
-                groups.push(Group { vendor: self.vendor(id), composites: Vec::new(), size, first });
+                let vendor = self.vendor(id);
+                groups.push(Group { vendor, composites: Vec::new(), size, first, saves_us: None });
                 groups.len() - 1
             });
             groups[index].composites.push(id);

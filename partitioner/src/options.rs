@@ -4,7 +4,7 @@ use byoc_graph::{Graph, NodeId, ValueId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::cost::{CostModel, RegionCost};
+use crate::cost::{CostModel, RegionCost, Times};
 use crate::fold::Folded;
 use crate::plan::PlanError;
 use crate::region::Region;
@@ -20,6 +20,8 @@ pub enum Policy {
     Greedy,
     /// What is predicted to take the least time, and never more than what the greedy policy chooses.
     Cost,
+    /// The same by times that were measured of the model's own regions.
+    Measured,
 }
 
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Options {
     pub policy: Policy,
     /// What is known of the targets' speed beyond the tables.
     pub cost: CostModel,
+    /// What was measured of this model.
+    pub times: Times,
     /// How long the cost policy searches, in milliseconds of a usual machine. It is counted in moves, so that
     /// the result does not depend on the time that passes.
     pub budget_ms: u64,
@@ -53,6 +57,7 @@ impl Default for Options {
         Options {
             policy: Policy::default(),
             cost: CostModel::default(),
+            times: Times::default(),
             budget_ms: 2000,
             merge_siblings: false,
             exclude: Vec::new(),

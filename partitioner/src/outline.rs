@@ -3,12 +3,13 @@
 //! A function takes the region's inputs, then its constants, which stay where they are in the graph around the
 //! call. Any runtime that inlines functions computes the same as before.
 
-use byoc_graph::{Function, FunctionId, Graph, Model, NodeSpec, ValueId};
+use byoc_graph::{Function, FunctionId, Graph, Metadata, Model, NodeSpec, ValueId};
 
 use crate::Partition;
 use crate::fold::{Constant, Folds};
-use crate::options::PartitionError;
+use crate::options::{PartitionError, Policy};
 use crate::region::Region;
+use crate::will::PLACED;
 
 /// The first IR version with local functions.
 const IR_WITH_FUNCTIONS: i64 = 8;
@@ -41,8 +42,19 @@ impl Partition {
             }
             outlined.ir_version = outlined.ir_version.max(IR_WITH_FUNCTIONS);
         }
+        if self.policy != Policy::Greedy && !self.regions.is_empty() {
+            note_placed(&mut outlined.metadata, &self.vendors);
+        }
         Ok(outlined)
     }
+}
+
+/// Adds the vendors to those that have been asked.
+fn note_placed(metadata: &mut Metadata, vendors: &[String]) {
+    let before = metadata.iter().position(|(key, _)| key == PLACED).map(|at| metadata.remove(at).1);
+    let mut placed: Vec<&str> = before.as_deref().unwrap_or_default().lines().collect();
+    placed.extend(vendors.iter().map(String::as_str).filter(|v| !placed.contains(v)).collect::<Vec<_>>());
+    metadata.push((PLACED.to_owned(), placed.join("\n")));
 }
 
 fn domain(region: &Region) -> String {

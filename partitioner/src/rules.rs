@@ -141,6 +141,18 @@ impl<'a> AllRules<'a> {
         }
     }
 
+    /// Keeps nodes from vendors that an earlier partition has asked already, unless a user wants them there.
+    pub fn keep_placed(&mut self, placed: &[String]) {
+        for (vendor, _) in self.vendors.iter().enumerate().filter(|(_, v)| placed.iter().any(|p| p == *v)) {
+            for ((_, graph), rules) in self.graphs.iter().zip(&mut self.by_graph) {
+                for id in graph.node_ids().filter(|id| rules.forced.get(id) != Some(&vendor)) {
+                    let why = (Kind::Cost, "an earlier partition has left it on the host".to_owned());
+                    rules.denied.entry((vendor, id)).or_insert(why);
+                }
+            }
+        }
+    }
+
     /// Calls `f` for the nodes of that name, of one graph or of all; whether there are any.
     fn each(
         &mut self,

@@ -17,6 +17,8 @@ pub const BOUNDARY: &str = "byoc.boundary";
 pub const EXCLUDE: &str = "byoc.exclude";
 /// On a model: lines with an operator each; no other is offloaded.
 pub const ONLY_OP: &str = "byoc.only_op";
+/// Vendors of an earlier partition by cost, one a line: what it left on the host stays there.
+pub const PLACED: &str = "byoc.placed";
 
 /// A border that regions do not cross.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +63,8 @@ pub struct Will {
     pub only_ops: Vec<String>,
     pub force: Vec<Forced>,
     pub cuts: Vec<Cut>,
+    /// Vendors that an earlier partition by cost has asked.
+    pub placed: Vec<String>,
 }
 
 impl Will {
@@ -81,6 +85,7 @@ impl Will {
             only_ops: options.only_ops.clone(),
             force: forced.collect(),
             cuts: options.cuts.clone(),
+            placed: Vec::new(),
         };
         will.read_model(&model.metadata, &|name| is_gone(name, model, graphs))?;
         for (path, graph) in graphs {
@@ -104,6 +109,7 @@ impl Will {
                     EXCLUDE if is_gone(line) => {}
                     EXCLUDE => push_new(&mut self.exclude, line.to_owned()),
                     ONLY_OP => push_new(&mut self.only_ops, line.to_owned()),
+                    PLACED => push_new(&mut self.placed, line.to_owned()),
                     TARGET => {
                         let (node, target) = line.rsplit_once('=').ok_or_else(|| {
                             bad_marker("the model", key, line, "lines NODE=TARGET are wanted")

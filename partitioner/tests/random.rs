@@ -7,13 +7,15 @@ mod support;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use byoc_graph::{Model, onnx};
-use byoc_partitioner::{NoCheck, Options, partition};
+use byoc_partitioner::{NoCheck, Options, Policy, partition};
 use byoc_plugin::table::PatternTable;
 use support::random_model::{self, Random};
 use support::{Ready, check_always, tables, terms};
 
 const GRAPHS: u64 = 400;
 const THREADS: usize = 2;
+/// Enough for many moves, and little enough for many graphs.
+const BUDGET_MS: u64 = 20;
 
 fn number(variable: &str, default: u64) -> u64 {
     let text = std::env::var(variable).ok();
@@ -27,12 +29,18 @@ struct Case {
 }
 
 impl Case {
-    /// With `nodes`, the graph has so many instead of 8 to 200.
+    /// With `nodes`, the graph has so many instead of 8 to 200. Every second is placed by cost.
     fn new(seed: u64, nodes: Option<usize>) -> Case {
         let mut random = Random::new(seed);
         let vendors = 1 + random.below(3);
-        let texts: Vec<String> = (0..vendors).map(|v| random_model::table(&mut random, v)).collect();
-        let options = Options { merge_siblings: random.one_in(2), ..Options::default() };
+        let by_cost = seed % 2 == 1;
+        let texts: Vec<String> = (0..vendors).map(|v| random_model::table(&mut random, v, by_cost)).collect();
+        let mut options = Options { merge_siblings: random.one_in(2), ..Options::default() };
+        if by_cost {
+            options.policy = Policy::Cost;
+            options.cost = random_model::costs(&mut random, vendors);
+            options.budget_ms = BUDGET_MS;
+        }
         let own = 8 + random.below(193);
         let model = random_model::model(&mut random, nodes.unwrap_or(own));
         let tables = tables(&texts).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{texts:#?}"));

@@ -15,12 +15,12 @@ g (float[65536] x, float[65536] y) => (float[65536] r) {
     r = Relu(p)
 }"#;
 
-/// Runs `byoc` with a configuration of its own, on the plugin with multiplications at this pace.
+/// Runs `byoc` with a configuration of its own, on the plugin with multiplications that take so many picoseconds an element.
 fn byoc_with(config: &Path, command: &str, mul: u32, words: &[&str]) -> Finished {
     let model = config.join("model.onnxtxt");
     fs::write(&model, MODEL).expect("written");
     let mut call = Command::new(byoc());
-    call.env("XDG_CONFIG_HOME", config).arg(command).arg(model).arg("--plugin").arg(plugin("byoc-paced"));
+    call.env("XDG_CONFIG_HOME", config).arg(command).arg(model).arg("--plugin").arg(plugin("byoc-paced-a"));
     call.args(["--plugin-option", &format!("paced-a.mul={mul}")]).args(words);
     run_command(&mut call, Duration::from_secs(120)).expect(0)
 }
@@ -38,7 +38,7 @@ fn time(rates: Rates) -> f64 {
 #[test]
 fn what_is_slow_is_measured_as_slow_and_kept() {
     let config = tempfile::tempdir().expect("a temporary folder");
-    let done = byoc_with(config.path(), "calibrate", 300, &["--threads", "1"]);
+    let done = byoc_with(config.path(), "calibrate", 30_000, &["--threads", "1"]);
     let profile = config.path().join("byoc/profile.toml");
     assert!(done.stdout.contains(profile.to_str().expect("UTF-8")), "{}", done.stdout);
     let us = |of| time(rates(&profile, "paced-a", of));
@@ -49,9 +49,9 @@ fn what_is_slow_is_measured_as_slow_and_kept() {
 #[test]
 fn a_placement_finds_the_profile_unless_told_otherwise() {
     let config = tempfile::tempdir().expect("a temporary folder");
-    byoc_with(config.path(), "calibrate", 300, &[]);
+    byoc_with(config.path(), "calibrate", 30_000, &[]);
     let predicted = |words: &[&str]| {
-        let report = byoc_with(config.path(), "partition", 300, &[&["--json"], words].concat()).stdout;
+        let report = byoc_with(config.path(), "partition", 30_000, &[&["--json"], words].concat()).stdout;
         let report: byoc::Report = serde_json::from_str(&report).expect("the report is JSON");
         report.summary.predicted_us
     };

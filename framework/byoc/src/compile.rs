@@ -12,13 +12,13 @@ use byoc_graph::{Model, NodeId};
 use byoc_host::{CallEnv, CompileRequest, PluginError, adapt};
 use byoc_partitioner::{
     CostModel, Denied, Dropped, Kind, Options, Partition, Plan, Policy, Region, Report, drop_regions,
-    partition, replay,
+    partition, partition_measured, replay,
 };
 use byoc_plugin::table::PatternTable;
 
 use crate::ask::{Ask, opsets, outer_nodes, region_specs};
 use crate::loaded::{Loaded, ModelOptions};
-use crate::measure::{self, ProfileSource};
+use crate::measure::{self, Measurer, ProfileSource};
 use crate::regions::{Pool, VendorRegion};
 use crate::vendors::{self, PluginOptions, Vendor, VendorSource};
 use crate::{Error, Timings};
@@ -117,8 +117,10 @@ struct Placing<'a> {
     vendors: &'a [Vendor],
     tables: Vec<PatternTable>,
     placement: &'a Placement,
-    /// What is asked for; compilation adds to what is denied.
+    /// What is asked for; compilation adds to what is denied, measuring to the times.
     options: Options,
+    /// On which regions are timed.
+    pool: Arc<ThreadPool>,
     warnings: Vec<String>,
 }
 
@@ -128,10 +130,10 @@ impl<'a> Placing<'a> {
         vendors: &'a [Vendor],
         options: &ModelOptions,
         placement: &'a Placement,
-        threads: usize,
+        pool: Arc<ThreadPool>,
     ) -> Result<Placing<'a>, Error> {
         let tables: Vec<PatternTable> = vendors.iter().map(|v| v.table.clone()).collect();
-        let cost = measure::cost_model(&placement.profile, vendors, threads)?;
+        let cost = measure::cost_model(&placement.profile, vendors, pool.threads())?;
         let mut options = placement.options(options, cost);
         let mut warnings = std::mem::take(&mut loaded.warnings);
         if let Some(plan) = &placement.plan {
@@ -144,16 +146,20 @@ impl<'a> Placing<'a> {
             );
             options = plan.options(&options);
         }
-        Ok(Placing { loaded, vendors, tables, placement, options, warnings })
+        Ok(Placing { loaded, vendors, tables, placement, options, pool, warnings })
     }
 
     fn partition(&mut self, env: CallEnv<'_>, timings: &mut Timings) -> Result<Partition, Error> {
         let (model, removed) = (&self.loaded.model, &self.loaded.removed);
         let mut ask = Ask::new(self.vendors, model, env);
-        let done = timings.time("partition", || match &self.placement.plan {
-            Some(plan) => replay(model, &self.tables, removed, plan, &self.options, &mut ask),
-            None => partition(model, &self.tables, &self.options, &mut ask),
-        });
+        let done = match (&self.placement.plan, self.options.policy) {
+            (Some(plan), _) => timings
+                .time("partition", || replay(model, &self.tables, removed, plan, &self.options, &mut ask)),
+            (None, Policy::Measured) => return self.partition_measured(env, timings),
+            (None, _) => {
+                timings.time("partition", || partition(model, &self.tables, &self.options, &mut ask))
+            }
+        };
         let failures = ask.warnings;
         // A plan fails with the vendor's words anyway.
         let partition = done?;
@@ -161,6 +167,22 @@ impl<'a> Placing<'a> {
             return Err(Error::Other(failure.clone()));
         }
         failures.into_iter().for_each(|failure| self.warn(failure));
+        Ok(partition)
+    }
+
+    /// Times regions on the way; the times hold for later rounds, too.
+    fn partition_measured(&mut self, env: CallEnv<'_>, timings: &mut Timings) -> Result<Partition, Error> {
+        let model = &self.loaded.model;
+        let mut ask = Ask::new(self.vendors, model, env);
+        let mut measurer = Measurer::new(self.vendors, model, self.pool.clone());
+        let (partition, times) = timings.time("partition", || {
+            measurer.time_host(&self.loaded.path);
+            measurer.time_copies(&mut self.options.cost);
+            partition_measured(model, &self.tables, &self.options, &mut ask, &mut measurer)
+        })?;
+        let warnings = [measurer.warnings, ask.warnings].concat();
+        self.options.times = times;
+        warnings.into_iter().for_each(|warning| self.warn(warning));
         Ok(partition)
     }
 
@@ -190,7 +212,8 @@ pub fn partition_file(
     let vendors = vendors::load(sources, plugin_options, timings)?;
     let loaded = Loaded::open(path, options, &ReferenceEvaluator, timings)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut placing = Placing::new(loaded, &vendors, options, placement, threads)?;
+    let pool = Arc::new(ThreadPool::new(threads));
+    let mut placing = Placing::new(loaded, &vendors, options, placement, pool)?;
     let partition = placing.partition(CallEnv::default(), timings)?;
     Ok(placing.done(partition))
 }
@@ -201,13 +224,13 @@ pub(crate) fn place_and_compile(
     vendors: &[Vendor],
     options: &ModelOptions,
     placement: &Placement,
-    pool: &ThreadPool,
+    pool: &Arc<ThreadPool>,
     timings: &mut Timings,
 ) -> Result<Compiled, Error> {
-    let pool = Pool(pool);
-    let env = CallEnv { pool: &pool, stop: None };
+    let threads = Pool(pool);
+    let env = CallEnv { pool: &threads, stop: None };
     let mut compiler = Compiler { vendors, env, done: HashMap::new() };
-    let mut placing = Placing::new(loaded, vendors, options, placement, env.pool.threads())?;
+    let mut placing = Placing::new(loaded, vendors, options, placement, pool.clone())?;
     let mut partition = placing.partition(env, timings)?;
     let mut round = 1;
     loop {

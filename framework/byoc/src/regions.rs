@@ -1,5 +1,6 @@
 //! Vendors' compiled regions as steps of a program.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,8 @@ struct State {
     /// Contexts and scratch memory that no run uses at the moment.
     spare: Mutex<Vec<(Option<ExecutionContext>, Buffer)>>,
     time: Mutex<Option<RunTime>>,
+    /// By how much calls took longer than the device says that it did, all of them together.
+    simulated_ns: AtomicI64,
     /// Behind the last execution, where one has to be done before the next begins.
     last: Mutex<Option<Arc<Event>>>,
 }
@@ -61,6 +64,10 @@ impl Drop for Execution {
     fn drop(&mut self) {
         let device = self.compiled.device_time(self.context.as_ref()).ok().flatten();
         let host = self.took.unwrap_or_else(|| self.start.elapsed());
+        if let (Some(device), Some(took)) = (device, self.took) {
+            let ns = took.as_nanos() as i64 - device.as_nanos() as i64;
+            self.state.simulated_ns.fetch_add(ns, Ordering::Relaxed);
+        }
         *lock(&self.state.time) = Some(RunTime { device, host });
         lock(&self.state.spare).push((self.context.take(), std::mem::take(&mut self.workspace)));
     }
@@ -101,6 +108,12 @@ impl VendorRegion {
     /// Device time of the last run, where the vendor tells it.
     pub fn device_ms(&self) -> Option<f64> {
         Some((*lock(&self.state.time))?.device?.as_secs_f64() * 1e3)
+    }
+
+    /// Microseconds by which calls that the host waited for took longer than the device says that it did, all
+    /// calls so far together: what a simulator takes beyond the time it tells.
+    pub fn simulated_us(&self) -> f64 {
+        self.state.simulated_ns.load(Ordering::Relaxed) as f64 / 1e3
     }
 
     /// How long the last run took: the vendor's device time, or what the host saw. Copies to and from its

@@ -221,6 +221,11 @@ impl Session {
         times
     }
 
+    /// Microseconds that simulated devices took beyond the time they tell, in all runs so far.
+    pub(crate) fn simulated_us(&self) -> f64 {
+        self.compiled.regions.values().map(|region| region.simulated_us()).sum()
+    }
+
     /// What is odd in the model or went wrong with a vendor, and hinders nobody.
     pub fn warnings(&self) -> &[String] {
         &self.compiled.placed.warnings

@@ -1,12 +1,16 @@
 //! Who works at which rate: what a caller knows, and the prices that follow for a set of tables.
 
+use std::collections::HashMap;
+
 use byoc_graph::{Graph, NodeId};
 use byoc_plugin::table::PatternTable;
 use indexmap::IndexMap;
 
 use super::profile::TargetProfile;
-use super::rates::{Link, Rates, RegionCost, Work};
+use super::rates::{Link, Rates, RegionCost};
+use super::times::{Part, Times};
 use super::work::{is_heavy, of_nodes};
+use crate::place::GraphPath;
 
 const HOST: &str = "host";
 const COMPUTE: &str = "compute";
@@ -38,9 +42,30 @@ pub(crate) struct VendorPrices {
     pub launch_us: f64,
     /// Vendors with the same number share a memory; 0 is the host's.
     pub memory: usize,
-    measured: IndexMap<String, Rates>,
+    rates: IndexMap<String, Rates>,
+    /// Composites that were measured, or their shares of regions that were.
+    measured: HashMap<Part, f64>,
     /// By pattern: its name, and what the table says.
     patterns: Vec<(String, Option<Rates>)>,
+}
+
+impl VendorPrices {
+    /// A call takes less than any region; the shortest keeps some time of its own.
+    fn cap_launch(&mut self, region_us: f64) {
+        self.launch_us = self.launch_us.min(region_us / 2.0);
+    }
+
+    /// Divides a measured region among its composites, by what is known of them.
+    fn share(&mut self, region_us: f64, parts: &[Part]) {
+        let known = |part: &Part| {
+            let declared = || self.patterns[part.0].1.as_ref()?.time(part.1);
+            self.measured.get(part).copied().or_else(declared)
+        };
+        let known: Option<Vec<f64>> = parts.iter().map(known).collect();
+        let weights = known.filter(|w| w.iter().sum::<f64>() > 0.0).unwrap_or_else(|| vec![1.0; parts.len()]);
+        let each = (region_us - self.launch_us) / weights.iter().sum::<f64>();
+        self.measured.extend(parts.iter().zip(weights).map(|(part, weight)| (*part, each * weight)));
+    }
 }
 
 /// Prices of all work on all targets.
@@ -50,12 +75,13 @@ pub(crate) struct Prices {
     pub vendors: Vec<VendorPrices>,
     /// By memory: from the host's into it, and back.
     links: Vec<(Link, Link)>,
+    pub times: Times,
     /// Whether anything was measured or declared; if not, nothing is predicted at all.
     pub any: bool,
 }
 
 impl Prices {
-    pub fn new(model: &CostModel, tables: &[PatternTable]) -> Prices {
+    pub fn new(model: &CostModel, tables: &[PatternTable], times: &Times) -> Prices {
         let host = model.targets.get(HOST).map(|t| t.rates.clone()).unwrap_or_default();
         let measured = model.targets.values().any(|t| !t.rates.is_empty());
         let declared = tables.iter().flat_map(|t| &t.patterns).any(|p| p.cost.is_some());
@@ -72,16 +98,24 @@ impl Prices {
             VendorPrices {
                 launch_us: target.and_then(|t| t.launch_us).unwrap_or(LAUNCH_US),
                 memory,
-                measured: target.map(|t| t.rates.clone()).unwrap_or_default(),
+                rates: target.map(|t| t.rates.clone()).unwrap_or_default(),
+                measured: HashMap::new(),
                 patterns: table.patterns.iter().map(|p| (p.name.clone(), p.cost.map(Rates::from))).collect(),
             }
         });
-        let vendors = vendors.collect();
-        Prices { host, vendors, links: memories.into_values().collect(), any: measured || declared }
+        let mut vendors: Vec<VendorPrices> = vendors.collect();
+        times.regions().for_each(|(vendor, us, _)| vendors[vendor].cap_launch(us));
+        let (alone, several): (Vec<_>, Vec<_>) = times.regions().partition(|(.., parts)| parts.len() == 1);
+        alone.into_iter().chain(several).for_each(|(vendor, us, parts)| vendors[vendor].share(us, parts));
+        let any = measured || declared || !times.is_empty();
+        Prices { host, vendors, links: memories.into_values().collect(), times: times.clone(), any }
     }
 
     /// Time of a node on the host.
-    pub fn host_us(&self, graph: &Graph, id: NodeId) -> Option<f64> {
+    pub fn host_us(&self, path: &GraphPath, graph: &Graph, id: NodeId) -> Option<f64> {
+        if let Some(us) = self.times.host_us(path, id) {
+            return Some(us);
+        }
         let op = &graph.node(id).op;
         let name =
             if op.domain.is_empty() { op.name.to_string() } else { format!("{}.{}", op.domain, op.name) };
@@ -90,7 +124,8 @@ impl Prices {
         rates.time(of_nodes(graph, &[id]))
     }
 
-    /// Time of one composite: as measured, as answered, or as the table says.
+    /// Time of one composite: as it was measured, as its vendor answers, at measured rates, or at those of the
+    /// table.
     pub fn composite_us(
         &self,
         graph: &Graph,
@@ -99,27 +134,14 @@ impl Prices {
         answered: RegionCost,
     ) -> Option<f64> {
         let work = of_nodes(graph, nodes);
-        let measured = self.measured_us(graph, (vendor, pattern), nodes, work);
-        measured.or(answered.compute_us).or_else(|| self.vendors[vendor].patterns[pattern].1?.time(work))
-    }
-
-    pub fn is_measured(&self, (vendor, pattern): (usize, usize)) -> bool {
         let vendor = &self.vendors[vendor];
-        let has = |name: &str| vendor.measured.contains_key(name);
-        has(&vendor.patterns[pattern].0) || (has(COMPUTE) && has(MEMORY))
-    }
-
-    fn measured_us(
-        &self,
-        graph: &Graph,
-        (vendor, pattern): (usize, usize),
-        nodes: &[NodeId],
-        work: Work,
-    ) -> Option<f64> {
-        let vendor = &self.vendors[vendor];
-        let class = if nodes.iter().any(|id| is_heavy(graph, *id)) { COMPUTE } else { MEMORY };
-        let rates = vendor.measured.get(&vendor.patterns[pattern].0).or(vendor.measured.get(class))?;
-        rates.time(work)
+        let (name, declared) = &vendor.patterns[pattern];
+        let at_rates = || {
+            let class = if nodes.iter().any(|id| is_heavy(graph, *id)) { COMPUTE } else { MEMORY };
+            vendor.rates.get(name).or(vendor.rates.get(class))?.time(work)
+        };
+        let known = vendor.measured.get(&(pattern, work)).copied().or(answered.compute_us);
+        known.or_else(at_rates).or_else(|| declared.as_ref()?.time(work))
     }
 
     /// Time to bring a value from the memory where it is made to all the others: through the host's, once in

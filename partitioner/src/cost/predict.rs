@@ -3,7 +3,9 @@
 use byoc_graph::{Graph, NodeId, ValueId};
 
 use super::model::Prices;
+use super::rates::RegionCost;
 use super::work::size;
+use crate::place::GraphPath;
 use crate::region::{Region, RegionComposite};
 
 /// A sum of times, some of which may not be known.
@@ -31,7 +33,7 @@ pub(crate) struct Predicted {
     pub regions: Vec<Option<f64>>,
 }
 
-pub(crate) fn predict(graph: &Graph, regions: &[&Region], prices: &Prices) -> Predicted {
+pub(crate) fn predict(path: &GraphPath, graph: &Graph, regions: &[&Region], prices: &Prices) -> Predicted {
     let mut predicted = Predicted::default();
     let mut owner: Vec<Option<usize>> = vec![None; graph.node_bound()];
     for (i, region) in regions.iter().enumerate() {
@@ -42,7 +44,7 @@ pub(crate) fn predict(graph: &Graph, regions: &[&Region], prices: &Prices) -> Pr
         own.for_each(|m| owner[m.node.index()] = Some(i));
     }
     for id in graph.node_ids().filter(|id| owner[id.index()].is_none()) {
-        predicted.total.add(prices.host_us(graph, id));
+        predicted.total.add(prices.host_us(path, graph, id));
     }
     let mut flows = Flows::new(graph, regions, prices, &owner);
     flows.collect();
@@ -50,23 +52,28 @@ pub(crate) fn predict(graph: &Graph, regions: &[&Region], prices: &Prices) -> Pr
         let (from, to) = (flows.maker(value), &flows.to[value.index()]);
         if to.iter().any(|memory| *memory != from) {
             let bytes = size(graph, value);
-            predicted.total.add(bytes.map(|b| prices.transfer_us(from, to.iter().copied(), b)));
+            // A copy of unknown size takes its latency at least.
+            predicted.total.partial |= bytes.is_none();
+            predicted.total.us += prices.transfer_us(from, to.iter().copied(), bytes.unwrap_or(0));
         }
     }
     predicted
 }
 
-/// The work of a region: as measured, as its vendor answered, or as the table says, and its call.
+/// The work of a region and its call: as it was measured, as its vendor answered, or as its composites tell.
 fn region_us(graph: &Graph, region: &Region, prices: &Prices) -> Option<f64> {
-    let measured = region.composites.iter().all(|c| prices.is_measured((region.vendor, c.pattern_index)));
+    if let Some(us) = prices.times.region_us(region) {
+        return Some(us);
+    }
     let launch = prices.vendors[region.vendor].launch_us;
-    if let (false, Some(us)) = (measured, region.answer.compute_us) {
+    if let Some(us) = region.answer.compute_us {
         return Some(us + region.answer.fixed_us.unwrap_or(launch));
     }
     let us = |c: &RegionComposite| {
         let nodes: Vec<NodeId> = c.members.iter().map(|m| m.node).collect();
-        prices.composite_us(graph, (region.vendor, c.pattern_index), &nodes, Default::default())
+        prices.composite_us(graph, (region.vendor, c.pattern_index), &nodes, RegionCost::default())
     };
+    let launch = region.answer.fixed_us.unwrap_or(launch);
     region.composites.iter().try_fold(launch, |total, c| Some(total + us(c)?))
 }
 

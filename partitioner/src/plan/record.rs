@@ -44,7 +44,7 @@ impl Plan {
             model: PlanModel { hash: model_hash(model), nodes: partition.node_count },
             vendors: tables.iter().map(vendor).collect(),
             options: PlanOptions {
-                policy: options.policy,
+                policy: partition.policy,
                 merge_siblings: options.merge_siblings,
                 disabled_passes: options.disabled_passes.clone(),
             },

@@ -87,7 +87,7 @@ impl<'g> Replay<'_, 'g> {
             }
         }
         for (vendor, about) in self.programs.vendors.iter().enumerate() {
-            let max = limits::max_regions(all, self.programs, vendor);
+            let max = limits::max_regions(all.iter().map(|m| &m.view), self.programs, vendor);
             let regions = all.iter().enumerate().flat_map(|(g, m)| m.groups.iter().map(move |r| (g, r)));
             if let Some((graph, group)) = regions.filter(|(_, r)| r.vendor == vendor).nth(max) {
                 let why = format!("{} takes {max} regions at most (max_regions)", about.name);

@@ -407,13 +407,16 @@ pub fn check_always(
         wrong.push("outputs are not what they were".into());
     }
     let written = Ready::new(written);
-    // Excluded and forced nodes may be gone, inside regions; what the cost policy leaves, greedy takes.
-    let second =
-        partition(&written.model, tables, &Options::default(), &mut NoCheck).expect("it worked before");
-    let ruled = !options.exclude.is_empty()
-        || !options.force.is_empty()
-        || !options.only_ops.is_empty()
-        || options.policy == Policy::Cost;
+    // Excluded and forced nodes may be gone, inside regions.
+    let given = Options {
+        policy: options.policy,
+        cost: options.cost.clone(),
+        budget_ms: options.budget_ms,
+        merge_siblings: options.merge_siblings,
+        ..Options::default()
+    };
+    let second = partition(&written.model, tables, &given, &mut NoCheck).expect("it worked before");
+    let ruled = !options.exclude.is_empty() || !options.force.is_empty() || !options.only_ops.is_empty();
     if !second.regions.is_empty() && !ruled {
         wrong.push(format!("partitioning again adds {} regions", second.regions.len()));
     }

@@ -1,6 +1,8 @@
 //! Random graphs and pattern tables, each made from a seed.
 
 use byoc_graph::{Attr, Attributes, DType, Dim, Graph, Model, NodeSpec, Tensor, Type, ValueId};
+use byoc_partitioner::{CostModel, Link, Rates, TargetProfile};
+use indexmap::IndexMap;
 
 const UNARY: &[&str] = &["Relu", "Abs", "Exp", "Neg", "Sqrt"];
 const BINARY: &[&str] = &["Add", "Sub", "Mul", "Max"];
@@ -122,8 +124,9 @@ pub fn model(random: &mut Random, nodes: usize) -> Model {
     Model { graph, opsets: [("".into(), 17)].into(), ir_version: 8, ..Model::default() }
 }
 
-/// The table of one vendor, with patterns of one to four operators.
-pub fn table(random: &mut Random, vendor: usize) -> String {
+/// The table of one vendor, with patterns of one to four operators; with `costs`, most of them say what they
+/// take.
+pub fn table(random: &mut Random, vendor: usize, costs: bool) -> String {
     let mut text = format!("[vendor]\nname = \"v{vendor}\"\n");
     if random.one_in(6) {
         text += &format!("max_region_nodes = {}\n", 2 + random.below(8));
@@ -135,6 +138,9 @@ pub fn table(random: &mut Random, vendor: usize) -> String {
             let (priority, taps) = (random.below(3), random.one_in(3));
             text += &format!("\n[[pattern]]\nname = \"p{i}\"\npriority = {priority}\nallow_taps = {taps}\n");
             text += &format!("match = \"\"\"\n{body}\"\"\"\n");
+            if costs && !random.one_in(10) {
+                text += &format!("cost = {{ fixed_us = {}.5 }}\n", random.below(30));
+            }
             seen.push(body);
         }
     }
@@ -182,4 +188,28 @@ fn pattern(random: &mut Random) -> String {
 fn leaf(leaves: &mut Vec<String>) -> String {
     leaves.push(format!("x{}", leaves.len()));
     leaves[leaves.len() - 1].clone()
+}
+
+/// What is known of the host and of so many vendors, each in a memory of its own or in the host's.
+pub fn costs(random: &mut Random, vendors: usize) -> CostModel {
+    let rate = |us: usize| Rates { fixed_us: Some(us as f64), ..Rates::default() };
+    let ops = UNARY.iter().chain(BINARY).filter(|_| !random.one_in(3)).copied().collect::<Vec<_>>();
+    let mut rates: IndexMap<String, Rates> =
+        ops.into_iter().map(|op| (op.to_owned(), rate(1 + random.below(30)))).collect();
+    rates.insert("memory".to_owned(), rate(1 + random.below(10)));
+    let mut model = CostModel::default();
+    model.set(TargetProfile { name: "host".into(), rates, ..TargetProfile::default() });
+    for v in 0..vendors {
+        let mut link = || Some(Link { fixed_us: random.below(6) as f64, gbps: None });
+        let (copy_in, copy_out) = (link(), link());
+        model.set(TargetProfile {
+            name: format!("v{v}"),
+            launch_us: Some(random.below(12) as f64),
+            memory: random.one_in(3).then(|| "host".to_owned()),
+            copy_in,
+            copy_out,
+            ..TargetProfile::default()
+        });
+    }
+    model
 }

@@ -173,6 +173,8 @@ pub enum PolicyArg {
     Greedy,
     /// What is predicted to take the least time.
     Cost,
+    /// The same, with the regions that come into question compiled and timed; times are kept for later.
+    Measured,
 }
 
 #[derive(Args, Clone)]
@@ -211,7 +213,7 @@ pub struct PartitionArgs {
     /// Tell what keeps most arithmetic on the host; with a node's name, that node's story.
     #[arg(long, value_name = "NODE", num_args = 0..=1)]
     pub explain: Option<Option<String>>,
-    /// Show what the greedy and the cost policy choose, side by side.
+    /// Show what each policy chooses, side by side, with the time that each placement takes.
     #[arg(long, conflicts_with_all = ["explain", "html", "output", "report", "plan", "save_plan"])]
     pub compare: bool,
     /// Write one self-contained page: the graph as a picture, reasons, tables.

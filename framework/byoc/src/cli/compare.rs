@@ -1,56 +1,106 @@
-//! `byoc partition --compare`: what each policy chooses, side by side.
+//! `byoc partition --compare`: what each policy chooses, side by side, and what each placement takes.
 
-use byoc::{Placement, Policy, Report, Timings};
+use std::collections::HashMap;
+
+use byoc::{Error, Placement, Policy, Report, Session, Timings, measure, random};
+use byoc_partitioner::{CompositeReport, Summary};
+use serde::Serialize;
 
 use super::args::PartitionArgs;
 use super::place;
 use super::ui::{self, Align, Table};
 
-const POLICIES: [(&str, Policy); 2] = [("greedy", Policy::Greedy), ("cost", Policy::Cost)];
+const POLICIES: [(&str, Policy); 3] =
+    [("greedy", Policy::Greedy), ("cost", Policy::Cost), ("measured", Policy::Measured)];
+
+/// One policy's placement.
+struct Choice {
+    policy: &'static str,
+    session: Session,
+    /// Of one run; `None` where nothing could be measured.
+    measured_us: Option<f64>,
+}
 
 pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
     let job = &args.job;
     let mut timings = Timings::default();
-    let mut reports = Vec::new();
+    let mut choices = Vec::new();
     for (name, policy) in POLICIES {
         let placement = Placement { policy, ..job.placement.placement()? };
-        let done = place::partitioned(job, &placement, &mut timings)?;
-        for warning in done.warnings.iter().filter(|_| !job.common.quiet) {
+        let session = place::placed(job, placement, None, false, &mut timings)?;
+        for warning in session.warnings().iter().filter(|_| !job.common.quiet) {
             ui::note(&format!("warning: {name}: {warning}"));
         }
-        reports.push((name, done.report));
+        choices.push(Choice { policy: name, session, measured_us: None });
+    }
+    if let Err(error) = timings.time("measure", || measure_all(&mut choices)) {
+        ui::note(&format!("warning: the placements cannot be timed: {error}"));
     }
     match args.json {
-        true => ui::print(&json(&reports)),
-        false => ui::print(&table(&reports)),
+        true => ui::print(&json(&choices)),
+        false => ui::print(&table(&choices)),
     }
     place::write_timings(&job.common, &timings)
 }
 
-fn json(reports: &[(&str, Report)]) -> String {
-    let summaries = reports.iter().map(|(name, report)| (*name, &report.summary));
-    let summaries: indexmap::IndexMap<&str, _> = summaries.collect();
-    let mut json = serde_json::to_string_pretty(&summaries).expect("a summary is plain data");
+/// Runs the placements in turn; those that are the same count once.
+fn measure_all(choices: &mut [Choice]) -> Result<(), Error> {
+    let placed: Vec<_> = choices.iter().map(|c| placement(c.session.report())).collect();
+    let first = |regions| placed.iter().position(|p| p == regions);
+    let same: Vec<usize> = placed.iter().filter_map(first).collect();
+    let different: Vec<usize> = (0..choices.len()).filter(|i| same[*i] == *i).collect();
+    let sessions: Vec<&Session> = different.iter().map(|i| &choices[*i].session).collect();
+    let graph = choices[0].session.graph();
+    let inputs = random::fill(graph, &HashMap::new(), &mut HashMap::new(), 0)?;
+    let times = measure::in_turn(&sessions, &inputs.into_iter().collect::<Vec<_>>())?;
+    for (choice, same) in choices.iter_mut().zip(same) {
+        choice.measured_us = different.iter().position(|i| *i == same).map(|at| times[at]);
+    }
+    Ok(())
+}
+
+/// Who has which composites together.
+fn placement(report: &Report) -> Vec<(&str, &str, &[CompositeReport])> {
+    report.regions.iter().map(|r| (&*r.vendor, &*r.graph, &*r.composites)).collect()
+}
+
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    measured_us: Option<f64>,
+}
+
+fn json(choices: &[Choice]) -> String {
+    let mut rows: indexmap::IndexMap<&str, Row<'_>> = indexmap::IndexMap::new();
+    for choice in choices {
+        let (summary, measured_us) = (&choice.session.report().summary, choice.measured_us);
+        rows.insert(choice.policy, Row { summary, measured_us });
+    }
+    let mut json = serde_json::to_string_pretty(&rows).expect("a summary is plain data");
     json.push('\n');
     json
 }
 
-fn table(reports: &[(&str, Report)]) -> String {
+fn table(choices: &[Choice]) -> String {
     let mut table = Table::new(&[
         ("policy", Align::Left),
         ("regions", Align::Right),
         ("on vendors", Align::Right),
         ("cross the border", Align::Right),
         ("predicted", Align::Right),
+        ("measured", Align::Right),
     ]);
-    for (name, report) in reports {
+    for choice in choices {
+        let report = choice.session.report();
         let summary = &report.summary;
         table.row(vec![
-            (*name).to_owned(),
+            choice.policy.to_owned(),
             summary.regions.to_string(),
             format!("{} of {}", summary.offloaded, summary.nodes),
             ui::bytes(summary.boundary_bytes),
             predicted(report),
+            choice.measured_us.map_or("not known".to_owned(), |us| format!("{us:.1} µs")),
         ]);
     }
     table.render(ui::colour())

@@ -15,6 +15,7 @@ impl PlacementArgs {
             policy: match self.policy {
                 PolicyArg::Greedy => Policy::Greedy,
                 PolicyArg::Cost => Policy::Cost,
+                PolicyArg::Measured => Policy::Measured,
             },
             budget_ms: self.budget_ms,
             merge_siblings: self.merge_siblings,
@@ -65,18 +66,30 @@ pub fn session(
     reference: bool,
     timings: &mut Timings,
 ) -> anyhow::Result<Session> {
+    let session = placed(job, job.placement.placement()?, threads, reference, timings)?;
+    job.placement.save_plan(|| session.plan())?;
+    Ok(session)
+}
+
+/// As [`session`], with a placement of the caller's.
+pub fn placed(
+    job: &JobArgs,
+    placement: Placement,
+    threads: Option<u16>,
+    reference: bool,
+    timings: &mut Timings,
+) -> Result<Session, byoc::Error> {
     let mut builder = Session::builder(&job.model.model)
         .model_options(job.model.options())
         .vendors(job.vendors.sources.clone())
         .plugin_options(job.vendors.options())
-        .placement(job.placement.placement()?)
+        .placement(placement)
         .reference(reference);
     if let Some(threads) = threads {
         builder = builder.threads(threads.into());
     }
     let session = builder.build()?;
     timings.extend(session.timings());
-    job.placement.save_plan(|| session.plan())?;
     Ok(session)
 }
 

@@ -63,7 +63,8 @@ impl Calibrate<'_> {
         let mut of_vendors: Vec<VendorTimes> = vendors.iter().map(|_| VendorTimes::default()).collect();
         for (path, model) in self.models()? {
             (self.progress)(&format!("host: {}", path.display()));
-            of_host.extend(host::measure(&path, &model, &self.model_options, self.threads)?);
+            let samples = host::measure(&path, &model, &self.model_options, self.threads)?;
+            of_host.extend(samples.into_iter().map(|(_, sample)| sample));
             let loaded = self.load(&path, model)?;
             for (vendor, times) in vendors.iter().zip(&mut of_vendors) {
                 (self.progress)(&format!("{}: {}", vendor.name(), path.display()));

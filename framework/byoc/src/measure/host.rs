@@ -14,7 +14,7 @@ use crate::{Error, ModelOptions, Session, random};
 const SEED: u64 = 11;
 const RUNS: BenchOptions = BenchOptions { warmup: 2, seconds: 0.3 };
 
-/// One sample for each node of the main graph.
+/// One sample for each node of the main graph, by the node's label.
 ///
 /// Nodes are timed one by one, with nothing fused; then all times are scaled so that together they are what the
 /// model takes as the host really runs it. What fusion saves is thereby spread over all.
@@ -23,7 +23,7 @@ pub(crate) fn measure(
     model: &Model,
     options: &ModelOptions,
     threads: usize,
-) -> Result<Vec<Sample>, Error> {
+) -> Result<Vec<(String, Sample)>, Error> {
     let session = |options: ModelOptions| {
         Session::builder(path).model(model.clone()).model_options(options).threads(threads).build()
     };
@@ -50,10 +50,11 @@ pub(crate) fn measure(
         let key =
             if op.domain.is_empty() { op.name.to_string() } else { format!("{}.{}", op.domain, op.name) };
         let work = work_of(graph, &[id]);
-        samples.push(Sample { key, heavy: is_heavy(graph, id), work, us: step.ms * 1e3 });
+        let sample = Sample { key, heavy: is_heavy(graph, id), work, us: step.ms * 1e3 };
+        samples.push((step.label.clone(), sample));
     }
-    let alone: f64 = samples.iter().map(|s| s.us).sum();
+    let alone: f64 = samples.iter().map(|(_, s)| s.us).sum();
     let scale = if alone > 0.0 { (whole * 1e3 / alone).min(1.0) } else { 1.0 };
-    samples.iter_mut().for_each(|s| s.us *= scale);
+    samples.iter_mut().for_each(|(_, s)| s.us *= scale);
     Ok(samples)
 }

@@ -1,19 +1,25 @@
 //! Measures how fast the host and vendors work.
 //!
 //! `host`, `vendor` and `copies` take times, `fit` turns them into rates, `calibrate` makes the entries of a
-//! profile of them, and `profile` keeps those in the user's configuration.
+//! profile of them, and `profile` keeps those in the user's configuration. For the model that is being placed,
+//! `placed` takes the same times of its own regions and nodes, and `cache` keeps them. `whole` compares placements.
 
+mod cache;
 mod calibrate;
 mod copies;
 mod fit;
 mod host;
+mod placed;
 mod profile;
 mod samples;
 mod vendor;
+mod whole;
 
 pub use calibrate::{Calibrate, Calibration, SampleReport};
 pub use profile::{ProfileSource, default_path, read, write_merged};
+pub use whole::in_turn;
 
+pub(crate) use placed::Measurer;
 pub(crate) use profile::cost_model;
 
 /// The value in the middle.

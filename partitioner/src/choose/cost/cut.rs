@@ -117,7 +117,7 @@ impl<'a, 'p, 'g> Cut<'a, 'p, 'g> {
             for &id in &selection.list {
                 let offer = self.problem.offer(id);
                 if let Some(piece) = self.piece_of(id) {
-                    self.due_if(piece, takes, offer.us + launch * self.problem.launch_us(offer.vendor));
+                    self.due_if(piece, takes, offer.us + launch * offer.call_us);
                 }
             }
             for place in 0..self.piece.len() {

@@ -5,7 +5,7 @@
 //! as that has it.
 
 mod cut;
-mod offers;
+pub mod offers;
 mod problem;
 mod search;
 
@@ -31,25 +31,32 @@ pub struct Setting<'a, 'g> {
     pub prices: &'a Prices,
     /// Merge regions that no edge joins.
     pub siblings: bool,
+    /// By vendor: regions that it may have in this graph.
+    pub max_regions: &'a [usize],
 }
 
 /// Composites and their regions.
 pub fn choose(setting: &Setting<'_, '_>, budget_ms: u64, check: &mut dyn Check) -> (Chosen, Vec<Group>) {
     let Setting { view, programs, rules, prices, siblings, .. } = *setting;
     let mut chosen = greedily(view, programs, rules, check);
-    let host_us: Vec<Option<f64>> = view.order.iter().map(|id| prices.host_us(view.graph, *id)).collect();
+    let host_us: Vec<Option<f64>> =
+        view.order.iter().map(|id| prices.host_us(setting.path, view.graph, *id)).collect();
     let (offers, greedy) = offers::collect(setting, &host_us, &chosen, check);
     let problem = Problem::new(setting, offers, &host_us);
-    if let Some(best) = Search::new(&problem, budget_ms).run(&greedy) {
+    let best = Search::new(&problem, budget_ms).run(&greedy);
+    if let Some(best) = &best {
         let mut better = Chosen::nothing(view, chosen.misses);
         for &id in &best.taken.list {
             // It was taken like this when it was evaluated.
             let _ = better.take(view, problem.offer(id).composite.clone());
         }
-        tell(&problem, &best, &mut better);
+        tell(&problem, best, &mut better);
         chosen = better;
     }
-    let groups = problem::regions(setting, &mut chosen, siblings);
+    let mut groups = problem::regions(setting, &mut chosen, siblings);
+    if let Some(best) = best {
+        problem.appraise(&best.taken.list, &best.taken, &mut groups);
+    }
     (chosen, groups)
 }
 
@@ -66,8 +73,7 @@ fn tell(problem: &Problem<'_, '_>, best: &Evaluated, chosen: &mut Chosen) {
         let detail = if problem.is_free(&best.taken, id as u32) {
             let mut taken = best.taken.clone();
             problem.insert(&mut taken, id as u32);
-            let launch = problem.launch_us(offer.vendor);
-            let there = problem.flat_us(&taken) - without + host + launch;
+            let there = problem.flat_us(&taken) - without + host + offer.call_us;
             format!("{there:.1} µs with its call and transfers, {host:.1} µs on the host")
         } else {
             format!("{:.1} µs and other regions cut apart, {host:.1} µs on the host", offer.us)

@@ -14,11 +14,16 @@ use crate::options::{Answer, Check};
 use crate::quotient::Quotient;
 use crate::region;
 
+/// The name of a match that is shown to its vendor as a region.
+pub const ALONE: &str = "match";
+
 pub struct Offer {
     pub composite: Composite,
     pub vendor: usize,
     /// Its work alone.
     pub us: f64,
+    /// What a call takes of a region that has it.
+    pub call_us: f64,
     /// It stays as the greedy policy has it, since something about it is not known or a user wants it.
     pub frozen: bool,
 }
@@ -112,14 +117,15 @@ impl<'a, 'g> Collector<'a, 'g> {
         if fixed && !in_greedy {
             return;
         }
-        let price = if fixed { Some(0.0) } else { self.ask(&composite, check) };
-        let us = match price {
-            Some(us) => us,
-            None if in_greedy => 0.0,
+        let call_us = self.setting.prices.vendors[key.0].launch_us;
+        let price = if fixed { Some((0.0, call_us)) } else { self.ask(&composite, check) };
+        let (us, call_us) = match price {
+            Some(price) => price,
+            None if in_greedy => (0.0, call_us),
             None => return,
         };
         let frozen = fixed || price.is_none();
-        let offer = Offer { vendor: key.0, us, frozen, composite };
+        let offer = Offer { vendor: key.0, us, call_us, frozen, composite };
         match self.index.get(&key) {
             Some(&same) if self.offers[same as usize].us <= us => {}
             Some(&same) => self.offers[same as usize] = offer,
@@ -130,22 +136,22 @@ impl<'a, 'g> Collector<'a, 'g> {
         }
     }
 
-    /// What the match takes; nothing where it is not known or its vendor would not have it.
-    fn ask(&mut self, composite: &Composite, check: &mut dyn Check) -> Option<f64> {
+    /// What the match and its call take; nothing where that is not known or its vendor would not have it.
+    fn ask(&mut self, composite: &Composite, check: &mut dyn Check) -> Option<(f64, f64)> {
         let Setting { view, programs, prices, path, .. } = *self.setting;
         let program = &programs.all[composite.program];
         let vendor = program.vendor;
-        if prices.is_measured((vendor, program.place)) {
-            return self.price(composite, RegionCost::default());
-        }
         let size = composite.nodes.len() + composite.copies.len();
-        let group = Group { vendor, composites: vec![0], size, first: composite.nodes[0] };
+        let group = Group { vendor, composites: vec![0], size, first: composite.nodes[0], saves_us: None };
         composite.nodes.iter().for_each(|n| self.alone.owner[*n as usize] = Some(0));
         self.alone.composites = vec![composite.clone()];
-        let region = region::build(view, programs, &self.alone, &group, "match".to_owned(), path);
+        let region = region::build(view, programs, &self.alone, &group, ALONE.to_owned(), path);
         composite.nodes.iter().for_each(|n| self.alone.owner[*n as usize] = None);
         match check.check_region(&region, view.graph) {
-            Answer::Accept(answer) => self.price(composite, answer),
+            Answer::Accept(answer) => {
+                let call_us = answer.fixed_us.unwrap_or(prices.vendors[vendor].launch_us);
+                Some((self.price(composite, answer)?, call_us))
+            }
             Answer::Exclude(_) | Answer::Refuse(_) => None,
         }
     }

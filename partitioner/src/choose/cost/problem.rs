@@ -86,10 +86,6 @@ impl<'a, 'g> Problem<'a, 'g> {
         &self.offers[id as usize]
     }
 
-    pub fn launch_us(&self, vendor: usize) -> f64 {
-        self.setting.prices.vendors[vendor].launch_us
-    }
-
     /// The memory that an offer's values lie in; the host's without one.
     pub fn memory(&self, offer: Option<u32>) -> usize {
         offer.map_or(0, |o| self.setting.prices.vendors[self.offer(o).vendor].memory)
@@ -167,18 +163,85 @@ impl<'a, 'g> Problem<'a, 'g> {
             let composite = &self.offer(id).composite;
             chosen.take(view, composite.clone()).ok()?;
         }
-        let groups = regions(self.setting, &mut chosen, siblings);
+        let mut groups = regions(self.setting, &mut chosen, siblings);
         let mut left = taken.clone();
-        let mut launches = 0.0;
-        for group in &groups {
-            if limits::refusal(view, &chosen, group, programs).is_some() {
-                group.composites.iter().for_each(|c| self.remove(&mut left, taken.list[*c as usize]));
-            } else {
-                launches += self.launch_us(group.vendor);
+        let drop = |left: &mut Taken, group: &Group| {
+            group.composites.iter().for_each(|c| self.remove(left, taken.list[*c as usize]));
+        };
+        groups.retain(|group| {
+            let is_refused = limits::refusal(view, &chosen, group, programs).is_some();
+            if is_refused {
+                drop(&mut left, group);
             }
+            !is_refused
+        });
+        for vendor in 0..programs.vendors.len() {
+            let max = self.setting.max_regions[vendor];
+            if groups.iter().filter(|g| g.vendor == vendor).count() <= max {
+                continue;
+            }
+            self.appraise(&taken.list, &left, &mut groups);
+            let mut saved: Vec<f64> =
+                groups.iter().filter(|g| g.vendor == vendor).filter_map(|g| g.saves_us).collect();
+            saved.sort_by(|a, b| b.total_cmp(a));
+            let (least, mut kept) = (saved[max.saturating_sub(1)], 0);
+            groups.retain(|group| {
+                let fits = group.vendor != vendor || (kept < max && group.saves_us >= Some(least));
+                match fits {
+                    true => kept += usize::from(group.vendor == vendor),
+                    false => drop(&mut left, group),
+                }
+                fits
+            });
         }
+        let launches: f64 = groups.iter().map(|group| self.call_us(&taken.list, group)).sum();
         let us = self.flat_us(&left) + launches;
         Some(Evaluated { us, chosen, groups, taken: left })
+    }
+
+    /// What a call of a region takes, whose composites are `list` by their numbers.
+    fn call_us(&self, list: &[u32], group: &Group) -> f64 {
+        let calls = group.composites.iter().map(|c| self.offer(list[*c as usize]).call_us);
+        calls.fold(0.0, f64::max)
+    }
+
+    /// Notes what each region saves over its nodes being on the host, all else being as it is.
+    pub fn appraise(&self, list: &[u32], taken: &Taken, groups: &mut [Group]) {
+        let mut region: HashMap<u32, usize> = HashMap::new();
+        let mut saves = Vec::new();
+        for (i, group) in groups.iter().enumerate() {
+            let mut us = -self.call_us(list, group);
+            for &composite in &group.composites {
+                let offer = self.offer(list[composite as usize]);
+                us += offer.composite.nodes.iter().map(|n| self.host_us[*n as usize]).sum::<f64>() - offer.us;
+                region.insert(list[composite as usize], i);
+            }
+            saves.push(us);
+        }
+        let of = |place: u32| taken.owner[place as usize].and_then(|o| region.get(&o)).copied();
+        let memory = |region: Option<usize>| {
+            region.map_or(0, |r| self.setting.prices.vendors[groups[r].vendor].memory)
+        };
+        for flow in &self.flows {
+            let maker = flow.maker.and_then(of);
+            let mut users: Vec<Option<usize>> = flow.users.iter().map(|u| of(*u)).collect();
+            users.extend(flow.is_output.then_some(None));
+            users.sort_unstable();
+            users.dedup();
+            let mut ends = users.clone();
+            ends.extend(maker.map(Some));
+            ends.sort_unstable();
+            ends.dedup();
+            let us = |without: Option<usize>| {
+                let at = |r: Option<usize>| memory(r.filter(|r| Some(*r) != without));
+                let prices = self.setting.prices;
+                prices.transfer_us(at(maker), users.iter().map(|u| at(*u)), flow.bytes)
+            };
+            for end in ends.into_iter().flatten() {
+                saves[end] += us(Some(end)) - us(None);
+            }
+        }
+        groups.iter_mut().zip(saves).for_each(|(group, us)| group.saves_us = Some(us));
     }
 }
 

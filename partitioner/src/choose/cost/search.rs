@@ -72,15 +72,13 @@ impl<'a, 'p, 'g> Search<'a, 'p, 'g> {
         if !self.spend(1 + nodes / 8) {
             return false;
         }
-        let mut launches = 0.0f64;
-        let mut seen = Vec::new();
+        let mut calls: Vec<Option<f64>> = vec![None; self.problem.setting.programs.vendors.len()];
         for &id in &taken.list {
-            let vendor = self.problem.offer(id).vendor;
-            if !seen.contains(&vendor) {
-                seen.push(vendor);
-                launches += self.problem.launch_us(vendor);
-            }
+            let offer = self.problem.offer(id);
+            let least = calls[offer.vendor].get_or_insert(offer.call_us);
+            *least = least.min(offer.call_us);
         }
+        let launches: f64 = calls.iter().flatten().sum();
         if self.problem.flat_us(taken) + launches >= at.us - EPSILON && !self.has_limits() {
             return false;
         }

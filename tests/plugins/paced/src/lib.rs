@@ -1,14 +1,17 @@
-//! A plugin for tests of policies: Add, Mul and Relu on float32 of one shape, in host memory. The option of an
-//! operator's name says how often each of its elements is computed, and with that how slow it is.
+//! A plugin for tests of policies: Add, Mul and Relu on float32 of one shape, in host memory, at a pace that an
+//! option sets by operator. The folders `a`, `b` and `c` make three vendors of it.
+//!
+//! It stands for a device: the work takes as long as the pace says, and that is the device time it tells.
 
-use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use byoc_plugin::{
     CompileContext, Error, Executable, ExecuteContext, Node, OptionDecl, OptionKind, Options, Plugin, Region,
     Result, TensorView, TensorViewMut,
 };
 
-byoc_plugin::export_plugin!(Paced, table = include_str!("table.toml"));
+byoc_plugin::export_plugin!(Paced, table = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/table.toml")));
 
 pub struct Paced;
 
@@ -22,8 +25,7 @@ const OPERATORS: [(&str, &str, Compute, usize); 3] = [
 ];
 
 const fn pace(name: &'static str) -> OptionDecl {
-    let help = "how often each element is computed";
-    OptionDecl { name, kind: OptionKind::Int, default: "1", help }
+    OptionDecl { name, kind: OptionKind::Int, default: "100", help: "picoseconds an element" }
 }
 
 impl Plugin for Paced {
@@ -35,10 +37,14 @@ impl Plugin for Paced {
 
     fn compile(&self, region: &Region<'_>, context: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
         let steps = region.nodes.iter().map(|node| Step::new(region, node, context));
-        let (inputs, outputs) = (region.inputs.clone(), region.outputs.clone());
-        let constants = region.constants.clone();
-        let steps = steps.collect::<Result<Vec<_>>>()?;
-        Ok(Box::new(Program { steps, values: region.values.len(), constants, inputs, outputs }))
+        Ok(Box::new(Program {
+            steps: steps.collect::<Result<Vec<_>>>()?,
+            values: region.values.len(),
+            constants: region.constants.clone(),
+            inputs: region.inputs.clone(),
+            outputs: region.outputs.clone(),
+            last_ns: AtomicU64::new(0),
+        }))
     }
 }
 
@@ -46,7 +52,7 @@ struct Step {
     compute: Compute,
     args: [usize; 2],
     result: usize,
-    times: i64,
+    picoseconds: u64,
 }
 
 impl Step {
@@ -60,7 +66,9 @@ impl Step {
             return Err(unsupported("broadcasting"));
         }
         let result = node.outputs.first().copied().flatten().ok_or_else(|| unsupported("no output"))?;
-        Ok(Step { compute, args, result, times: context.options.int(option)? })
+        let picoseconds = u64::try_from(context.options.int(option)?);
+        let picoseconds = picoseconds.map_err(|_| Error::invalid(format!("a negative pace of {option}")))?;
+        Ok(Step { compute, args, result, picoseconds })
     }
 }
 
@@ -71,6 +79,8 @@ struct Program {
     constants: Vec<usize>,
     inputs: Vec<usize>,
     outputs: Vec<usize>,
+    /// Device time of the last execution.
+    last_ns: AtomicU64,
 }
 
 impl Executable for Program {
@@ -80,6 +90,7 @@ impl Executable for Program {
         outputs: &mut [TensorViewMut<'_>],
         context: &mut ExecuteContext<'_>,
     ) -> Result<()> {
+        let start = Instant::now();
         let mut values: Vec<Vec<f32>> = vec![Vec::new(); self.values];
         for (value, input) in self.inputs.iter().zip(inputs) {
             values[*value] = input.as_slice::<f32>()?.to_vec();
@@ -89,20 +100,23 @@ impl Executable for Program {
             let floats = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
             values[*value] = floats.collect();
         }
+        let mut picoseconds = 0u64;
         for step in &self.steps {
             let [left, right] = step.args.map(|arg| &values[arg]);
-            let mut result = vec![0.0; left.len()];
-            for _ in 0..step.times {
-                for ((result, &left), &right) in result.iter_mut().zip(left).zip(right) {
-                    *result = (step.compute)(left, right);
-                }
-                black_box(&mut result);
-            }
+            let result: Vec<f32> = left.iter().zip(right).map(|(a, b)| (step.compute)(*a, *b)).collect();
+            picoseconds = picoseconds.saturating_add(step.picoseconds.saturating_mul(result.len() as u64));
             values[step.result] = result;
         }
         for (value, output) in self.outputs.iter().zip(outputs) {
             output.as_mut_slice::<f32>()?.copy_from_slice(&values[*value]);
         }
+        let device = Duration::from_nanos(picoseconds / 1000);
+        std::thread::sleep(device.saturating_sub(start.elapsed()));
+        self.last_ns.store(picoseconds / 1000, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn device_time(&self) -> Option<Duration> {
+        Some(Duration::from_nanos(self.last_ns.load(Ordering::Relaxed)))
     }
 }
