@@ -209,7 +209,8 @@ impl<'m> Job<'m> {
     }
 
     fn replay<'a>(&'a self, rules: &'a AllRules<'a>) -> Replay<'a, 'a> {
-        Replay { graphs: &self.graphs, forms: &self.forms, programs: &self.programs, rules }
+        let Job { model, graphs, forms, programs, .. } = self;
+        Replay { model, graphs, forms, programs, rules }
     }
 
     /// Cuts and asks the vendors, until all of them are content.
@@ -294,8 +295,9 @@ impl<'m> Job<'m> {
     fn cut(&self, rules: &AllRules<'_>, options: &Options, check: &mut dyn Check) -> Vec<Merged<'_>> {
         let programs = &self.programs;
         let mut all = Vec::new();
-        let view =
-            |(i, (_, graph)): (usize, &(GraphPath, &'m Graph))| View::new(graph, &self.forms[i], programs);
+        let view = |(i, (_, graph)): (usize, &(GraphPath, &'m Graph))| {
+            View::new(self.model, graph, &self.forms[i], programs)
+        };
         let views: Vec<View<'_>> = self.graphs.iter().enumerate().map(view).collect();
         let max_regions = |vendor| limits::max_regions(views.iter(), programs, vendor);
         let max_regions: Vec<usize> = (0..programs.vendors.len()).map(max_regions).collect();

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use byoc_graph::recognise::Form;
 use byoc_graph::schema::{self, OpSchema};
-use byoc_graph::{Attr, Attributes, Graph, Node, NodeId, ValueId};
+use byoc_graph::{Attr, Attributes, Graph, Model, Node, NodeId, ValueId};
 use byoc_plugin::table::Fold;
 use smallvec::{SmallVec, smallvec};
 
@@ -45,7 +45,7 @@ pub struct Unit<'g> {
     pub nodes: SmallVec<[u32; 1]>,
     /// Only for vendors that fold.
     pub folds: Option<Fold>,
-    /// Has bodies, or was outlined before: never matched by `_`.
+    /// Has bodies, calls a local function, or was outlined before: never matched by `_`.
     pub closed: bool,
 }
 
@@ -81,7 +81,7 @@ pub fn is_outlined(node: &Node) -> bool {
 }
 
 impl<'g> View<'g> {
-    pub fn new(graph: &'g Graph, forms: &'g [Form], programs: &Programs) -> View<'g> {
+    pub fn new(model: &Model, graph: &'g Graph, forms: &'g [Form], programs: &Programs) -> View<'g> {
         let order = graph.model_order();
         let mut place = vec![u32::MAX; graph.node_bound()];
         for (i, id) in order.iter().enumerate() {
@@ -89,8 +89,13 @@ impl<'g> View<'g> {
         }
         let mut is_output = vec![false; graph.value_bound()];
         graph.outputs().iter().for_each(|v| is_output[v.index()] = true);
-        let units = order.iter().enumerate().map(|(i, id)| unit(graph.node(*id), i as u32, programs));
-        let units = units.collect();
+        let mut units: Vec<Unit<'g>> =
+            order.iter().enumerate().map(|(i, id)| unit(graph.node(*id), i as u32, programs)).collect();
+        if !model.functions.is_empty() {
+            let calls =
+                |unit: &Unit<'_>| model.function_of(graph.node(order[unit.nodes[0] as usize])).is_some();
+            units.iter_mut().for_each(|unit| unit.closed |= calls(unit));
+        }
         let mut view = View {
             graph,
             order,

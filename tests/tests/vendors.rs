@@ -18,6 +18,20 @@ g (float[4] x, float[4] y) => (float[4] r, int64[1,n] where) <float[4] k = {1, -
     where = NonZero(r)
 }"#;
 
+/// A function that is called with two shapes, and that calls another.
+const FUNCTIONS: &str = r#"<ir_version: 10, opset_import: ["": 21, "local": 1]>
+g (float[4] x, float[2,3] z) => (float[4] r, float[2,3] w) {
+    r = local.outer(x)
+    w = local.outer(z)
+}
+<domain: "local", opset_import: ["": 21, "local": 1]>
+outer (p) => (q) {
+    s = Add(p, p)
+    q = local.inner(s)
+}
+<domain: "local", opset_import: ["": 21]>
+inner (p) => (q) { q = Relu(p) }"#;
+
 struct Setup {
     folder: tempfile::TempDir,
     model: PathBuf,
@@ -25,7 +39,11 @@ struct Setup {
 
 impl Setup {
     fn new() -> Setup {
-        let (folder, model) = written(MODEL);
+        Setup::of(MODEL)
+    }
+
+    fn of(model: &str) -> Setup {
+        let (folder, model) = written(model);
         Setup { folder, model }
     }
 
@@ -91,6 +109,24 @@ fn every_kind_of_plugin_gives_the_answer_of_the_host() {
         assert!(!done.stderr.contains("warning"), "{name}: {}", done.stderr);
         assert!(outputs.as_ref() == Some(&host), "{name}: another answer\n{}", done.stdout);
     }
+}
+
+#[test]
+fn functions_run_on_a_vendor_by_their_calls() {
+    let setup = Setup::of(FUNCTIONS);
+    let host = setup.host();
+    for (name, path) in [("probe", plugin("byoc-probe")), ("onnx-bytes", plugin("byoc-onnx-bytes"))] {
+        let (done, outputs) = setup.run(&["--plugin", text(&path)]);
+        let done = done.expect(0);
+        assert!(done.stderr.contains(&format!("{name}: 4 of 8 nodes in 4 regions")), "{}", done.stderr);
+        assert_eq!(outputs.expect("the outputs are written"), host, "{name}");
+    }
+    // With shapes that are known only when it runs.
+    let (folder, model) = written(&FUNCTIONS.replace("float[4]", "float[N]"));
+    let setup = Setup { folder, model };
+    let (done, outputs) = setup.run(&["--dim", "N=4", "--plugin", text(&plugin("byoc-onnx-bytes"))]);
+    done.expect(0);
+    assert_eq!(outputs.expect("the outputs are written"), host);
 }
 
 #[test]

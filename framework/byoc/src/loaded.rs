@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use byoc_graph::infer::{InferOptions, infer};
+use byoc_graph::infer::{InferOptions, infer, specialise};
 use byoc_graph::normalise::{self, Evaluate, Removed};
 use byoc_graph::recognise::RECOGNISERS;
 use byoc_graph::{Model, onnx};
@@ -53,10 +53,14 @@ impl ModelOptions {
     }
 }
 
+/// Typed bodies for local functions, as a pass.
+pub(crate) const SPECIALISE: &str = "specialise_functions";
+
 /// Every pass that can be left out.
 pub fn pass_names() -> Vec<&'static str> {
     let passes = normalise::PASSES.iter().map(|p| p.name);
     passes
+        .chain([SPECIALISE])
         .chain(RECOGNISERS.iter().map(|r| r.name))
         .chain(byoc_runtime::prepare::PASSES.iter().map(|p| p.name))
         .collect()
@@ -89,6 +93,9 @@ impl Loaded {
         // Folded constants may settle shapes that were open.
         if !removed.is_empty() {
             timings.time("infer", || infer(&mut model, &InferOptions::default()))?;
+        }
+        if options.enables(SPECIALISE) {
+            timings.time("infer", || specialise(&mut model));
         }
         let warnings = warnings.iter().map(ToString::to_string).collect();
         Ok(Loaded { path: path.to_owned(), model, removed, warnings })

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use byoc_cpu::reference::ReferenceEvaluator;
-use byoc_graph::infer::{InferOptions, infer};
+use byoc_graph::infer::{InferOptions, infer, specialise};
 use byoc_graph::{Model, normalise, onnx};
 use byoc_runtime::prepare;
 
+use crate::loaded::SPECIALISE;
 use crate::{Error, ModelOptions, Session};
 
 /// A model behind one pass.
@@ -28,6 +29,10 @@ pub fn stages(path: &Path, options: &ModelOptions) -> Result<Vec<Stage>, Error> 
         &mut |pass, model| stages.push(Stage { name: pass.name.into(), model: model.clone() }),
     );
     infer(&mut model, &InferOptions::default())?;
+    if options.enables(SPECIALISE) && !model.functions.is_empty() {
+        specialise(&mut model);
+        stages.push(Stage { name: SPECIALISE.into(), model: model.clone() });
+    }
     for pass in prepare::PASSES {
         if options.enables(pass.name) {
             prepare::prepare(&mut model, &|name| name == pass.name);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use indexmap::IndexMap;
 
-use crate::{Attributes, Graph, MappedFiles};
+use crate::{Attr, Attributes, Graph, MappedFiles, Node};
 
 /// Key-value pairs that come with a model, graph, node or value; kept as they are.
 pub type Metadata = Vec<(String, String)>;
@@ -40,7 +40,8 @@ pub struct FunctionId {
     pub overload: Arc<str>,
 }
 
-/// A local function: a graph that nodes call by name. Inputs and outputs of `body` carry no types.
+/// A local function: a graph that nodes call by name. Its values have the types that the file tells, or that
+/// [`specialise`](crate::infer::specialise) finds; inputs and outputs have none in files before IR version 10.
 #[derive(Clone, Debug, Default)]
 pub struct Function {
     pub body: Graph,
@@ -61,12 +62,52 @@ impl Model {
         self.opsets.get(domain).copied()
     }
 
+    /// The local function that a node calls, if it calls one.
+    pub fn function_of(&self, node: &Node) -> Option<&Function> {
+        let (domain, name) = (node.op.domain.clone(), node.op.name.clone());
+        self.functions.get(&FunctionId { domain, name, overload: node.op.overload.clone() })
+    }
+
     /// Calls `f` for the main graph, each function's body and all bodies inside, with the name that
     /// reports give them: `main`, `main/if_3.then_branch`, `function:<domain>.<name>`.
     pub fn for_each_graph<'m>(&'m self, f: &mut dyn FnMut(&str, &'m Graph)) {
         walk("main", &self.graph, f);
         for (id, function) in &self.functions {
             walk(&id.to_string(), &function.body, f);
+        }
+    }
+}
+
+impl Function {
+    /// The attributes that the body sees: those of the call, then the function's defaults.
+    pub fn attributes_of(&self, call: &Node) -> Attributes {
+        let mut attrs = call.attrs.clone();
+        for (name, default) in &self.attribute_defaults {
+            attrs.entry(name.clone()).or_insert_with(|| default.clone());
+        }
+        attrs
+    }
+
+    /// The body with references to attributes replaced by what they refer to; where that is not given, the
+    /// attribute is left out.
+    pub fn with_attributes(&self, attrs: &Attributes) -> Graph {
+        let mut body = self.body.clone();
+        put_attributes(&mut body, attrs);
+        body
+    }
+}
+
+fn put_attributes(graph: &mut Graph, attrs: &Attributes) {
+    let nodes: Vec<_> = graph.node_ids().collect();
+    for id in nodes {
+        let node = graph.node_mut(id);
+        node.attrs.retain(|_, attr| !matches!(attr, Attr::Ref { name, .. } if !attrs.contains_key(name)));
+        for attr in node.attrs.values_mut() {
+            if let Attr::Ref { name, .. } = attr {
+                *attr = attrs[&*name].clone();
+            } else {
+                attr.graphs_mut().iter_mut().for_each(|body| put_attributes(body, attrs));
+            }
         }
     }
 }

@@ -8,8 +8,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use byoc_graph::infer::{InferOptions, infer, infer_function};
-use byoc_graph::{Attributes, DType, Graph, Model, Type, onnx};
+use byoc_graph::infer::{InferOptions, infer};
+use byoc_graph::{Graph, Model, Type, onnx};
 
 #[derive(Default)]
 struct Case {
@@ -131,21 +131,4 @@ fn cases_hold() {
     }
     assert!(wrong.is_empty(), "\n{wrong}");
     assert!(count > 50, "only {count} cases");
-}
-
-#[test]
-fn a_function_is_specialised_by_its_call() {
-    let text = r#"<ir_version: 10, opset_import: ["" : 21, "local" : 1]>
-        g (float[2,3] x) => (y) { y = local.twice<axis = 1>(x) }
-        <domain: "local", opset_import: ["" : 21]>
-        twice<axis: int = 0>(v) => (w) { t = Relu(v) w = Concat<axis: int = @axis>(t, t) }"#;
-    let model = onnx::from_text(text, None).expect("a model");
-    let (id, function) = model.functions.first().expect("a function");
-    let call = model.graph.node(model.graph.model_order()[0]);
-    let inputs = [Some(Type::tensor(DType::F32, [2.into(), 3.into()]))];
-    let typed = |attrs| infer_function(&model, id, &inputs, attrs).expect("the function");
-    let shown = |body: &Graph, name: &str| find(body, name).expect("a type").to_string();
-    assert_eq!(shown(&typed(&call.attrs), "w"), "float32[2,6]");
-    assert_eq!(shown(&typed(&Attributes::new()), "w"), "float32[4,3]");
-    assert!(find(&function.body, "t").is_none(), "the model's own function keeps no types");
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use byoc_graph::Graph;
 use byoc_graph::recognise::Form;
+use byoc_graph::{Graph, Model};
 
 use super::Step;
 use crate::candidates::Candidate;
@@ -27,6 +27,7 @@ pub struct StepError {
 
 /// What steps are carried out on.
 pub struct Replay<'a, 'g> {
+    pub model: &'a Model,
     pub graphs: &'a [(GraphPath, &'g Graph)],
     pub forms: &'g [Vec<Form>],
     pub programs: &'a Programs,
@@ -40,7 +41,7 @@ impl<'g> Replay<'_, 'g> {
         let mut all = Vec::new();
         let mut places = Vec::new();
         for (index, (path, graph)) in self.graphs.iter().enumerate() {
-            let view = View::new(graph, &self.forms[index], self.programs);
+            let view = View::new(self.model, graph, &self.forms[index], self.programs);
             let rules = self.rules.of(index, &view);
             let mut hand = Hand::new(&view, self.programs, &rules);
             let merged = hand.play(steps, &path.text, check)?;

@@ -7,7 +7,7 @@ pub mod terms;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
-use byoc_graph::infer::{InferOptions, infer};
+use byoc_graph::infer::{InferOptions, infer, specialise};
 use byoc_graph::normalise::{NoEvaluate, Removed, normalise};
 use byoc_graph::{Model, onnx, schema};
 use byoc_partitioner::{NoCheck, Options, Partition, Plan, Policy, Report, partition, replay, where_clause};
@@ -154,6 +154,7 @@ impl Ready {
             }
         });
         let removed = normalise(&mut model, &NoEvaluate, &|_| true);
+        specialise(&mut model);
         Ready { model, removed, alias }
     }
 

@@ -1,7 +1,7 @@
 //! A call of a local function: its body with the call's attributes put in.
 
 use byoc_cpu::{Ctx, Kernel, KernelError, Outputs, View};
-use byoc_graph::{Attr, Attributes, Function, Graph, Node};
+use byoc_graph::{Function, Graph, Node};
 use smallvec::SmallVec;
 
 use crate::program::Program;
@@ -27,12 +27,9 @@ impl Kernel for Call {
     }
 }
 
-/// The function's body with references to attributes of the call replaced by what they refer to.
+/// The function's body with the attributes of the call put in.
 pub(crate) fn instantiate(function: &Function, call: &Node) -> Graph {
-    let mut attrs = function.attribute_defaults.clone();
-    attrs.extend(call.attrs.iter().map(|(name, attr)| (name.clone(), attr.clone())));
-    let mut body = function.body.clone();
-    resolve(&mut body, &attrs);
+    let mut body = function.with_attributes(&function.attributes_of(call));
     let inputs: Vec<_> = body.inputs().to_vec();
     // Parameters that the call leaves out are absent in the body, too.
     for (i, input) in inputs.into_iter().enumerate() {
@@ -41,22 +38,6 @@ pub(crate) fn instantiate(function: &Function, call: &Node) -> Graph {
         }
     }
     body
-}
-
-fn resolve(graph: &mut Graph, attrs: &Attributes) {
-    let nodes: Vec<_> = graph.node_ids().collect();
-    for id in nodes {
-        let node = graph.node_mut(id);
-        // An attribute that the call does not give is left out.
-        node.attrs.retain(|_, attr| !matches!(attr, Attr::Ref { name, .. } if !attrs.contains_key(name)));
-        for attr in node.attrs.values_mut() {
-            if let Attr::Ref { name, .. } = attr {
-                *attr = attrs[&*name].clone();
-            } else {
-                attr.graphs_mut().iter_mut().for_each(|body| resolve(body, attrs));
-            }
-        }
-    }
 }
 
 fn drop_uses(graph: &mut Graph, value: byoc_graph::ValueId) {

@@ -12,11 +12,14 @@ mod content;
 mod merge;
 mod rules;
 mod solve;
+mod specialise;
 
 use thiserror::Error;
 
+pub use specialise::specialise;
+
 use crate::schema::canonical_domain;
-use crate::{Attributes, FunctionId, Graph, Model, Type};
+use crate::{Graph, Model, Type};
 
 /// What the caller knows beyond the model.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +62,8 @@ pub enum Warning {
 }
 
 /// Infers the types of all values of the main graph and of the bodies in it, after binding what the
-/// options give. Function bodies are inferred once for each way they are called, and carry no types.
+/// options give. Function bodies are inferred once for each way they are called; [`specialise`] writes their
+/// types into them.
 pub fn infer(model: &mut Model, options: &InferOptions) -> Result<Vec<Warning>, InferError> {
     bind::bind(model, options)?;
     let mut solver = solve::Solver::new(&model.functions);
@@ -71,30 +75,6 @@ pub fn infer(model: &mut Model, options: &InferOptions) -> Result<Vec<Warning>, 
     solved.commit(&mut model.graph);
     check_outputs(&model.graph, &declared)?;
     Ok(warnings)
-}
-
-/// A local function's body with the types that it has for one way of calling it; `None` where there is no
-/// such function. `attrs` are those of the call.
-#[must_use]
-pub fn infer_function(
-    model: &Model,
-    id: &FunctionId,
-    inputs: &[Option<Type>],
-    attrs: &Attributes,
-) -> Option<Graph> {
-    let function = model.functions.get(id)?;
-    let mut body = function.body.clone();
-    let facts: Vec<call::Fact> =
-        inputs.iter().map(|ty| call::Fact { ty: ty.clone(), content: None }).collect();
-    let mut given = attrs.clone();
-    for (name, default) in &function.attribute_defaults {
-        given.entry(name.clone()).or_insert_with(|| default.clone());
-    }
-    let mut solver = solve::Solver::new(&model.functions);
-    if let Ok(solved) = solver.solve(&id.to_string(), &function.body, &facts, None, Some(&given)) {
-        solved.commit(&mut body);
-    }
-    Some(body)
 }
 
 /// Whether inference has a rule for an operator. Without one, outputs have the element types that follow

@@ -60,6 +60,16 @@ impl Solved {
         graph.outputs().iter().map(|id| self.facts[id.index()].clone()).collect()
     }
 
+    pub fn fact(&self, value: ValueId) -> &Fact {
+        &self.facts[value.index()]
+    }
+
+    /// What was found out about a node's bodies, by attribute and index.
+    pub fn bodies(&self, node: NodeId) -> impl Iterator<Item = (&str, usize, &Solved)> {
+        let own = self.bodies.iter().filter(move |(id, ..)| *id == node);
+        own.map(|(_, attr, index, solved)| (&**attr, *index, solved))
+    }
+
     /// Writes the types into the graph and its bodies.
     pub fn commit(self, graph: &mut Graph) {
         let ids: Vec<ValueId> = graph.values().map(|(id, _)| id).collect();
