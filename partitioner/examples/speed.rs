@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use byoc_graph::{DType, Dim, Graph, Model, NodeSpec, Type, ValueId};
-use byoc_partitioner::{NoCheck, Options, Partition, partition};
+use byoc_partitioner::{NoCheck, Options, Partition, Policy, partition};
 use byoc_plugin::table::PatternTable;
 
 /// Operators of one input that the made-up networks use.
@@ -36,6 +36,8 @@ const HOST: &str = "Selu";
 
 /// Every size is measured this often, and the fastest run counts: the others were disturbed.
 const RUNS: usize = 3;
+/// How many times its budget the cost policy may take, with all that is around the search.
+const MAX_OVER_BUDGET: f64 = 2.0;
 /// How much more a node may cost in a graph of 100,000 nodes than in one of 1,000.
 const MAX_GROWTH: f64 = 3.0;
 
@@ -140,7 +142,7 @@ fn table(patterns: usize) -> PatternTable {
             _ => format!("a = {}(x)\nb = {}(a)\nc = {}(b)\ny = {}(c)", op(0), op(1), op(2), op(3)),
         };
         text += &format!(
-            "\n[[pattern]]\nname = \"p{i}\"\npriority = {}\nmatch = \"\"\"\n{body}\n\"\"\"\n",
+            "\n[[pattern]]\nname = \"p{i}\"\npriority = {}\nmatch = \"\"\"\n{body}\n\"\"\"\ncost = {{ fixed_us = 0.2 }}\n",
             i % 6 + 10 * (i / 6)
         );
     }
@@ -171,18 +173,32 @@ impl Bars {
 
     /// Milliseconds that partitioning takes.
     fn measure(&mut self, what: &str, model: &Model, table: &PatternTable, limit_ms: f64) -> f64 {
-        let (ms, result) = fastest(model, table);
+        let (ms, result) = fastest(model, table, &Options::default());
         let (regions, host) = (result.regions.len(), result.host.len());
         self.check(what, ms, limit_ms, "ms", &format!("({regions} regions, {host} nodes on the host)"));
         ms
     }
+
+    /// How long the cost policy takes beyond what the greedy one does, against its budget.
+    fn budget(&mut self, what: &str, model: &Model, table: &PatternTable) {
+        let greedy = fastest(model, table, &Options::default()).0;
+        let options = Options { policy: Policy::Cost, ..Options::default() };
+        let (ms, result) = fastest(model, table, &options);
+        let us = |total: Option<byoc_partitioner::Total>| total.map_or(f64::NAN, |total| total.us);
+        let about = format!(
+            "(predicted {:.0} µs, greedy {:.0} µs)",
+            us(result.predicted),
+            us(result.greedy_predicted)
+        );
+        self.check(what, ms - greedy, MAX_OVER_BUDGET * options.budget_ms as f64, "ms", &about);
+    }
 }
 
-fn fastest(model: &Model, table: &PatternTable) -> (f64, Partition) {
+fn fastest(model: &Model, table: &PatternTable, options: &Options) -> (f64, Partition) {
     let run = || {
         let start = Instant::now();
         let tables = std::slice::from_ref(table);
-        let result = partition(model, tables, &Options::default(), &mut NoCheck).expect("a valid partition");
+        let result = partition(model, tables, options, &mut NoCheck).expect("a valid partition");
         (start.elapsed().as_secs_f64() * 1e3, result)
     };
     let mut best = run();
@@ -201,11 +217,13 @@ fn main() {
     bars.measure("layered, 4,000 nodes x 100 patterns", &layered(4_000), &table, 50.0);
     let alternating = chain(4_000, &["Relu", HOST]);
     bars.measure("chain, vendor and host in turn, 4,000 nodes", &alternating, &relu(), 20.0);
-    let small = fastest(&layered(1_000), &table).0;
+    let small = fastest(&layered(1_000), &table, &Options::default()).0;
     let large = bars.measure("layered, 100,000 nodes x 100 patterns", &layered(100_000), &table, 2_000.0);
     let about = format!("({:.2} µs a node at 1,000, {:.2} at 100,000)", small, large / 100.0);
     bars.check("growth of the time a node", large / 100.0 / small, MAX_GROWTH, "x", &about);
     bars.measure("chain, 1,000,000 nodes", &chain(1_000_000, &["Relu"]), &relu(), 20_000.0);
+    bars.budget("cost policy, layered, 4,000 nodes", &layered(4_000), &table);
+    bars.budget("cost policy, layered, 100,000 nodes", &layered(100_000), &table);
     if bars.missed {
         std::process::exit(1);
     }

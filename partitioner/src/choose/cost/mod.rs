@@ -62,7 +62,8 @@ pub fn choose(setting: &Setting<'_, '_>, budget_ms: u64, check: &mut dyn Check) 
 
 /// Says of every offer that would have been possible why it was not taken.
 fn tell(problem: &Problem<'_, '_>, best: &Evaluated, chosen: &mut Chosen) {
-    let without = problem.flat_us(&best.taken);
+    let mut taken = best.taken.clone();
+    let mut copiers = problem.copiers(&taken);
     for (id, offer) in problem.offers.iter().enumerate() {
         let open = |n: &&u32| chosen.owner[**n as usize].is_none();
         let open: Vec<u32> = offer.composite.nodes.iter().filter(open).copied().collect();
@@ -70,10 +71,8 @@ fn tell(problem: &Problem<'_, '_>, best: &Evaluated, chosen: &mut Chosen) {
             continue;
         }
         let host: f64 = open.iter().map(|n| problem.host_us[*n as usize]).sum();
-        let detail = if problem.is_free(&best.taken, id as u32) {
-            let mut taken = best.taken.clone();
-            problem.insert(&mut taken, id as u32);
-            let there = problem.flat_us(&taken) - without + host + offer.call_us;
+        let detail = if problem.is_free(&taken, id as u32) {
+            let there = problem.rise_us(&mut taken, &mut copiers, id as u32) + host + offer.call_us;
             format!("{there:.1} µs with its call and transfers, {host:.1} µs on the host")
         } else {
             format!("{:.1} µs and other regions cut apart, {host:.1} µs on the host", offer.us)

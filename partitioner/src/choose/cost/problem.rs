@@ -6,7 +6,7 @@ use byoc_graph::ValueId;
 
 use super::Setting;
 use super::offers::Offer;
-use crate::choose::Chosen;
+use crate::choose::{Chosen, Composite};
 use crate::cost;
 use crate::limits;
 use crate::merge::{self, Group};
@@ -23,7 +23,12 @@ pub struct Problem<'a, 'g> {
     /// By place.
     pub host_us: Vec<f64>,
     pub flows: Vec<Flow>,
+    /// By place: flows that the node makes or uses.
+    touching: Vec<Vec<u32>>,
 }
+
+/// By place of a copied node: the offers with a copy.
+pub type Copiers = HashMap<u32, Vec<u32>>;
 
 /// A value on its way from its maker to its users.
 pub struct Flow {
@@ -77,9 +82,13 @@ impl<'a, 'g> Problem<'a, 'g> {
             let bytes = cost::size(view.graph, value).unwrap_or(0);
             Flow { maker: view.producer(value), users, is_output: view.is_output(value), bytes }
         };
-        let flows = values.map(flow).filter(|f| !f.users.is_empty() || f.is_output).collect();
+        let flows: Vec<Flow> = values.map(flow).filter(|f| !f.users.is_empty() || f.is_output).collect();
+        let mut touching = vec![Vec::new(); view.order.len()];
+        for (i, flow) in flows.iter().enumerate() {
+            flow.maker.iter().chain(&flow.users).for_each(|n| touching[*n as usize].push(i as u32));
+        }
         let host_us = host_us.iter().map(|us| us.unwrap_or(0.0)).collect();
-        Problem { setting, offers, by_node, host_us, flows }
+        Problem { setting, offers, by_node, host_us, flows, touching }
     }
 
     pub fn offer(&self, id: u32) -> &Offer {
@@ -117,39 +126,70 @@ impl<'a, 'g> Problem<'a, 'g> {
 
     /// Time of work and transfers; the calls of regions come on top.
     pub fn flat_us(&self, taken: &Taken) -> f64 {
-        let mut copiers: HashMap<u32, Vec<u32>> = HashMap::new();
-        let mut us = 0.0;
+        let copiers = self.copiers(taken);
+        let offers: f64 = taken.list.iter().map(|id| self.offer(*id).us).sum();
+        let host = (0..taken.owner.len() as u32).map(|place| self.on_host_us(taken, &copiers, place));
+        let flows = self.flows.iter().map(|flow| self.flow_us(taken, &copiers, flow));
+        offers + host.sum::<f64>() + flows.sum::<f64>()
+    }
+
+    /// By how much [`Problem::flat_us`] rises with one more offer, for which there is room. `copiers` are those of
+    /// `taken`; both come back as they were.
+    pub fn rise_us(&self, taken: &mut Taken, copiers: &mut Copiers, id: u32) -> f64 {
+        let Composite { nodes, copies, .. } = &self.offer(id).composite;
+        let places = || nodes.iter().chain(copies);
+        let mut flows: Vec<u32> = places().flat_map(|n| self.touching[*n as usize].iter().copied()).collect();
+        flows.sort_unstable();
+        flows.dedup();
+        let sum = |taken: &Taken, copiers: &Copiers| {
+            let host = places().map(|n| self.on_host_us(taken, copiers, *n)).sum::<f64>();
+            host + flows.iter().map(|f| self.flow_us(taken, copiers, &self.flows[*f as usize])).sum::<f64>()
+        };
+        let before = sum(taken, copiers);
+        self.insert(taken, id);
+        copies.iter().for_each(|c| copiers.entry(*c).or_default().push(id));
+        let after = sum(taken, copiers) + self.offer(id).us;
+        copies.iter().for_each(|c| copiers.entry(*c).or_default().retain(|other| *other != id));
+        self.remove(taken, id);
+        after - before
+    }
+
+    pub fn copiers(&self, taken: &Taken) -> Copiers {
+        let mut copiers = Copiers::new();
         for &id in &taken.list {
-            us += self.offer(id).us;
             self.offer(id).composite.copies.iter().for_each(|c| copiers.entry(*c).or_default().push(id));
         }
-        let alive = |place: u32| copiers.get(&place).is_none_or(|c| self.is_alive(taken, place, c));
-        for (place, owner) in taken.owner.iter().enumerate() {
-            if owner.is_none() && alive(place as u32) {
-                us += self.host_us[place];
-            }
+        copiers
+    }
+
+    /// A node that nobody needs any more takes no time.
+    fn on_host_us(&self, taken: &Taken, copiers: &Copiers, place: u32) -> f64 {
+        match taken.owner[place as usize].is_none() && self.is_alive(taken, copiers, place) {
+            true => self.host_us[place as usize],
+            false => 0.0,
         }
-        for flow in &self.flows {
-            let mut wanted: smallvec::SmallVec<[usize; 8]> = smallvec::SmallVec::new();
-            for &user in &flow.users {
-                let owner = taken.owner[user as usize];
-                let copies = owner.zip(flow.maker);
-                let copies = copies.is_some_and(|(o, m)| self.offer(o).composite.copies.contains(&m));
-                if !copies && (owner.is_some() || alive(user)) {
-                    wanted.push(self.memory(owner));
-                }
-                let theirs = copiers.get(&user).into_iter().flatten();
-                wanted.extend(theirs.map(|c| self.memory(Some(*c))));
+    }
+
+    fn flow_us(&self, taken: &Taken, copiers: &Copiers, flow: &Flow) -> f64 {
+        let mut wanted: smallvec::SmallVec<[usize; 8]> = smallvec::SmallVec::new();
+        for &user in &flow.users {
+            let owner = taken.owner[user as usize];
+            let copies = owner.zip(flow.maker);
+            let copies = copies.is_some_and(|(o, m)| self.offer(o).composite.copies.contains(&m));
+            if !copies && (owner.is_some() || self.is_alive(taken, copiers, user)) {
+                wanted.push(self.memory(owner));
             }
-            wanted.extend(flow.is_output.then_some(0));
-            let from = self.memory(flow.maker.and_then(|m| taken.owner[m as usize]));
-            us += self.setting.prices.transfer_us(from, wanted, flow.bytes);
+            let theirs = copiers.get(&user).into_iter().flatten();
+            wanted.extend(theirs.map(|c| self.memory(Some(*c))));
         }
-        us
+        wanted.extend(flow.is_output.then_some(0));
+        let from = self.memory(flow.maker.and_then(|m| taken.owner[m as usize]));
+        self.setting.prices.transfer_us(from, wanted, flow.bytes)
     }
 
     /// Whether a copied node is still wanted itself: somebody without a copy uses it.
-    fn is_alive(&self, taken: &Taken, place: u32, copiers: &[u32]) -> bool {
+    fn is_alive(&self, taken: &Taken, copiers: &Copiers, place: u32) -> bool {
+        let Some(copiers) = copiers.get(&place).filter(|c| !c.is_empty()) else { return true };
         let Some(value) = self.setting.view.node(place).output(0) else { return true };
         let has_copy = |u: u32| taken.owner[u as usize].is_some_and(|o| copiers.contains(&o));
         self.setting.view.is_output(value) || !self.setting.view.users(value).all(has_copy)

@@ -6,8 +6,10 @@
 use super::cut;
 use super::problem::{Evaluated, Problem, Taken};
 
-/// One unit is about one node evaluated once: a microsecond.
+/// One unit is about a microsecond.
 const UNITS_PER_MS: u64 = 1000;
+/// Units a node that is carried out.
+const EVALUATION_UNITS: u64 = 4;
 /// Units a node that a cut takes.
 const CUT_UNITS: u64 = 20;
 /// Networks beyond this take longer than they are worth.
@@ -44,15 +46,13 @@ impl<'a, 'p, 'g> Search<'a, 'p, 'g> {
         if vendors > 1 {
             starts.extend((0..vendors).map(|v| self.filled(&base, &|id| self.problem.offer(id).vendor == v)));
         }
-        let mut best = self.descend(first);
-        for start in starts {
-            let Some(start) = self.try_out(&start) else { continue };
-            let end = self.descend(start);
-            if end.us < best.us - EPSILON {
-                best = end;
-            }
-        }
-        Some(best)
+        // All of them are looked at before any is improved, which on a large graph takes the whole budget.
+        let mut starts: Vec<Evaluated> = starts.iter().filter_map(|start| self.try_out(start)).collect();
+        starts.insert(0, first);
+        starts.sort_by(|a, b| a.us.total_cmp(&b.us));
+        let left = starts.len();
+        let ends = starts.into_iter().enumerate().map(|(i, start)| self.descend(start, (left - i) as u64));
+        ends.reduce(|best, end| if end.us < best.us - EPSILON { end } else { best })
     }
 
     fn spend(&mut self, units: u64) -> bool {
@@ -63,7 +63,7 @@ impl<'a, 'p, 'g> Search<'a, 'p, 'g> {
 
     fn try_out(&mut self, taken: &Taken) -> Option<Evaluated> {
         let nodes = taken.owner.len() as u64;
-        if self.spend(nodes) { self.problem.evaluate(taken) } else { None }
+        if self.spend(EVALUATION_UNITS * nodes) { self.problem.evaluate(taken) } else { None }
     }
 
     /// Accepts a selection if it takes less time, at a fraction of the price where it cannot.
@@ -108,10 +108,15 @@ impl<'a, 'p, 'g> Search<'a, 'p, 'g> {
         filled
     }
 
-    fn descend(&mut self, start: Evaluated) -> Evaluated {
+    /// Improves a selection, with one of so many shares of the budget that is left.
+    fn descend(&mut self, start: Evaluated, shares: u64) -> Evaluated {
         let mut at = start;
+        let share = self.units / shares;
+        let later = self.units - share;
+        self.units = share;
         self.cut(&mut at);
         while self.units > 0 && (self.move_offers(&mut at) | self.move_regions(&mut at)) {}
+        self.units += later;
         at
     }
 
@@ -145,6 +150,9 @@ impl<'a, 'p, 'g> Search<'a, 'p, 'g> {
         let problem = self.problem;
         let mut any = false;
         for id in 0..problem.offers.len() as u32 {
+            if self.units == 0 {
+                break;
+            }
             if problem.offer(id).frozen {
                 continue;
             }
@@ -237,7 +245,12 @@ impl<'a, 'p, 'g> Search<'a, 'p, 'g> {
                 g.composites.iter().flat_map(|c| at.chosen.composites[*c as usize].nodes.clone()).collect()
             })
             .collect();
-        for nodes in regions {
+        let mut inside = vec![None; at.taken.owner.len()];
+        for (region, nodes) in regions.into_iter().enumerate() {
+            if self.units == 0 {
+                break;
+            }
+            nodes.iter().for_each(|n| inside[*n as usize] = Some(region));
             let mut without = at.taken.clone();
             for id in nodes.iter().filter_map(|n| at.taken.owner[*n as usize]) {
                 if !problem.offer(id).frozen {
@@ -248,7 +261,8 @@ impl<'a, 'p, 'g> Search<'a, 'p, 'g> {
             for vendor in 0..vendors {
                 let here = |id: u32| {
                     let offer = problem.offer(id);
-                    offer.vendor == vendor && offer.composite.nodes.iter().all(|n| nodes.contains(n))
+                    offer.vendor == vendor
+                        && offer.composite.nodes.iter().all(|n| inside[*n as usize] == Some(region))
                 };
                 let moved = self.filled(&without, &here);
                 any |= moved != without && self.improve(at, &moved);
