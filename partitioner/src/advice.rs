@@ -2,10 +2,17 @@
 
 use byoc_plugin::table::{Pattern, PatternTable};
 
-use crate::report::{Kind, Reason};
+use crate::report::{Ahead, Kind, Reason, Rival};
 
-/// Advice on one reason that keeps a node of operator `op` from a vendor.
-pub fn change(reason: &Reason, op: &str, tables: &[PatternTable]) -> String {
+/// Advice on one reason that keeps a node, given by name and operator, from a vendor.
+pub fn change(reason: &Reason, node: (&str, &str), tables: &[PatternTable]) -> String {
+    match (reason.kind, &reason.rival) {
+        (Kind::Taken, Some(rival)) => go_before(reason, rival, node, tables),
+        _ => of_kind(reason, node, tables),
+    }
+}
+
+fn of_kind(reason: &Reason, (node, op): (&str, &str), tables: &[PatternTable]) -> String {
     let vendor = &reason.vendor;
     let pattern = reason.pattern.as_deref().unwrap_or("the pattern");
     let found = reason.pattern.as_deref().and_then(|name| find(tables, vendor, name));
@@ -19,15 +26,65 @@ pub fn change(reason: &Reason, op: &str, tables: &[PatternTable]) -> String {
         },
         Kind::Escape => format!("`allow_taps = true` in `{pattern}`, or nobody outside who uses the value"),
         Kind::Cycle => format!("{vendor} taking the nodes on that path, too, or a shorter `{pattern}`"),
-        Kind::Taken => match found {
-            Some(p) => format!("a higher priority of `{pattern}`, which has {}", p.priority),
-            None => "the other composite going elsewhere".to_owned(),
-        },
-        Kind::Limit => format!("a wider limit in {vendor}'s table, or a model that keeps it"),
-        Kind::Cost => format!("{vendor} or the way to it becoming faster, or `--force NODE={vendor}`"),
-        Kind::User => "leaving out the option that asks for it".to_owned(),
+        Kind::Taken => "the other composite going elsewhere, as in an edited plan".to_owned(),
+        Kind::Limit => limit(vendor, &reason.detail),
+        Kind::Cost => format!("{vendor} or the way to it becoming faster, or `--force {node}={vendor}`"),
+        Kind::User => "leaving out the option, marker or step of the plan that asks for it".to_owned(),
         Kind::Vendor => format!("{vendor}'s own check accepting it"),
         Kind::Compile => format!("{vendor}'s compiler taking it"),
+    }
+}
+
+/// The way past what has the node that was wanted.
+fn go_before(reason: &Reason, rival: &Rival, node: (&str, &str), tables: &[PatternTable]) -> String {
+    let pattern = reason.pattern.as_deref().unwrap_or("the pattern");
+    let Rival { vendor, pattern: theirs, root, node: wanted, ahead, besides } = rival;
+    let force = match *vendor != reason.vendor {
+        true => format!(", or `--force {wanted}={}`", reason.vendor),
+        false => String::new(),
+    };
+    let way = match ahead {
+        Ahead::Forced => format!("leaving out what forces the match at `{root}` to {vendor}"),
+        Ahead::Cost => format!("`{pattern}` costing less than `{theirs}` there{force}"),
+        Ahead::SamePattern => format!("an edited plan that places it instead of the match at `{root}`"),
+        Ahead::Priority(priority) => match priority.checked_add(1) {
+            Some(_) => {
+                let has = |p: &Pattern| p.priority == *priority;
+                let is_theirs = find(tables, vendor, theirs).is_some_and(has);
+                let whose = if is_theirs { format!(", which `{theirs}` has") } else { String::new() };
+                format!("a priority of `{pattern}` above {priority}{whose}{force}")
+            }
+            None => format!("a priority of `{theirs}` below that of `{pattern}`{force}"),
+        },
+    };
+    match besides {
+        None => way,
+        Some((kind, detail)) => {
+            let next = Reason::new(&reason.vendor, reason.pattern.as_deref(), *kind, detail.as_str());
+            format!("{way}, and then {}", of_kind(&next, node, tables))
+        }
+    }
+}
+
+/// Limits are named in the words about them.
+fn limit(vendor: &str, detail: &str) -> String {
+    let of_table = ["max_region_nodes", "max_regions", "min_region_nodes", "require_compute"];
+    match of_table.into_iter().find(|limit| detail.contains(limit)) {
+        Some("require_compute") => {
+            format!("`require_compute = false` in {vendor}'s table, or a product or convolution beside it")
+        }
+        Some("min_region_nodes") => {
+            format!(
+                "a lower `min_region_nodes` in {vendor}'s table, or {vendor} taking more of what is around it"
+            )
+        }
+        Some(limit) => format!("a higher `{limit}` in {vendor}'s table"),
+        None if detail.contains("static shapes") => {
+            format!(
+                "a fixed size for it (`--dim`, `--input-shape`), or `static_shapes = false` in {vendor}'s table"
+            )
+        }
+        None => "a pattern with fewer alternatives, optional nodes and chains".to_owned(),
     }
 }
 

@@ -7,7 +7,8 @@ use crate::attribute;
 use crate::matcher::{MAX_STEPS, Why};
 use crate::misses::{Cause, Miss, Misses};
 use crate::program::{ArgKind, CallId, Program, Programs};
-use crate::report::{Kind, Reason};
+use crate::refusal::{Refusal, Taken};
+use crate::report::{Ahead, Kind, Reason, Rival};
 use crate::view::{View, is_outlined};
 
 /// At least one reason for each vendor, the nearest miss first.
@@ -15,7 +16,8 @@ pub fn reasons(view: &View<'_>, programs: &Programs, misses: &Misses, place: u32
     let mut reasons = Vec::new();
     for vendor in 0..programs.vendors.len() {
         let before = reasons.len();
-        reasons.extend(misses.of(vendor, place).into_iter().filter_map(|m| words(view, programs, vendor, m)));
+        let known = misses.of(vendor, place).into_iter();
+        reasons.extend(known.filter_map(|m| words(view, programs, misses, vendor, m)));
         if reasons.len() == before {
             reasons.push(unmatched(view, programs, vendor, place));
         }
@@ -36,7 +38,7 @@ pub fn rivals(
     for vendor in 0..programs.vendors.len() {
         let before = reasons.len();
         let others = misses.all(vendor, place).into_iter().filter(|m| m.program != Some(taker as u32));
-        reasons.extend(others.filter_map(|m| words(view, programs, vendor, m)));
+        reasons.extend(others.filter_map(|m| words(view, programs, misses, vendor, m)));
         if reasons.len() == before && vendor != programs.all[taker].vendor {
             reasons.push(unmatched(view, programs, vendor, place));
         }
@@ -44,15 +46,46 @@ pub fn rivals(
     reasons
 }
 
-fn words(view: &View<'_>, programs: &Programs, vendor: usize, miss: &Miss) -> Option<Reason> {
+fn words(
+    view: &View<'_>,
+    programs: &Programs,
+    misses: &Misses,
+    vendor: usize,
+    miss: &Miss,
+) -> Option<Reason> {
     let program = miss.program.map(|p| &programs.all[p as usize]);
     let (kind, detail) = match (&miss.cause, program) {
         (Cause::Told(kind, detail), _) => (*kind, detail.to_string()),
+        (Cause::Refused(refusal), _) => (refusal.kind(), refusal.words(view, programs)),
         (Cause::Search(why), Some(program)) => describe(view, programs, program, why),
         (Cause::Search(_), None) => return None,
     };
-    let vendor = programs.vendors[vendor].name.clone();
-    Some(Reason { vendor, pattern: program.map(|p| p.name.clone()), kind, detail })
+    let pattern = program.map(|p| p.name.as_str());
+    let mut reason = Reason::new(&programs.vendors[vendor].name, pattern, kind, detail);
+    if let Cause::Refused(refusal) = &miss.cause
+        && let Refusal::Taken(taken) = &**refusal
+    {
+        reason.rival = Some(rival(view, programs, misses, taken));
+    }
+    Some(reason)
+}
+
+fn rival(view: &View<'_>, programs: &Programs, misses: &Misses, taken: &Taken) -> Rival {
+    let program = &programs.all[taken.program];
+    let ahead = match taken {
+        Taken { forced: true, .. } => Ahead::Forced,
+        _ if misses.by_cost => Ahead::Cost,
+        Taken { same: true, .. } => Ahead::SamePattern,
+        Taken { priority, .. } => Ahead::Priority(*priority),
+    };
+    Rival {
+        vendor: programs.vendors[program.vendor].name.clone(),
+        pattern: program.name.clone(),
+        root: view.label(taken.root).to_owned(),
+        node: view.label(taken.node).to_owned(),
+        ahead,
+        besides: taken.besides.as_ref().map(|r| (r.kind(), r.words(view, programs))),
+    }
 }
 
 /// For a node that no search has got to.
@@ -67,12 +100,35 @@ fn unmatched(view: &View<'_>, programs: &Programs, vendor: usize, place: u32) ->
         Some(pattern) => {
             let op = &node.op.name;
             let root = mention.and_then(|p| root(&programs.all[p])).filter(|root| *root != &**op);
-            let from = root.map_or(String::new(), |root| format!(" ends in {root}, and"));
-            (Kind::Structure, format!("`{pattern}` has {op}, but{from} no match of it reaches this node"))
+            let detail = match root {
+                Some(root) => format!("`{pattern}` has {op}, but ends in {root}; {}", next(view, place)),
+                None => format!("`{pattern}` has {op}, but no match of it reaches this node"),
+            };
+            (Kind::Structure, detail)
         }
         None => (Kind::NoPattern, format!("no pattern begins or continues with {}", node.op.name)),
     };
-    Reason { vendor: programs.vendors[vendor].name.clone(), pattern, kind, detail }
+    Reason::new(&programs.vendors[vendor].name, pattern.as_deref(), kind, detail)
+}
+
+/// Where what a node makes goes.
+fn next(view: &View<'_>, place: u32) -> String {
+    let outputs = view.node(place).outputs().iter().flatten();
+    let mut ops: Vec<&str> = Vec::new();
+    for user in outputs.clone().flat_map(|v| view.users(*v)) {
+        let op = &*view.node(user).op.name;
+        if !ops.contains(&op) {
+            ops.push(op);
+        }
+    }
+    match &ops[..] {
+        [] if outputs.clone().any(|v| view.is_output(*v)) => {
+            "what it makes is an output of the graph".to_owned()
+        }
+        [] => "nobody uses what it makes".to_owned(),
+        [ops @ .., last] if !ops.is_empty() => format!("what it makes goes to {} and {last}", ops.join(", ")),
+        [op, ..] => format!("what it makes goes to {op}"),
+    }
 }
 
 /// The operator that the pattern's root is written with.
@@ -174,7 +230,7 @@ impl<'g> Words<'_, 'g> {
         match self.view.producer(value) {
             Some(place) => format!("which {} makes", self.view.node(place).op.name),
             None if self.view.graph.is_constant(value) => "which is a constant".to_owned(),
-            None => "which no node of this graph makes".to_owned(),
+            None => "which comes into the graph".to_owned(),
         }
     }
 

@@ -26,7 +26,9 @@ mod place;
 pub mod plan;
 mod program;
 mod quotient;
+mod refusal;
 mod region;
+mod region_story;
 mod report;
 mod road_map;
 mod rules;
@@ -51,9 +53,10 @@ pub use options::{Answer, Check, Denied, MatchView, NoCheck, Options, PartitionE
 pub use place::GraphPath;
 pub use plan::{Plan, PlanError};
 pub use region::{Member, Region, RegionComposite, Subgraph};
+pub use region_story::{Neighbour, RegionStory};
 pub use report::{
-    CompositeReport, HostNode, Kind, ModelReport, NodeReport, OffloadedNode, Reason, RegionReport, Report,
-    SCHEMA, Summary,
+    Ahead, CompositeReport, HostNode, Kind, ModelReport, NodeReport, OffloadedNode, Reason, RegionReport,
+    Report, Rival, SCHEMA, Summary,
 };
 pub use road_map::{Obstacle, RoadMap};
 pub use story::{Operand, Story, Taker, Told, UnknownNode};
@@ -327,6 +330,11 @@ impl<'m> Job<'m> {
         limits::apply(&mut all, programs);
         all.iter_mut().for_each(|m| copies::settle(&m.view, &mut m.chosen));
         all.iter_mut().for_each(|m| candidates::note_passed_over(&m.view, programs, &mut m.chosen));
+        if self.rivals {
+            for (i, m) in all.iter_mut().enumerate() {
+                choose::look_past_takers(&m.view, programs, &rules.of(i, &m.view), &mut m.chosen);
+            }
+        }
         all
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::matcher::{NearestMiss, Why};
+use crate::refusal::{Refusal, Taken};
 use crate::report::Kind;
 use crate::view::View;
 
@@ -19,8 +20,10 @@ pub struct Miss {
 
 #[derive(Debug, Clone)]
 pub enum Cause {
-    /// The search failed; put into words when it is asked for.
+    /// The search failed.
     Search(Why),
+    /// A match was found and not taken.
+    Refused(Arc<Refusal>),
     Told(Kind, Arc<str>),
 }
 
@@ -41,11 +44,15 @@ pub enum Stage {
 }
 
 /// By vendor and place of a node.
-pub struct Misses(Vec<Vec<Vec<Miss>>>);
+pub struct Misses {
+    all: Vec<Vec<Vec<Miss>>>,
+    /// What was taken was chosen by cost: priorities and sizes had no say.
+    pub by_cost: bool,
+}
 
 impl Misses {
     pub fn new(vendors: usize, nodes: usize) -> Misses {
-        Misses(vec![vec![Vec::new(); nodes]; vendors])
+        Misses { all: vec![vec![Vec::new(); nodes]; vendors], by_cost: false }
     }
 
     pub fn search(&mut self, view: &View<'_>, vendor: usize, program: usize, root: u32, miss: NearestMiss) {
@@ -69,6 +76,33 @@ impl Misses {
         self.note(vendor, places, program, stage, Cause::Told(kind, detail.into()), places.len());
     }
 
+    /// A match of the program, with stages by places.
+    pub fn refused(
+        &mut self,
+        vendor: usize,
+        program: usize,
+        places: [(&Vec<u32>, Stage); 2],
+        refusal: Refusal,
+    ) {
+        let refusal = Arc::new(refusal);
+        for (places, stage) in places {
+            let cause = Cause::Refused(refusal.clone());
+            self.note(vendor, places, Some(program), stage, cause, places.len());
+        }
+    }
+
+    /// Calls `f` for every match that came too late.
+    pub fn each_taken(&mut self, f: &mut dyn FnMut(&mut Taken)) {
+        for miss in self.all.iter_mut().flatten().flatten() {
+            if let Cause::Refused(refusal) = &mut miss.cause
+                && matches!(**refusal, Refusal::Taken(_))
+                && let Refusal::Taken(taken) = Arc::make_mut(refusal)
+            {
+                f(taken);
+            }
+        }
+    }
+
     fn note(
         &mut self,
         vendor: usize,
@@ -85,7 +119,7 @@ impl Misses {
         };
         let program = program.map(|p| p as u32);
         for &place in places {
-            let misses = &mut self.0[vendor][place as usize];
+            let misses = &mut self.all[vendor][place as usize];
             let miss = Miss { program, rank, cause: cause.clone() };
             if let Some(same) = misses.iter_mut().find(|m| m.program == program) {
                 if same.rank < rank {
@@ -103,7 +137,7 @@ impl Misses {
 
     /// Whether a further pattern's reason would be kept, however far away its match is.
     pub fn has_room(&self, vendor: usize, place: u32) -> bool {
-        let misses = &self.0[vendor][place as usize];
+        let misses = &self.all[vendor][place as usize];
         misses.iter().filter(|m| m.rank.1 != Stage::Lost).count() < MAX_REASONS
     }
 
@@ -116,7 +150,7 @@ impl Misses {
 
     /// The same with matches that lost the node to another, which come last.
     pub fn all(&self, vendor: usize, place: u32) -> Vec<&Miss> {
-        let mut misses: Vec<&Miss> = self.0[vendor][place as usize].iter().collect();
+        let mut misses: Vec<&Miss> = self.all[vendor][place as usize].iter().collect();
         misses.sort_by_key(|m| std::cmp::Reverse(m.rank));
         misses
     }

@@ -65,12 +65,55 @@ pub struct NodeReport {
 }
 
 /// Why a vendor does not have a node.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Reason {
     pub vendor: String,
     pub pattern: Option<String>,
     pub kind: Kind,
     pub detail: String,
+    /// Of a reason of kind `taken`, where it has been found out and not read from a file.
+    #[serde(skip)]
+    pub rival: Option<Rival>,
+}
+
+/// The composite that has a node which a pattern wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    pub vendor: String,
+    pub pattern: String,
+    /// The root of the composite, and the node that was wanted.
+    pub root: String,
+    pub node: String,
+    pub ahead: Ahead,
+    /// What would stand against the pattern all the same.
+    pub besides: Option<(Kind, String)>,
+}
+
+/// Why one composite was taken before another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ahead {
+    /// A user wants it.
+    Forced,
+    Cost,
+    /// Both are of one pattern, and it was found first.
+    SamePattern,
+    /// It, or another that has nodes of the match, has this priority, and came first by that, size or order.
+    Priority(i64),
+}
+
+/// Reasons are the same where they read the same.
+impl PartialEq for Reason {
+    fn eq(&self, other: &Reason) -> bool {
+        let read = |r: &Reason| (r.vendor.clone(), r.pattern.clone(), r.kind, r.detail.clone());
+        read(self) == read(other)
+    }
+}
+
+impl Reason {
+    pub fn new(vendor: &str, pattern: Option<&str>, kind: Kind, detail: impl Into<String>) -> Reason {
+        let (vendor, pattern) = (vendor.to_owned(), pattern.map(str::to_owned));
+        Reason { vendor, pattern, kind, detail: detail.into(), rival: None }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -133,17 +176,13 @@ impl Partition {
         for path in &self.graphs {
             let Some(graph) = path.get(model) else { continue };
             let regions: Vec<&Region> = self.regions.iter().filter(|r| r.graph == *path).collect();
-            let mut target = vec![usize::MAX; graph.node_bound()];
-            for (i, region) in regions.iter().enumerate() {
-                let own = region.members.iter().filter(|m| m.copy_for.is_none());
-                own.for_each(|m| target[m.node.index()] = i);
-            }
-            let crossing = crossing_bytes(graph, &target);
-            boundary_bytes = boundary_bytes.saturating_add(crossing);
+            let target = targets(graph, &regions);
+            let bytes = crossings(graph, &target).into_iter().map(|c| c.bytes);
+            boundary_bytes = bytes.fold(boundary_bytes, u64::saturating_add);
             for id in graph.node_ids() {
                 let flops = cost::of(graph, id).flops.unwrap_or(0) as f64;
                 all += flops;
-                offloaded += if target[id.index()] == usize::MAX { 0.0 } else { flops };
+                offloaded += if target[id.index()].is_none() { 0.0 } else { flops };
             }
         }
         Summary {
@@ -159,20 +198,39 @@ impl Partition {
     }
 }
 
-/// Each value counts once for each other target that uses it.
-fn crossing_bytes(graph: &Graph, target: &[usize]) -> u64 {
-    let mut bytes = 0u64;
+/// By node: its region, none on the host.
+pub(crate) fn targets(graph: &Graph, regions: &[&Region]) -> Vec<Option<usize>> {
+    let mut target = vec![None; graph.node_bound()];
+    for (i, region) in regions.iter().enumerate() {
+        let own = region.members.iter().filter(|m| m.copy_for.is_none());
+        own.for_each(|m| target[m.node.index()] = Some(i));
+    }
+    target
+}
+
+/// A value on its way from the target that makes it to another that uses it.
+pub(crate) struct Crossing {
+    pub to: Option<usize>,
+    /// The first node there that uses it.
+    pub user: NodeId,
+    pub bytes: u64,
+}
+
+/// Each value once for each other target that uses it.
+pub(crate) fn crossings(graph: &Graph, target: &[Option<usize>]) -> Vec<Crossing> {
+    let mut found = Vec::new();
     for (_, value) in graph.values() {
         let Some((maker, _)) = value.producer() else { continue };
         let from = target[maker.index()];
-        let mut to: Vec<usize> = value.uses().iter().map(|u| target[u.node.index()]).collect();
-        to.sort_unstable();
-        to.dedup();
-        let crossings = to.into_iter().filter(|t| *t != from).count() as u64;
-        let size = value.ty.as_ref().and_then(Type::as_tensor).and_then(|t| t.byte_len()).unwrap_or(0);
-        bytes = bytes.saturating_add(crossings.saturating_mul(size as u64));
+        let uses = value.uses().iter();
+        let mut to: Vec<(Option<usize>, NodeId)> = uses.map(|u| (target[u.node.index()], u.node)).collect();
+        to.sort_by_key(|(target, node)| (*target, graph.node(*node).position));
+        to.dedup_by_key(|(target, _)| *target);
+        let bytes = value.ty.as_ref().and_then(Type::as_tensor).and_then(|t| t.byte_len()).unwrap_or(0);
+        let away = to.into_iter().filter(|(t, _)| *t != from);
+        found.extend(away.map(|(to, user)| Crossing { to, user, bytes: bytes as u64 }));
     }
-    bytes
+    found
 }
 
 fn region(model: &Model, region: &Region) -> Option<RegionReport> {

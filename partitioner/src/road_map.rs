@@ -68,6 +68,7 @@ impl Partition {
                 if obstacle.nodes == 1 || flops > *most {
                     *most = flops;
                     (obstacle.detail, obstacle.example) = (reason.detail.clone(), name.clone());
+                    obstacle.change = advice::change(reason, (name, op), tables);
                 }
             }
         }
@@ -98,6 +99,6 @@ fn obstacle(reason: &Reason, op: &str, tables: &[PatternTable]) -> Obstacle {
         clause: clause(reason, tables),
         detail: String::new(),
         example: String::new(),
-        change: advice::change(reason, op, tables),
+        change: String::new(),
     }
 }

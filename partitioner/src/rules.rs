@@ -204,8 +204,7 @@ impl<'a> AllRules<'a> {
                 continue;
             }
             let at = reasons.iter().position(|r| r.vendor == *name).unwrap_or(reasons.len());
-            let (vendor, kind, detail) = ((*name).to_owned(), *kind, detail.clone());
-            reasons.insert(at, Reason { vendor, pattern: None, kind, detail });
+            reasons.insert(at, Reason::new(name, None, *kind, detail.as_str()));
         }
     }
 

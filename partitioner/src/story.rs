@@ -65,11 +65,14 @@ pub struct Told {
     pub pattern: Option<String>,
     pub kind: Kind,
     pub detail: String,
+    /// What would stand against it all the same, if that went away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub besides: Option<String>,
     pub change: String,
 }
 
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("no node is named `{name}`; {}", hint(.near))]
+#[error("no node and no region is named `{name}`; {}", hint(.near))]
 pub struct UnknownNode {
     pub name: String,
     /// Names that are close to it, the closest first.
@@ -86,9 +89,11 @@ fn hint(near: &[String]) -> String {
 }
 
 impl Told {
-    pub fn new(reason: &Reason, op: &str, tables: &[PatternTable]) -> Told {
-        let Reason { vendor, pattern, kind, detail } = reason.clone();
-        Told { vendor, pattern, kind, detail, change: advice::change(reason, op, tables) }
+    pub fn new(reason: &Reason, (node, op): (&str, &str), tables: &[PatternTable]) -> Told {
+        let Reason { vendor, pattern, kind, detail, rival } = reason.clone();
+        let change = advice::change(reason, (node, op), tables);
+        let besides = rival.and_then(|r| r.besides).map(|(_, words)| words);
+        Told { vendor, pattern, kind, detail, besides, change }
     }
 }
 
@@ -118,7 +123,8 @@ impl Partition {
     fn near(&self, model: &Model, report: &Report, name: &str) -> Vec<String> {
         let graphs = self.graphs.iter().filter_map(|path| path.get(model));
         let labels = graphs.flat_map(|g| g.node_ids().map(|id| g.node(id).label.to_string()));
-        let all = labels.chain(report.removed.iter().map(|r| r.name.clone()));
+        let regions = self.regions.iter().map(|r| r.name.clone());
+        let all = labels.chain(report.removed.iter().map(|r| r.name.clone())).chain(regions);
         nearest(name, all)
     }
 }
@@ -185,13 +191,13 @@ impl Teller<'_> {
             reasons: reasons
                 .into_iter()
                 .flatten()
-                .map(|r| Told::new(r, &node.op.name, self.tables))
+                .map(|r| Told::new(r, (&node.label, &node.op.name), self.tables))
                 .collect(),
         }
     }
 }
 
-fn operand(graph: &Graph, id: ValueId) -> Operand {
+pub(crate) fn operand(graph: &Graph, id: ValueId) -> Operand {
     let value = graph.value(id);
     Operand {
         name: value.name.to_string(),

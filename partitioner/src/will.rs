@@ -31,6 +31,16 @@ pub struct Cut {
     pub graph: Option<String>,
 }
 
+impl Cut {
+    /// Reads `before:NODE`, `after:NODE` or `both:NODE`, which is two.
+    pub fn parse(text: &str) -> Result<Vec<Cut>, String> {
+        let parts = text.split_once(':').filter(|(_, node)| !node.is_empty());
+        let parts = parts.and_then(|(side, node)| Some((sides(side)?, node)));
+        let (sides, node) = parts.ok_or("expected before:NODE, after:NODE or both:NODE")?;
+        Ok(sides.iter().map(|side| Cut { side: *side, node: node.to_owned(), graph: None }).collect())
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Side {

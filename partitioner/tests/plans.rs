@@ -3,7 +3,7 @@
 mod support;
 
 use byoc_graph::Model;
-use byoc_partitioner::plan::{Step, difference, model_hash};
+use byoc_partitioner::plan::{Change, Placement, RegionNodes, Step, difference, model_hash};
 use byoc_partitioner::{NoCheck, Options, Partition, Plan, PlanError, partition, replay};
 use byoc_plugin::table::PatternTable;
 use support::Ready;
@@ -393,12 +393,96 @@ fn differences_are_told_by_node_and_region() {
     let told = difference(&before, &after);
     assert!(told.same_model && told.vendors.is_empty() && told.will_before.is_empty());
     assert_eq!(told.will_after, ["force `b` to two"]);
-    let moved: Vec<_> =
-        told.moved.iter().map(|m| (m.node.as_str(), m.from.as_str(), m.to.as_str())).collect();
-    assert_eq!(moved, [("b", "one relu", "two relu")]);
-    let nodes = |list: &[byoc_partitioner::plan::RegionNodes]| {
-        list.iter().map(|r| r.nodes.join(" ")).collect::<Vec<_>>()
+    let [change] = &told.changes[..] else { panic!("{told:?}") };
+    assert_eq!(moves(change), ["b: one relu to two relu"]);
+    assert_eq!(nodes(&change.regions_before), ["a b"]);
+    assert_eq!(nodes(&change.regions_after), ["a", "b"]);
+}
+
+fn moves(change: &Change) -> Vec<String> {
+    let place = |p: &Placement| match &p.pattern {
+        Some(pattern) => format!("{} {pattern}", p.target),
+        None => p.target.clone(),
     };
-    assert_eq!(nodes(&told.regions_before), ["a b"]);
-    assert_eq!(nodes(&told.regions_after), ["a", "b"]);
+    change.moved.iter().map(|m| format!("{}: {} to {}", m.node, place(&m.from), place(&m.to))).collect()
+}
+
+fn nodes(list: &[RegionNodes]) -> Vec<String> {
+    list.iter().map(|r| r.nodes.join(" ")).collect()
+}
+
+/// Two branches with nothing in common but the model.
+const BRANCHES: &str = r#"<ir_version: 8, opset_import: ["": 17]>
+g (float[4096] x, float[64] y) => (float[4096] c, float[64] f) {
+    a = Relu(x)
+    b = Sigmoid(a)
+    c = Relu(b)
+    d = Relu(y)
+    e = Relu(d)
+    f = Sigmoid(e)
+}"#;
+
+const PRICED: &str = r#"
+[vendor]
+name = "one"
+
+[[pattern]]
+name = "relu"
+match = "y = Relu(x)"
+cost = { fixed_us = 1.0, gbps = 1.0 }
+
+[[pattern]]
+name = "sigmoid"
+match = "y = Sigmoid(x)"
+cost = { fixed_us = 3.0, gbps = 1.0 }
+"#;
+
+#[test]
+fn changes_apart_are_told_apart_with_what_each_costs() {
+    let ready = Ready::from_text(BRANCHES);
+    let tables = support::tables(&[PRICED.to_owned()]).expect("the table is good");
+    let setup = Setup { ready, tables };
+    let before = setup.plan(&Options::default());
+    let after = setup.plan(&Options { exclude: vec!["b".into(), "f".into()], ..Options::default() });
+    let told = difference(&before, &after);
+    let [first, second] = &told.changes[..] else { panic!("{told:?}") };
+    // The larger tensor first.
+    assert_eq!(moves(first), ["b: one sigmoid to host"]);
+    assert_eq!(
+        (nodes(&first.regions_before), nodes(&first.regions_after)),
+        (vec!["a b c".to_owned()], vec!["a".to_owned(), "c".to_owned()])
+    );
+    assert_eq!(moves(second), ["f: one sigmoid to host"]);
+    // `a` goes to the host and comes back from `b`.
+    assert_eq!(first.boundary_bytes, Some(2 * 4 * 4096));
+    assert_eq!(second.boundary_bytes, Some(4 * 64));
+    let bytes = |plan: &Plan| plan.boundary_bytes().expect("known") as i64;
+    let all: i64 = told.changes.iter().filter_map(|c| c.boundary_bytes).sum();
+    assert_eq!(all, bytes(&after) - bytes(&before));
+    // What is left of the difference of the totals is transfers.
+    let us: f64 = told.changes.iter().map(|c| c.us.expect("every rate is known")).sum();
+    let total = |plan: &Plan| plan.predicted.us.expect("every rate is known");
+    assert!(us < total(&after) - total(&before), "{us}");
+    assert!(first.us.expect("known") != second.us.expect("known"));
+    // The other way round all signs turn.
+    let back = difference(&after, &before);
+    let turned = |d: &byoc_partitioner::plan::Difference| {
+        d.changes.iter().map(|c| c.boundary_bytes.map(|b| -b)).collect::<Vec<_>>()
+    };
+    assert_eq!(turned(&back), told.changes.iter().map(|c| c.boundary_bytes).collect::<Vec<_>>());
+}
+
+#[test]
+fn plans_without_figures_are_compared_all_the_same() {
+    let setup = Setup::new();
+    let mut before = setup.plan(&Options::default());
+    before.regions.clear();
+    let after = setup.plan(&Options { exclude: vec!["b".into()], ..Options::default() });
+    let told = difference(&before, &after);
+    assert_eq!(told.changes.len(), 1);
+    assert_eq!(
+        (told.changes[0].us, told.changes[0].boundary_bytes, told.boundary_before),
+        (None, None, None)
+    );
+    assert!(told.boundary_after.is_some());
 }

@@ -57,14 +57,29 @@ impl Setup {
         fs::read(Path::new(&out).join("output_0.pb")).expect("the output is written")
     }
 
+    fn session(&self, picky: &str, others: &[&str]) -> Session {
+        let option = PluginOption { vendor: "probe".into(), key: "picky".into(), value: picky.into() };
+        let mut builder = Session::builder(&self.model);
+        for name in ["byoc-probe"].iter().chain(others) {
+            builder = builder.plugin(plugin(name).display().to_string());
+        }
+        builder.plugin_options(PluginOptions(vec![option])).build().expect("the host can run it")
+    }
+
     /// What a session reports.
     fn report(&self, picky: &str) -> Report {
-        let option = PluginOption { vendor: "probe".into(), key: "picky".into(), value: picky.into() };
-        let builder = Session::builder(&self.model).plugin(plugin("byoc-probe").display().to_string());
-        let session =
-            builder.plugin_options(PluginOptions(vec![option])).build().expect("the host can run it");
-        session.report().clone()
+        self.session(picky, &[]).report().clone()
     }
+}
+
+/// Words that bring in a second vendor, which takes all that the first does and fails at nothing.
+fn and_paced() -> [String; 2] {
+    ["--plugin".to_owned(), plugin("byoc-paced").display().to_string()]
+}
+
+/// Regions with their vendors.
+fn placed(report: &Report) -> Vec<String> {
+    report.regions.iter().zip(regions(report)).map(|(r, nodes)| format!("{}: {nodes}", r.vendor)).collect()
 }
 
 fn regions(report: &Report) -> Vec<String> {
@@ -104,6 +119,63 @@ fn named_nodes_are_lost_and_the_rest_is_planned_anew() {
 }
 
 #[test]
+fn what_fails_in_a_later_round_is_lost_as_well() {
+    let setup = Setup::new();
+    let report = setup.report("then:r5,r8");
+    assert_eq!(regions(&report), ["l0 to l11", "r0 to r4"]);
+    let reasons = compile_reasons(&report);
+    assert_eq!(reasons[0], ("r5", "r5 is named r5"), "the first round");
+    assert!(reasons[1..].iter().all(|(_, why)| why.contains("a region with r8")), "the second: {reasons:?}");
+    assert_eq!(
+        reasons.iter().map(|(name, _)| *name).collect::<Vec<_>>()[1..],
+        ["r6", "r7", "r8", "r9", "r10", "r11"]
+    );
+    assert_eq!(setup.output("then:r5,r8", &[]), setup.output("none", &[]));
+}
+
+#[test]
+fn another_vendor_takes_what_the_first_cannot_compile() {
+    let setup = Setup::new();
+    let session = setup.session("region:r5", &["byoc-paced"]);
+    assert_eq!(placed(session.report()), ["probe: l0 to l11", "paced-a: r0 to r11"]);
+    assert_eq!(session.report().host, ["y"]);
+    let told = session.warnings().join("\n");
+    assert!(told.contains("probe") && told.contains("a region with r5"), "{told}");
+    let session = setup.session("nodes:r5", &["byoc-paced"]);
+    let expected = ["probe: l0 to l11", "probe: r0 to r4", "paced-a: r5 to r5", "probe: r6 to r11"];
+    assert_eq!(placed(session.report()), expected);
+    for picky in ["region:r5", "nodes:r5", "then:r5,r8", "first"] {
+        let words = and_paced();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        assert_eq!(setup.output(picky, &words), setup.output("none", &[]), "{picky}");
+    }
+}
+
+#[test]
+fn where_every_region_fails_all_goes_elsewhere() {
+    let setup = Setup::new();
+    // Every name has this part.
+    let everything = "region:";
+    let session = setup.session(everything, &[]);
+    assert!(session.report().regions.is_empty());
+    assert_eq!(compile_reasons(session.report()).len(), 24);
+    assert_eq!(session.report().summary.offloaded, 0);
+    let session = setup.session(everything, &["byoc-paced"]);
+    assert_eq!(placed(session.report()), ["paced-a: l0 to l11", "paced-a: r0 to r11"]);
+    assert_eq!(setup.output(everything, &[]), setup.output("none", &[]));
+}
+
+#[test]
+fn the_command_says_what_was_lost() {
+    let setup = Setup::new();
+    let done = setup.probe("run", "region:r5", &["--random", "1"]).expect(0);
+    assert!(done.stderr.contains("probe: 12 of 25 nodes in 1 region"), "{}", done.stderr);
+    let warnings: Vec<&str> = done.stderr.lines().filter(|l| l.starts_with("warning: ")).collect();
+    assert_eq!(warnings.len(), 1, "{}", done.stderr);
+    assert!(warnings[0].contains("a region with r5"), "{warnings:?}");
+}
+
+#[test]
 fn a_vendor_that_never_compiles_has_nothing_in_the_end() {
     let setup = Setup::new();
     let report = setup.report("first");
@@ -125,6 +197,11 @@ fn under_strict_a_failure_is_an_error() {
     let setup = Setup::new();
     for picky in ["region:r5", "nodes:r5", "first"] {
         let done = setup.probe("run", picky, &["--random", "1", "--strict"]).expect(1);
+        assert!(done.stderr.contains("error: plugin `probe` failed in compile"), "{picky}: {}", done.stderr);
+        // Though another vendor would take it.
+        let paced = and_paced();
+        let words = ["--random", "1", "--strict", &paced[0], &paced[1]];
+        let done = setup.probe("run", picky, &words).expect(1);
         assert!(done.stderr.contains("error: plugin `probe` failed in compile"), "{picky}: {}", done.stderr);
     }
 }

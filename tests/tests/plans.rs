@@ -98,8 +98,9 @@ fn plans_are_shown_and_compared() {
     );
     let json = run(["plan", "diff", &first, &other, "--json"]).expect(0).stdout;
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
-    assert_eq!(json["moved"][0]["node"], "p");
-    assert_eq!(json["moved"][0]["to"], "host");
+    assert_eq!(json["changes"][0]["moved"][0]["node"], "p");
+    assert_eq!(json["changes"][0]["moved"][0]["to"]["target"], "host");
+    assert_eq!(json["boundary_before"], 32);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use byoc_cpu::reference::ReferenceEvaluator;
 use byoc_graph::normalise::Removed;
 use byoc_graph::{Model, NodeId};
 use byoc_host::{CallEnv, CompileRequest, PluginError, adapt};
+use byoc_partitioner::will::Cut;
 use byoc_partitioner::{
     CostModel, Denied, Dropped, Kind, Options, Partition, Plan, Policy, Region, Report, drop_regions,
     partition, partition_measured, replay,
@@ -41,6 +42,8 @@ pub struct Placement {
     pub force: Vec<(String, String)>,
     /// Operators that may leave the host; all, where it is empty.
     pub only_ops: Vec<String>,
+    /// Borders that regions do not cross.
+    pub cuts: Vec<Cut>,
     /// Where what was measured of vendors and the host comes from.
     pub profile: ProfileSource,
     /// Carry this out instead of choosing.
@@ -104,6 +107,7 @@ impl Placement {
             exclude: self.exclude.clone(),
             force: self.force.clone(),
             only_ops: self.only_ops.clone(),
+            cuts: self.cuts.clone(),
             rivals: self.rivals,
             disabled_passes: disabled.map(str::to_owned).collect(),
             ..Options::default()

@@ -3,14 +3,16 @@
 //! Each is tested only when its turn comes, so clauses are evaluated for nodes that are still free. What is
 //! taken is contracted in the quotient at once, which is where cycles show.
 
-use super::{Chosen, Composite, Refusal, Rules};
+use std::collections::HashMap;
+
+use super::{Chosen, Composite, Rules};
 use crate::candidates::{self, Candidate};
 use crate::fold::{self, Folded};
 use crate::matcher::{Match, Matcher};
 use crate::misses::{Misses, Stage};
-use crate::options::{Check, MatchView};
+use crate::options::{Check, MatchView, NoCheck};
 use crate::program::{Program, Programs};
-use crate::report::Kind;
+use crate::refusal::{Refusal, Taken};
 use crate::view::{View, is_outlined};
 use crate::where_clause::{Known, Language};
 use byoc_graph::{Attr, NodeId, Type, ValueId};
@@ -26,19 +28,37 @@ pub fn choose(view: &View<'_>, programs: &Programs, rules: &Rules, check: &mut d
     };
     for candidate in &candidates.list {
         let nodes = candidates.nodes(candidate);
-        if let Err((stage, kind, detail)) = chooser.consider(candidate, nodes) {
+        if let Err(refusal) = chooser.consider(candidate, nodes) {
             let program = candidate.program as usize;
-            let (open, lost): (Vec<u32>, Vec<u32>) = match kind {
-                Kind::Taken => nodes.iter().partition(|n| chooser.chosen.owner[**n as usize].is_none()),
+            let (open, lost): (Vec<u32>, Vec<u32>) = match refusal {
+                Refusal::Taken(_) => nodes.iter().partition(|n| chooser.chosen.owner[**n as usize].is_none()),
                 _ => (nodes.to_vec(), Vec::new()),
             };
-            let vendor = programs.all[program].vendor;
-            let misses = &mut chooser.chosen.misses;
-            misses.told(vendor, &open, Some(program), (stage, kind), &detail);
-            misses.told(vendor, &lost, Some(program), (Stage::Lost, kind), &detail);
+            let (vendor, stage) = (programs.all[program].vendor, refusal.stage());
+            chooser.chosen.misses.refused(vendor, program, [(&open, stage), (&lost, Stage::Lost)], refusal);
         }
     }
     chooser.chosen
+}
+
+/// Says of matches whose nodes another composite has whether anything else stands against them: clauses are
+/// not tested while nodes are not free.
+pub fn look_past_takers(view: &View<'_>, programs: &Programs, rules: &Rules, chosen: &mut Chosen) {
+    let mut misses = std::mem::replace(&mut chosen.misses, Misses::new(0, 0));
+    let nothing = Misses::new(programs.vendors.len(), view.order.len());
+    let mut check = NoCheck;
+    if let Ok(mut chooser) = Chooser::new(view, programs, rules, &mut check, nothing) {
+        let mut known: HashMap<(u32, u32, u32), Option<Refusal>> = HashMap::new();
+        misses.each_taken(&mut |taken| {
+            let Candidate { program, root, way, .. } = taken.candidate;
+            let besides = known.entry((program, root, way)).or_insert_with(|| {
+                let nodes = chooser.matcher.nth(program as usize, root, way as usize)?.nodes.to_vec();
+                chooser.admit(&taken.candidate, &nodes, false).err()
+            });
+            taken.besides = besides.clone().map(Box::new);
+        });
+    }
+    chosen.misses = misses;
 }
 
 /// Takes matches one by one; each is tested against those that were taken before.
@@ -85,17 +105,16 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
         let owned: Vec<u32> = nodes.iter().copied().filter(|n| !copies.contains(n)).collect();
         self.test_rules(program, nodes)?;
         if free {
-            self.test_free(&owned)?;
+            self.test_free(candidate, &owned)?;
         }
         let max = self.programs.vendors[program.vendor].limits.max_region_nodes;
         if nodes.len() > max {
-            let detail = format!("{} nodes are more than max_region_nodes = {max}", nodes.len());
-            return Err((Stage::Limit, Kind::Limit, detail));
+            return Err(Refusal::TooLarge { nodes: nodes.len(), max });
         }
         self.test_static(program, nodes)?;
         let (id, root, way) = (candidate.program as usize, candidate.root, candidate.way as usize);
         let Some(found) = self.matcher.nth(id, root, way) else {
-            return Err((Stage::Limit, Kind::Limit, "the search was given up".to_owned()));
+            return Err(Refusal::Steps);
         };
         self.test_clauses(program, &found)?;
         self.test_escape(program, nodes, &owned)?;
@@ -132,36 +151,46 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
     fn test_rules(&self, program: &Program, nodes: &[u32]) -> Result<(), Refusal> {
         for &n in nodes {
             if let Some((kind, detail)) = self.rules.denied.get(&(program.vendor, n)) {
-                return Err((Stage::Vendor, *kind, detail.clone()));
+                return Err(Refusal::Denied(*kind, detail.clone()));
             }
             if let Some(&vendor) = self.rules.forced.get(&n)
                 && vendor != program.vendor
             {
-                let wanted = &self.programs.vendors[vendor].name;
-                let detail = format!("`{}` is forced to {wanted}", self.view.label(n));
-                return Err((Stage::Vendor, Kind::User, detail));
+                return Err(Refusal::Forced { node: n, vendor });
             }
             if is_outlined(self.view.node(n)) {
-                let detail = format!("`{}` calls a region of an earlier partition", self.view.label(n));
-                return Err((Stage::Taken, Kind::Taken, detail));
+                return Err(Refusal::Outlined { node: n });
             }
         }
         let inside = |place: &u32| nodes.binary_search(place).is_ok();
-        if let Some((from, to)) = self.rules.severed.iter().find(|(from, to)| inside(from) && inside(to)) {
-            let (from, to) = (self.view.label(*from), self.view.label(*to));
-            return Err((Stage::Vendor, Kind::User, format!("there is a cut between `{from}` and `{to}`")));
+        match self.rules.severed.iter().find(|(from, to)| inside(from) && inside(to)) {
+            Some(&(from, to)) => Err(Refusal::Cut { from, to }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn test_free(&self, owned: &[u32]) -> Result<(), Refusal> {
-        let taken = owned.iter().find_map(|n| Some((*n, self.chosen.owner[*n as usize]?)));
-        let Some((node, owner)) = taken else { return Ok(()) };
-        let program = &self.programs.all[self.chosen.composites[owner as usize].program];
-        let vendor = &self.programs.vendors[program.vendor].name;
-        let node = self.view.label(node);
-        let detail = format!("`{node}` is part of a composite `{}` of {vendor}", program.name);
-        Err((Stage::Taken, Kind::Taken, detail))
+    fn test_free(&self, candidate: &Candidate, owned: &[u32]) -> Result<(), Refusal> {
+        let composite =
+            |n: &u32| Some((*n, &self.chosen.composites[self.chosen.owner[*n as usize]? as usize]));
+        let mut takers = owned.iter().filter_map(composite).peekable();
+        let Some(&(node, first)) = takers.peek() else { return Ok(()) };
+        let mut taken = Taken {
+            candidate: *candidate,
+            node,
+            program: first.program,
+            root: first.root,
+            priority: i64::MIN,
+            same: false,
+            forced: false,
+            besides: None,
+        };
+        for (_, taker) in takers {
+            let program = &self.programs.all[taker.program];
+            taken.priority = taken.priority.max(program.priority);
+            taken.same |= taker.program == candidate.program as usize;
+            taken.forced |= taker.nodes.iter().any(|n| self.rules.forced.get(n) == Some(&program.vendor));
+        }
+        Err(Refusal::Taken(taken))
     }
 
     fn test_static(&self, program: &Program, nodes: &[u32]) -> Result<(), Refusal> {
@@ -174,11 +203,7 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
             for value in node.dependencies().chain(node.outputs().iter().flatten().copied()) {
                 let ty = graph.value(value).ty.as_ref();
                 if ty.and_then(Type::as_tensor).and_then(|t| t.static_dims()).is_none() {
-                    let ty = ty.map_or("not known".to_owned(), |t| format!("{t}"));
-                    let name = self.view.value_name(value);
-                    let detail =
-                        format!("the type of `{name}` is {ty}, and the vendor takes static shapes only");
-                    return Err((Stage::Limit, Kind::Limit, detail));
+                    return Err(Refusal::NotStatic { value });
                 }
             }
         }
@@ -192,7 +217,7 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
         };
         for clause in &program.clauses {
             let outcome = clause.evaluate(&self.language, &known);
-            outcome.map_err(|detail| (Stage::Where, Kind::Where, detail))?;
+            outcome.map_err(Refusal::Clause)?;
         }
         Ok(())
     }
@@ -229,12 +254,7 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
                 if let Some(user) = self.user_outside(value, owned)
                     && used_inside()
                 {
-                    let name = self.view.value_name(value);
-                    let detail = match user {
-                        Some(user) => format!("`{name}` is used by `{}` outside", self.view.label(user)),
-                        None => format!("`{name}` is an output of the graph"),
-                    };
-                    return Err((Stage::Escape, Kind::Escape, detail));
+                    return Err(Refusal::Escape { value, user });
                 }
             }
         }
@@ -258,6 +278,6 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
             bindings,
             folded,
         };
-        self.check.check_match(&view).map_err(|words| (Stage::Vendor, Kind::Vendor, words))
+        self.check.check_match(&view).map_err(Refusal::Vendor)
     }
 }

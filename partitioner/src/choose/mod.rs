@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use byoc_graph::ValueId;
 
 use crate::fold::Folded;
-use crate::misses::{Misses, Stage};
+use crate::misses::Misses;
 use crate::quotient::Quotient;
+use crate::refusal::Refusal;
 use crate::report::Kind;
 use crate::view::View;
 
-pub use greedy::{Chooser, choose as greedily};
+pub use greedy::{Chooser, choose as greedily, look_past_takers};
 
 /// A match that was chosen.
 #[derive(Debug, Clone)]
@@ -50,8 +51,6 @@ pub struct Chosen {
     pub misses: Misses,
 }
 
-pub type Refusal = (Stage, Kind, String);
-
 impl Chosen {
     pub fn nothing(view: &View<'_>, misses: Misses) -> Chosen {
         Chosen {
@@ -78,9 +77,7 @@ impl Chosen {
             for (copy, user) in bypassed.into_iter().rev() {
                 self.quotient.restore(copy, user);
             }
-            let labels: Vec<&str> = path.iter().map(|n| view.label(*n)).collect();
-            let detail = format!("it would wait for itself through {}", labels.join(" → "));
-            return Err((Stage::Cycle, Kind::Cycle, detail));
+            return Err(Refusal::Cycle(path));
         }
         let id = self.composites.len() as u32;
         composite.nodes.iter().for_each(|n| self.owner[*n as usize] = Some(id));

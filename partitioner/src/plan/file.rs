@@ -5,7 +5,9 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use toml::{Spanned, Value};
 
-use super::{HostReasons, Plan, PlanError, PlanModel, PlanOptions, PlanVendor, Predicted, SCHEMA, Step};
+use super::{
+    HostReasons, Plan, PlanError, PlanModel, PlanOptions, PlanVendor, Predicted, RegionFigures, SCHEMA, Step,
+};
 
 /// A list is broken into lines where it would be longer.
 const MAX_LINE: usize = 160;
@@ -22,6 +24,8 @@ struct File {
     predicted: Predicted,
     #[serde(default)]
     steps: Vec<Spanned<Value>>,
+    #[serde(default)]
+    regions: Vec<RegionFigures>,
     #[serde(default)]
     host: Vec<HostReasons>,
 }
@@ -46,7 +50,7 @@ impl Plan {
         if head.schema != SCHEMA {
             return Err(PlanError::Schema(head.schema));
         }
-        let File { schema, model, vendors, options, predicted, steps, host } =
+        let File { schema, model, vendors, options, predicted, steps, regions, host } =
             toml::from_str(text).map_err(read)?;
         let lines = lines(text, &steps);
         // One by one: an error in a list has no place of its own.
@@ -55,7 +59,7 @@ impl Plan {
             .zip(&lines)
             .map(|(step, line)| Step::deserialize(step.into_inner()).map_err(|error| syntax(*line, error)));
         let steps = steps.collect::<Result<_, _>>()?;
-        Ok(Plan { schema, model, vendors, options, predicted, steps, host, lines })
+        Ok(Plan { schema, model, vendors, options, predicted, steps, regions, host, lines })
     }
 
     /// The plan as it is written.
@@ -70,7 +74,10 @@ impl Plan {
         }
         text.push('\n');
         list(&mut text, "steps", &self.steps);
-        text.push_str("\n# Why the rest stays on the host. Nothing is decided by it.\n");
+        text.push_str(
+            "\n# What the regions cost, and why the rest stays on the host. Nothing is decided by it.\n",
+        );
+        list(&mut text, "regions", &self.regions);
         list(&mut text, "host", &self.host);
         text
     }

@@ -6,6 +6,7 @@
 
 mod check;
 mod diff;
+mod figures;
 mod file;
 mod hash;
 mod recall;
@@ -20,7 +21,8 @@ use crate::options::Policy;
 use crate::report::{Kind, Reason};
 use crate::will::{Cut, Forced};
 
-pub use diff::{Difference, Moved, RegionNodes, difference};
+pub use diff::{Change, Difference, Moved, Placement, RegionNodes, difference};
+pub use figures::RegionFigures;
 pub use hash::{model_hash, table_hash};
 pub(crate) use record::steps_of;
 pub(crate) use replay::{Replay, StepError};
@@ -40,6 +42,9 @@ pub struct Plan {
     /// In the order in which they are carried out.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// What the regions cost, as far as it was known.
+    #[serde(default)]
+    pub regions: Vec<RegionFigures>,
     /// Why nodes stay on the host: what reports say of those that still do.
     #[serde(default)]
     pub host: Vec<HostReasons>,
@@ -113,7 +118,17 @@ pub enum Step {
 pub struct HostReasons {
     pub graph: String,
     pub node: String,
+    /// How long it takes there, where that was predicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub us: Option<f64>,
+    /// What it gets from other targets and no node of the host before it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes: u64,
     pub why: Vec<Reason>,
+}
+
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 #[derive(Debug, Error, Clone, PartialEq, Eq)]

@@ -33,8 +33,7 @@ impl Partition {
                 let before = reasons.len();
                 reasons.extend(ruled.iter().filter(|r| r.vendor == *vendor).cloned());
                 if reasons.len() == before {
-                    let (kind, detail) = (otherwise.0, otherwise.1.to_owned());
-                    reasons.push(Reason { vendor: vendor.clone(), pattern: None, kind, detail });
+                    reasons.push(Reason::new(vendor, None, otherwise.0, otherwise.1));
                 }
             }
             host.report.reasons = reasons;
@@ -52,18 +51,10 @@ impl Partition {
         for Dropped { region, kind, detail } in dropped {
             let region = &self.regions[*region];
             let Some(graph) = region.graph.get(model) else { continue };
-            let lost = Reason {
-                vendor: region.vendor_name.clone(),
-                pattern: None,
-                kind: *kind,
-                detail: detail.clone(),
-            };
-            let others = self.vendors.iter().filter(|v| **v != region.vendor_name).map(|vendor| Reason {
-                vendor: vendor.clone(),
-                pattern: None,
-                kind: Kind::Taken,
-                detail: format!("it was in region {}, which {} lost", region.name, region.vendor_name),
-            });
+            let lost = Reason::new(&region.vendor_name, None, *kind, detail.as_str());
+            let words = format!("it was in region {}, which {} lost", region.name, region.vendor_name);
+            let others = self.vendors.iter().filter(|v| **v != region.vendor_name);
+            let others = others.map(|vendor| Reason::new(vendor, None, Kind::Taken, words.as_str()));
             let reasons: Vec<Reason> = [lost].into_iter().chain(others).collect();
             for member in region.members.iter().filter(|m| m.copy_for.is_none()) {
                 known.insert(key(&region.graph.text, &graph.node(member.node).label), reasons.clone());

@@ -4,6 +4,7 @@ use byoc_graph::Model;
 use byoc_graph::normalise::Removed;
 use byoc_plugin::table::PatternTable;
 
+use super::figures::{self, HostFigures};
 use super::hash::{model_hash, table_hash};
 use super::{HostReasons, Plan, PlanModel, PlanOptions, PlanVendor, Predicted, SCHEMA, Step};
 use crate::options::{Options, PartitionError};
@@ -34,9 +35,13 @@ impl Plan {
             version: table.vendor.version.clone(),
             table: table_hash(table),
         };
-        let host = partition.host.iter().map(|host| HostReasons {
+        let (regions, on_host) = figures::of(partition, model, tables, &options.cost);
+        let on_host = partition.host.iter().zip(on_host);
+        let host = on_host.map(|(host, HostFigures { us, bytes })| HostReasons {
             graph: host.report.graph.clone(),
             node: host.report.name.clone(),
+            us,
+            bytes,
             why: host.report.reasons.clone(),
         });
         Ok(Plan {
@@ -53,6 +58,7 @@ impl Plan {
                 greedy_us: partition.greedy_predicted.map(|total| total.us),
             },
             steps,
+            regions,
             host: host.collect(),
             lines: Vec::new(),
         })

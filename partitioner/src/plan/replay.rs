@@ -222,7 +222,7 @@ impl<'a, 'g> Hand<'a, 'g> {
             let candidate = Candidate::single(program as u32, unit, way);
             match chooser.consider(&candidate, wanted) {
                 Ok(()) => return Ok(()),
-                Err((_, _, words)) => refusal = (2, words),
+                Err(why) => refusal = (2, why.words(self.view, self.programs)),
             }
         }
         Err(refusal)

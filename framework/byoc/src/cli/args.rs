@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use byoc::{ModelOptions, PluginOption, VendorSource};
+use byoc_partitioner::will::Cut;
 
 /// Bring Your Own Codegen: partitions ONNX models over accelerators, compiles each vendor's part with the
 /// vendor's plugin, and runs the whole with the CPU for the rest.
@@ -149,6 +150,9 @@ pub struct PlacementArgs {
     /// Let only nodes of such operators leave the host.
     #[arg(long = "only-op", value_name = "OP")]
     pub only_ops: Vec<String>,
+    /// Let no region hold a node and a neighbour on that side of it.
+    #[arg(long = "cut", value_name = "before|after|both:NODE", value_parser = Cut::parse)]
+    pub cuts: Vec<Vec<Cut>>,
     /// Measured rates of vendors and the host, as `calibrate` writes them; by default those in the user's
     /// configuration.
     #[arg(long, value_name = "FILE")]
@@ -210,8 +214,8 @@ pub struct PartitionArgs {
     /// Write the report.
     #[arg(long, value_name = "OUT.json")]
     pub report: Option<PathBuf>,
-    /// Tell what keeps most arithmetic on the host; with a node's name, that node's story.
-    #[arg(long, value_name = "NODE", num_args = 0..=1)]
+    /// Tell what keeps most arithmetic on the host; with the name of a node or region, its story.
+    #[arg(long, value_name = "NAME", num_args = 0..=1)]
     pub explain: Option<Option<String>>,
     /// Show what each policy chooses, side by side, with the time that each placement takes.
     #[arg(long, conflicts_with_all = ["explain", "html", "output", "report", "plan", "save_plan"])]

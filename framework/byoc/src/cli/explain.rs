@@ -1,9 +1,9 @@
-//! `byoc partition --explain`: the story of one node, or what keeps most arithmetic on the host.
+//! `byoc partition --explain`: the story of one node or region, or what keeps most arithmetic on the host.
 
 use std::fmt::Write;
 
 use byoc::Partitioned;
-use byoc_partitioner::{Kind, Operand, RoadMap, Story, Taker, Told};
+use byoc_partitioner::{Kind, Neighbour, Operand, RegionStory, RoadMap, Story, Taker, Told};
 use serde::Serialize;
 
 use super::ui::{self, Align, Table};
@@ -11,13 +11,32 @@ use super::ui::{self, Align, Table};
 /// Obstacles that are shown without `--json`.
 const SHOWN: usize = 30;
 
-/// The stories of the nodes of one name.
-pub fn node(done: &Partitioned, name: &str, json: bool) -> anyhow::Result<String> {
-    let stories = done.partition.stories(&done.model, &done.report, &done.tables, name)?;
+/// A story of either kind.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Any {
+    Region(Box<RegionStory>),
+    Node(Box<Story>),
+}
+
+/// The stories of the nodes of one name, and of a region that has it.
+pub fn name(done: &Partitioned, name: &str, json: bool) -> anyhow::Result<String> {
+    let Partitioned { model, partition, report, tables, options, .. } = done;
+    let region = partition.region_story(model, tables, options, name);
+    let nodes = match partition.stories(model, report, tables, name) {
+        Err(unknown) if region.is_none() => return Err(unknown.into()),
+        nodes => nodes.unwrap_or_default(),
+    };
+    let nodes = nodes.into_iter().map(|story| Any::Node(Box::new(story)));
+    let stories: Vec<Any> = region.map(|r| Any::Region(Box::new(r))).into_iter().chain(nodes).collect();
     if json {
         return to_json(&stories);
     }
-    Ok(stories.iter().map(tell).collect::<Vec<_>>().join("\n"))
+    let told = stories.iter().map(|story| match story {
+        Any::Region(region) => tell_region(region),
+        Any::Node(node) => tell(node),
+    });
+    Ok(told.collect::<Vec<_>>().join("\n"))
 }
 
 /// What a vendor should add first.
@@ -51,7 +70,8 @@ fn show_map(map: &RoadMap) -> String {
             Some(share) => format!("{:.2} %", 100.0 * share),
             None => "-".to_owned(),
         };
-        let pattern = obstacle.pattern.as_ref().map(|p| format!("{p}: ")).unwrap_or_default();
+        let pattern = obstacle.pattern.as_ref().filter(|p| !obstacle.detail.starts_with(&format!("`{p}`")));
+        let pattern = pattern.map(|p| format!("{p}: ")).unwrap_or_default();
         table.row(vec![
             obstacle.vendor.clone(),
             obstacle.op.clone(),
@@ -99,6 +119,56 @@ fn tell(story: &Story) -> String {
     text
 }
 
+fn tell_region(story: &RegionStory) -> String {
+    let RegionStory { region, vendor, graph, .. } = story;
+    let count = ui::count(story.nodes.len(), "node");
+    let mut text = format!("{region}: region of {vendor} in graph {graph}, {count}\n");
+    story.inputs.iter().for_each(|i| text += &operand("takes", i));
+    story.outputs.iter().for_each(|o| text += &operand("makes", o));
+    let constants = ui::count(story.constants, "constant");
+    let _ = writeln!(text, "  holds {constants}, {}", ui::bytes(story.constant_bytes));
+    let _ = writeln!(text, "  arithmetic: {} operations", story.flops);
+    if let Some(us) = story.predicted_us {
+        let _ = writeln!(text, "  is predicted to take {us:.1} µs");
+    }
+    let composites = story.composites.iter().map(|(pattern, n)| format!("{n} × `{pattern}`"));
+    let _ = writeln!(text, "  composites: {}", composites.collect::<Vec<_>>().join(", "));
+    let _ = writeln!(text, "  nodes: {}", shown(&story.nodes, 12));
+    if story.neighbours.is_empty() {
+        text.push_str("\nNothing borders on it.\n");
+    } else {
+        text.push_str("\nWhat stands against more:\n");
+        story.neighbours.iter().for_each(|n| text += &neighbour(n));
+    }
+    if story.apart > 0 {
+        let regions = ui::count(story.apart, "more region");
+        let _ = writeln!(text, "\n{vendor} has {regions} that no edge joins with it; see --merge-siblings");
+    }
+    text
+}
+
+fn neighbour(neighbour: &Neighbour) -> String {
+    let names = shown(&neighbour.nodes, 4);
+    match &neighbour.op {
+        Some(op) => format!("  {op} on the host ({names}):\n  {}", reason(&neighbour.why)),
+        None if neighbour.why.pattern.is_some() => {
+            format!("  region {} ({names}):\n  {}", neighbour.target, reason(&neighbour.why))
+        }
+        None => format!(
+            "  region {} ({names}): {}\n    it would take {}\n",
+            neighbour.target, neighbour.why.detail, neighbour.why.change
+        ),
+    }
+}
+
+fn shown(names: &[String], most: usize) -> String {
+    let mut text = names.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
+    if names.len() > most {
+        let _ = write!(text, ", … ({} in all)", names.len());
+    }
+    text
+}
+
 fn operand(verb: &str, operand: &Operand) -> String {
     let ty = operand.ty.as_deref().unwrap_or("of unknown type");
     let constant = if operand.constant { ", a constant" } else { "" };
@@ -139,5 +209,6 @@ fn reason(told: &Told) -> String {
         Kind::Vendor => format!("{pattern}fits, but the vendor refuses"),
         Kind::Compile => "failed to compile it".to_owned(),
     };
-    format!("  {}: {lead}: {}\n    it would take {}\n", told.vendor, told.detail, told.change)
+    let besides = told.besides.as_ref().map(|b| format!("\n    and then: {b}")).unwrap_or_default();
+    format!("  {}: {lead}: {}{besides}\n    it would take {}\n", told.vendor, told.detail, told.change)
 }

@@ -26,7 +26,7 @@ pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
     }
     let report = &done.report;
     match &args.explain {
-        Some(Some(node)) => ui::print(&explain::node(&done, node, args.json)?),
+        Some(Some(node)) => ui::print(&explain::name(&done, node, args.json)?),
         Some(None) if args.json => ui::print(&explain::road_map(&done, true)?),
         Some(None) => ui::print(&format!("{}\n{}", describe(report), explain::road_map(&done, false)?)),
         None if args.json => ui::print(&place::json(report)),

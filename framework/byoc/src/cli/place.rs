@@ -22,6 +22,7 @@ impl PlacementArgs {
             exclude: self.exclude.clone(),
             force: self.force.clone(),
             only_ops: self.only_ops.clone(),
+            cuts: self.cuts.concat(),
             profile: match (&self.calibration, self.no_calibration) {
                 (Some(path), _) => ProfileSource::File(path.clone()),
                 (None, true) => ProfileSource::None,

@@ -4,13 +4,17 @@ use std::fmt::Write;
 use std::path::Path;
 
 use byoc::Plan;
-use byoc_partitioner::plan::{Difference, Step, difference};
+use byoc_partitioner::plan::{Change, Difference, Placement, Step, difference};
+use indexmap::IndexMap;
 
 use super::args::{PlanCommand, PlanDiffArgs, PlanShowArgs};
 use super::ui::{self, Align, Table};
 
 /// Nodes of a list that a row shows before it says how many there are.
 const SHOWN: usize = 4;
+/// Changes that are shown without `--json`, and regions of one on either side.
+const CHANGES: usize = 20;
+const REGIONS: usize = 8;
 
 pub fn run(command: &PlanCommand) -> anyhow::Result<()> {
     match command {
@@ -48,6 +52,9 @@ fn describe(plan: &Plan) -> String {
     let _ = writeln!(text, "plan     {}, {on_host} on the host", ui::count(regions.len(), "region"));
     if let Some(us) = plan.predicted.us {
         let _ = writeln!(text, "predicted {us:.1} µs");
+    }
+    if let Some(bytes) = plan.boundary_bytes() {
+        let _ = writeln!(text, "border   {}", ui::bytes(bytes));
     }
     let left = Align::Left;
     let mut steps =
@@ -100,41 +107,112 @@ fn describe_difference(difference: &Difference) -> String {
             let _ = writeln!(text, "{sign} {wish}");
         }
     }
+    for (number, change) in (1..).zip(difference.changes.iter().take(CHANGES)) {
+        let _ = write!(text, "\n{number}. {}\n{}", headline(change), describe_change(change));
+    }
+    if difference.changes.len() > CHANGES {
+        let _ = writeln!(text, "\n{} more; all of them with --json", difference.changes.len() - CHANGES);
+    }
+    text.push('\n');
+    match (difference.predicted_before.us, difference.predicted_after.us) {
+        (Some(before), Some(after)) => {
+            let change = 100.0 * (after - before) / before;
+            let _ = writeln!(text, "predicted {before:.1} µs → {after:.1} µs ({change:+.1} %)");
+        }
+        _ => text.push_str("predicted times are not known for both\n"),
+    }
+    if let (Some(before), Some(after)) = (difference.boundary_before, difference.boundary_after) {
+        let _ = writeln!(text, "cross the border: {} → {}", ui::bytes(before), ui::bytes(after));
+    }
+    text
+}
+
+/// What happens, in one line, and what it costs.
+fn headline(change: &Change) -> String {
+    let mut parts: Vec<String> = routes(change)
+        .into_iter()
+        .filter(|((from, to), _)| from.target != to.target)
+        .fold(IndexMap::new(), |mut by_target: IndexMap<_, usize>, ((from, to), nodes)| {
+            *by_target.entry((&from.target, &to.target)).or_default() += nodes.len();
+            by_target
+        })
+        .into_iter()
+        .map(|((from, to), nodes)| {
+            let verb = if nodes == 1 { "goes" } else { "go" };
+            format!("{} {verb} from {from} to {to}", ui::count(nodes, "node"))
+        })
+        .collect();
+    let stay = change.moved.iter().filter(|m| m.from.target == m.to.target).count();
+    if stay > 0 {
+        parts.push(format!("{} matched by another pattern", ui::count(stay, "node")));
+    }
+    let regions = match (change.regions_before.len(), change.regions_after.len()) {
+        (0, 0) => None,
+        (1, 1) if !change.moved.is_empty() => None,
+        (0, n) => Some(format!("{} more", ui::count(n, "region"))),
+        (n, 0) => Some(format!("{} fewer", ui::count(n, "region"))),
+        (n, 1) => Some(format!("{} become one", ui::count(n, "region"))),
+        (1, n) => Some(format!("a region falls into {n}")),
+        (n, m) => Some(format!("{} become {m}", ui::count(n, "region"))),
+    };
+    parts.extend(regions);
+    let mut costs: Vec<String> = change.us.iter().map(|us| format!("{us:+.1} µs")).collect();
+    if let Some(bytes) = change.boundary_bytes.filter(|bytes| *bytes != 0) {
+        let sign = if bytes < 0 { '-' } else { '+' };
+        costs.push(format!("{sign}{} over the border", ui::bytes(bytes.unsigned_abs())));
+    }
+    let place = if change.graph == "main" { String::new() } else { format!(" in {}", change.graph) };
+    let costs = if costs.is_empty() { String::new() } else { format!("  ({})", costs.join(", ")) };
+    format!("{}{place}{costs}", parts.join("; "))
+}
+
+/// Nodes by where they come from and go to.
+fn routes(change: &Change) -> IndexMap<(&Placement, &Placement), Vec<String>> {
+    let mut routes: IndexMap<_, Vec<String>> = IndexMap::new();
+    for moved in &change.moved {
+        routes.entry((&moved.from, &moved.to)).or_default().push(moved.node.clone());
+    }
+    routes
+}
+
+fn describe_change(change: &Change) -> String {
     let left = Align::Left;
-    let mut moved = Table::new(&[("node", left), ("graph", left), ("from", left), ("to", left)]);
-    for node in &difference.moved {
-        moved.row(vec![
-            ui::shorten(&node.node, 40),
-            ui::shorten(&node.graph, 24),
-            node.from.clone(),
-            node.to.clone(),
-        ]);
+    let mut moved = Table::new(&[("from", left), ("to", left), ("nodes", left)]);
+    for ((from, to), nodes) in routes(change) {
+        moved.row(vec![placement(from), placement(to), shown(&nodes)]);
     }
+    let mut text = String::new();
     if !moved.is_empty() {
-        let _ = write!(text, "\n{}", moved.render(ui::colour()));
+        text += &moved.render(ui::colour());
     }
+    let right = Align::Right;
     let mut regions = Table::new(&[
         ("", left),
-        ("vendor", left),
-        ("composites", Align::Right),
-        ("nodes", Align::Right),
-        ("region", left),
+        ("region of", left),
+        ("nodes", right),
+        ("predicted", right),
+        ("with", left),
     ]);
-    for (sign, list) in [("-", &difference.regions_before), ("+", &difference.regions_after)] {
-        for region in list {
-            let (composites, nodes) = (region.composites.to_string(), region.nodes.len().to_string());
-            let row = [sign.to_owned(), region.vendor.clone(), composites, nodes, shown(&region.nodes)];
-            regions.row(row.to_vec());
+    for (sign, list) in [("-", &change.regions_before), ("+", &change.regions_after)] {
+        for region in list.iter().take(REGIONS) {
+            let us = region.us.map_or("-".to_owned(), |us| format!("{us:.1} µs"));
+            let nodes = region.nodes.len().to_string();
+            regions.row(vec![sign.to_owned(), region.vendor.clone(), nodes, us, shown(&region.nodes)]);
+        }
+        if list.len() > REGIONS {
+            let more = format!("{} more", list.len() - REGIONS);
+            regions.row(vec![sign.to_owned(), more, String::new(), String::new(), String::new()]);
         }
     }
     if !regions.is_empty() {
-        let _ = write!(text, "\n{}", regions.render(ui::colour()));
-    }
-    if let (Some(before), Some(after)) = (difference.predicted_before.us, difference.predicted_after.us) {
-        let change = 100.0 * (after - before) / before;
-        let _ = writeln!(text, "\npredicted {before:.1} µs → {after:.1} µs ({change:+.1} %)");
-    } else {
-        text.push_str("\npredicted times are not known for both\n");
+        text += &regions.render(ui::colour());
     }
     text
+}
+
+fn placement(placement: &Placement) -> String {
+    match &placement.pattern {
+        Some(pattern) => format!("{} {pattern}", placement.target),
+        None => placement.target.clone(),
+    }
 }

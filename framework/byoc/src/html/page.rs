@@ -5,9 +5,19 @@ use serde::Serialize;
 use super::data::Data;
 use crate::Partitioned;
 
-const PAGE: &str = include_str!("page.html");
-const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
+const PAGE: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+const SCRIPT: &str = concat!(
+    include_str!("page/words.js"),
+    include_str!("page/geometry.js"),
+    include_str!("page/drawing.js"),
+    include_str!("page/moving.js"),
+    include_str!("page/story.js"),
+    include_str!("page/keys.js"),
+    include_str!("page/search.js"),
+    include_str!("page/tables.js"),
+    include_str!("page/views.js"),
+);
 
 /// A table that the caller adds, as a comparison of policies.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -1,13 +1,13 @@
-//! A graph with its regions as boxes and lines: every region is one box of the outer drawing, and a drawing of
+//! A sketch with its regions as boxes and lines: every region is one box of the outer drawing, and a drawing of
 //! its own inside.
 
 use std::collections::HashMap;
 
-use byoc_graph::{Graph, NodeId, ValueId};
-use byoc_partitioner::Region;
+use byoc_graph::ValueId;
 use serde::Serialize;
 
 use super::layout::{Bend, Edge, Layout, layout};
+use super::sketch::{Flow, Sketch};
 
 const NODE_HEIGHT: f32 = 40.0;
 const LAYER_GAP: f32 = 36.0;
@@ -23,10 +23,21 @@ pub struct Picture {
     pub boxes: Vec<Box>,
     pub lines: Vec<Line>,
     pub layers: usize,
-    /// By node of the graph, in model order.
+    /// By item of the sketch.
     pub nodes: Vec<Place>,
     /// By region: lines inside, from the region's left top corner.
     pub inside: Vec<Vec<Inner>>,
+    /// By flow of the sketch: the lines that it is drawn with.
+    #[serde(skip)]
+    pub wires: Vec<Wire>,
+}
+
+/// A line inside the maker's region, one between boxes, and one inside the user's region, as far as there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wire {
+    pub leaving: Option<usize>,
+    pub between: Option<usize>,
+    pub entering: Option<usize>,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,7 +56,7 @@ pub struct Box {
     pub node: Option<usize>,
 }
 
-/// Where a node is.
+/// Where an item is.
 #[derive(Debug, Clone, Serialize)]
 pub struct Place {
     #[serde(rename = "box")]
@@ -75,31 +86,19 @@ pub struct Inner {
     pub points: Vec<(f32, f32)>,
 }
 
-/// The width of a node's box with this much text in it.
-fn node_width(graph: &Graph, id: NodeId) -> f32 {
-    let node = graph.node(id);
-    let letters = node.op.name.chars().count().max(node.label.chars().count().min(22));
-    (letters as f32 * 6.6 + 26.0).clamp(84.0, 190.0)
-}
-
-pub fn picture(graph: &Graph, order: &[NodeId], regions: &[&Region]) -> Picture {
-    let index: HashMap<NodeId, usize> = order.iter().enumerate().map(|(i, id)| (*id, i)).collect();
-    let mut home = vec![None; order.len()];
-    for (r, region) in regions.iter().enumerate() {
-        region.members.iter().filter(|m| m.copy_for.is_none()).for_each(|m| home[index[&m.node]] = Some(r));
-    }
-    let insides: Vec<Inside> =
-        (0..regions.len()).map(|r| Inside::new(graph, order, &index, &home, r)).collect();
+/// Makes boxes of this sketch's items, which are as wide as given, and of its regions.
+pub fn picture(sketch: &Sketch, widths: &[f32], regions: usize) -> Picture {
+    let insides: Vec<Inside> = (0..regions).map(|r| Inside::new(sketch, widths, r)).collect();
     let mut boxes = Vec::new();
-    let mut nodes =
-        vec![Place { in_box: 0, region: None, x: 0.0, y: 0.0, w: 0.0, h: NODE_HEIGHT }; order.len()];
-    let mut region_box = vec![usize::MAX; regions.len()];
-    for (i, id) in order.iter().enumerate() {
-        let w = node_width(graph, *id);
+    let nowhere = Place { in_box: 0, region: None, x: 0.0, y: 0.0, w: 0.0, h: NODE_HEIGHT };
+    let mut nodes = vec![nowhere; sketch.items.len()];
+    let mut region_box = vec![usize::MAX; regions];
+    for (i, item) in sketch.items.iter().enumerate() {
+        let w = widths[i];
         nodes[i].w = w;
         let sizes =
             |region, node, (w, h), (fw, fh)| Box { layer: 0, x: 0.0, fx: 0.0, w, h, fw, fh, region, node };
-        match home[i] {
+        match item.region {
             None => {
                 (nodes[i].in_box, nodes[i].x, nodes[i].y) = (boxes.len(), w / 2.0, NODE_HEIGHT / 2.0);
                 boxes.push(sizes(None, Some(i), (w, NODE_HEIGHT), (w, NODE_HEIGHT)));
@@ -114,7 +113,9 @@ pub fn picture(graph: &Graph, order: &[NodeId], regions: &[&Region]) -> Picture 
             }
         }
     }
-    let (edges, folded) = outer_edges(graph, order, &index, &nodes, &insides, &boxes);
+    let outer = outer_edges(sketch, &nodes, &insides, &boxes);
+    let folded: Vec<Edge> = outer.edges.iter().map(|e| Edge { leaves: 0.0, enters: 0.0, ..*e }).collect();
+    let edges = outer.edges;
     let widths = |f: &dyn Fn(&Box) -> f32| boxes.iter().map(f).collect::<Vec<_>>();
     let open = layout(&widths(&|b| b.w), &edges);
     let shut = layout(&widths(&|b| b.fw), &folded);
@@ -124,10 +125,24 @@ pub fn picture(graph: &Graph, order: &[NodeId], regions: &[&Region]) -> Picture 
     Picture {
         layers: open.layers,
         lines: lines(&edges, &open, &shut),
+        wires: wires(sketch, &insides, &outer.line_of),
         boxes,
         nodes,
         inside: insides.into_iter().map(|i| i.lines).collect(),
     }
+}
+
+fn wires(sketch: &Sketch, insides: &[Inside], between: &[Option<usize>]) -> Vec<Wire> {
+    let inner = |item: usize, flow: usize| {
+        let region = sketch.items[item].region?;
+        insides[region].line_of.get(&flow).copied()
+    };
+    let wire = |(i, flow): (usize, &Flow)| Wire {
+        leaving: inner(flow.from, i),
+        between: between[i],
+        entering: inner(flow.to, i).filter(|_| between[i].is_some()),
+    };
+    sketch.flows.iter().enumerate().map(wire).collect()
 }
 
 fn lines(edges: &[Edge], open: &Layout, shut: &Layout) -> Vec<Line> {
@@ -140,93 +155,87 @@ fn lines(edges: &[Edge], open: &Layout, shut: &Layout) -> Vec<Line> {
     edges.iter().enumerate().map(line).collect()
 }
 
-/// Edges between boxes, with the ports of open regions, and without.
-fn outer_edges(
-    graph: &Graph,
-    order: &[NodeId],
-    index: &HashMap<NodeId, usize>,
-    nodes: &[Place],
-    insides: &[Inside],
-    boxes: &[Box],
-) -> (Vec<Edge>, Vec<Edge>) {
-    let (mut edges, mut seen) = (Vec::new(), std::collections::HashSet::new());
-    for id in order {
-        let to = &nodes[index[id]];
-        for value in graph.node(*id).dependencies() {
-            let Some((maker, _)) = graph.value(value).producer() else { continue };
-            let from = &nodes[index[&maker]];
-            // A region's value arrives once, whoever uses it there.
-            if from.in_box == to.in_box || !seen.insert((value, to.in_box)) {
-                continue;
-            }
-            let port = |place: &Place, out: bool| {
-                let port = place.region.and_then(|r| insides[r].ports.get(&(value, out)));
-                port.map_or(0.0, |x| x - boxes[place.in_box].w / 2.0)
-            };
-            edges.push(Edge {
-                from: from.in_box,
-                to: to.in_box,
-                leaves: port(from, true),
-                enters: port(to, false),
-            });
-        }
-    }
-    let folded = edges.iter().map(|e| Edge { leaves: 0.0, enters: 0.0, ..*e }).collect();
-    (edges, folded)
+/// Edges between boxes, with the ports of open regions.
+struct Outer {
+    edges: Vec<Edge>,
+    /// By flow.
+    line_of: Vec<Option<usize>>,
 }
+
+fn outer_edges(sketch: &Sketch, nodes: &[Place], insides: &[Inside], boxes: &[Box]) -> Outer {
+    let (mut edges, mut seen): (Vec<Edge>, HashMap<_, usize>) = (Vec::new(), HashMap::new());
+    let mut line_of = Vec::with_capacity(sketch.flows.len());
+    for flow in &sketch.flows {
+        let (from, to) = (&nodes[flow.from], &nodes[flow.to]);
+        // A region's value arrives once, whoever uses it there.
+        if from.in_box == to.in_box {
+            line_of.push(None);
+            continue;
+        }
+        let line = *seen.entry((flow.value, flow.from, to.in_box)).or_insert(edges.len());
+        line_of.push(Some(line));
+        if line < edges.len() {
+            continue;
+        }
+        let port = |place: &Place, out: bool| {
+            let port = place.region.and_then(|r| insides[r].ports.get(&(flow.value, flow.from, out)));
+            port.map_or(0.0, |x| x - boxes[place.in_box].w / 2.0)
+        };
+        let (leaves, enters) = (port(from, true), port(to, false));
+        edges.push(Edge { from: from.in_box, to: to.in_box, leaves, enters });
+    }
+    Outer { edges, line_of }
+}
+
+/// A value, the item that makes it, and whether it goes out.
+type Port = (ValueId, usize, bool);
 
 /// The drawing inside a region.
 struct Inside {
     size: (f32, f32),
-    /// By node.
+    /// By item.
     centre: HashMap<usize, (f32, f32)>,
-    /// By value and whether it goes out: how far from the left it crosses the border.
-    ports: HashMap<(ValueId, bool), f32>,
+    /// How far from the left values cross the border.
+    ports: HashMap<Port, f32>,
     lines: Vec<Inner>,
+    /// By flow.
+    line_of: HashMap<usize, usize>,
 }
 
 impl Inside {
-    fn new(
-        graph: &Graph,
-        order: &[NodeId],
-        index: &HashMap<NodeId, usize>,
-        home: &[Option<usize>],
-        region: usize,
-    ) -> Inside {
-        let members: Vec<usize> = (0..order.len()).filter(|i| home[*i] == Some(region)).collect();
+    fn new(sketch: &Sketch, widths: &[f32], region: usize) -> Inside {
+        let members: Vec<usize> =
+            (0..sketch.items.len()).filter(|i| sketch.items[*i].region == Some(region)).collect();
         let at: HashMap<usize, usize> = members.iter().enumerate().map(|(k, i)| (*i, k)).collect();
-        let mut widths: Vec<f32> = members.iter().map(|i| node_width(graph, order[*i])).collect();
+        let mut widths: Vec<f32> = members.iter().map(|i| widths[*i]).collect();
         let (mut edges, mut ports) = (Vec::new(), Vec::new());
-        let mut port_of: HashMap<(ValueId, bool), usize> = HashMap::new();
-        let mut port = |value, out, widths: &mut Vec<f32>| {
-            *port_of.entry((value, out)).or_insert_with(|| {
-                ports.push((value, out));
+        let mut port_of: HashMap<Port, usize> = HashMap::new();
+        let mut port = |port: Port| {
+            *port_of.entry(port).or_insert_with(|| {
+                ports.push(port);
                 widths.push(PORT_WIDTH);
                 widths.len() - 1
             })
         };
-        let edge = |from, to| Edge { from, to, leaves: 0.0, enters: 0.0 };
-        for (k, &i) in members.iter().enumerate() {
-            let node = graph.node(order[i]);
-            for value in node.dependencies() {
-                let Some((maker, _)) = graph.value(value).producer() else { continue };
-                match at.get(&index[&maker]) {
-                    Some(&from) => edges.push(edge(from, k)),
-                    None => edges.push(edge(port(value, false, &mut widths), k)),
-                }
-            }
-            for &value in node.outputs().iter().flatten() {
-                if graph.value(value).uses().iter().any(|u| !at.contains_key(&index[&u.node])) {
-                    edges.push(edge(k, port(value, true, &mut widths)));
-                }
+        let (mut seen, mut line_of) = (HashMap::new(), HashMap::new());
+        for (i, flow) in sketch.flows.iter().enumerate() {
+            let (from, to) = match (at.get(&flow.from), at.get(&flow.to)) {
+                (Some(&from), Some(&to)) => (from, to),
+                (None, Some(&to)) => (port((flow.value, flow.from, false)), to),
+                (Some(&from), None) => (from, port((flow.value, flow.from, true))),
+                (None, None) => continue,
+            };
+            let line = *seen.entry((from, to)).or_insert(edges.len());
+            line_of.insert(i, line);
+            if line == edges.len() {
+                edges.push(Edge { from, to, leaves: 0.0, enters: 0.0 });
             }
         }
-        edges.dedup();
         let drawn = layout(&widths, &edges);
-        Inside::arrange(&members, &ports, &edges, &drawn)
+        Inside { line_of, ..Inside::arrange(&members, &ports, &edges, &drawn) }
     }
 
-    fn arrange(members: &[usize], ports: &[(ValueId, bool)], edges: &[Edge], drawn: &Layout) -> Inside {
+    fn arrange(members: &[usize], ports: &[Port], edges: &[Edge], drawn: &Layout) -> Inside {
         // Layers of nothing but ports and bends need no height.
         let mut heights = vec![0.0; drawn.layers];
         (0..members.len()).for_each(|k| heights[drawn.layer[k]] = NODE_HEIGHT + LAYER_GAP);
@@ -239,7 +248,7 @@ impl Inside {
         height += MARGIN - LAYER_GAP;
         let row = |layer: usize| rows[layer];
         let at = |v: usize| drawn.x[v] + MARGIN;
-        let top = |v: usize| match v.checked_sub(members.len()).map(|p| ports[p].1) {
+        let top = |v: usize| match v.checked_sub(members.len()).map(|p| ports[p].2) {
             None => row(drawn.layer[v]) - NODE_HEIGHT / 2.0,
             Some(true) => height,
             Some(false) => 0.0,
@@ -255,6 +264,7 @@ impl Inside {
             centre: members.iter().enumerate().map(|(k, i)| (*i, (at(k), row(drawn.layer[k])))).collect(),
             ports: ports.iter().enumerate().map(|(p, port)| (*port, at(members.len() + p))).collect(),
             lines: edges.iter().zip(&drawn.bends).map(line).collect(),
+            line_of: HashMap::new(),
         }
     }
 }

@@ -51,6 +51,7 @@ pub fn choose(setting: &Setting<'_, '_>, budget_ms: u64, check: &mut dyn Check) 
             let _ = better.take(view, problem.offer(id).composite.clone());
         }
         tell(&problem, best, &mut better);
+        better.misses.by_cost = true;
         chosen = better;
     }
     let mut groups = problem::regions(setting, &mut chosen, siblings);

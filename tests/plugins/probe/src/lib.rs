@@ -29,6 +29,12 @@ fn judge(picky: &str, region: &Region<'_>, context: &CompileContext<'_>) -> Resu
             }
             Err(Error::unsupported("some nodes"))
         }
+        // The nodes with the first of two parts; the whole of a region with the second part alone.
+        ("then", parts) => {
+            let (first, second) = parts.split_once(',').unwrap_or((parts, ""));
+            judge(&format!("nodes:{first}"), region, context)?;
+            judge(&format!("region:{second}"), region, context)
+        }
         // The first node of every region, as long as there is one.
         ("first", _) => {
             context.call.refuse_node(0, "never the first")?;
@@ -73,7 +79,7 @@ impl Plugin for Probe {
             name: "picky",
             kind: OptionKind::String,
             default: "none",
-            help: "what not to compile: region:PART, nodes:PART or first",
+            help: "what not to compile: region:PART, nodes:PART, then:PART,PART or first",
         },
         OptionDecl { name: "scale", kind: OptionKind::Float, default: "1", help: "factor of every product" },
     ];
