@@ -244,8 +244,8 @@ fn a_plan_that_does_not_fit_names_the_first_step_and_why() {
         (
             edit(
                 &edit(&text, r#"roots = ["a", "b"] }"#, r#"roots = ["b"] }"#),
-                "\n]\n\n# Why",
-                &format!("\n    {{ do = \"merge\", graph = \"main\", {merge_all} }},\n]\n\n# Why"),
+                "\n]\n\n# What",
+                &format!("\n    {{ do = \"merge\", graph = \"main\", {merge_all} }},\n]\n\n# What"),
             ),
             "step 5",
             "the region would wait for itself through",
