@@ -74,7 +74,7 @@ impl Setup {
 
 /// Words that bring in a second vendor, which takes all that the first does and fails at nothing.
 fn and_paced() -> [String; 2] {
-    ["--plugin".to_owned(), plugin("byoc-paced").display().to_string()]
+    ["--plugin".to_owned(), plugin("byoc-paced-a").display().to_string()]
 }
 
 /// Regions with their vendors.
@@ -136,12 +136,12 @@ fn what_fails_in_a_later_round_is_lost_as_well() {
 #[test]
 fn another_vendor_takes_what_the_first_cannot_compile() {
     let setup = Setup::new();
-    let session = setup.session("region:r5", &["byoc-paced"]);
+    let session = setup.session("region:r5", &["byoc-paced-a"]);
     assert_eq!(placed(session.report()), ["probe: l0 to l11", "paced-a: r0 to r11"]);
     assert_eq!(session.report().host, ["y"]);
     let told = session.warnings().join("\n");
     assert!(told.contains("probe") && told.contains("a region with r5"), "{told}");
-    let session = setup.session("nodes:r5", &["byoc-paced"]);
+    let session = setup.session("nodes:r5", &["byoc-paced-a"]);
     let expected = ["probe: l0 to l11", "probe: r0 to r4", "paced-a: r5 to r5", "probe: r6 to r11"];
     assert_eq!(placed(session.report()), expected);
     for picky in ["region:r5", "nodes:r5", "then:r5,r8", "first"] {
@@ -160,7 +160,7 @@ fn where_every_region_fails_all_goes_elsewhere() {
     assert!(session.report().regions.is_empty());
     assert_eq!(compile_reasons(session.report()).len(), 24);
     assert_eq!(session.report().summary.offloaded, 0);
-    let session = setup.session(everything, &["byoc-paced"]);
+    let session = setup.session(everything, &["byoc-paced-a"]);
     assert_eq!(placed(session.report()), ["paced-a: l0 to l11", "paced-a: r0 to r11"]);
     assert_eq!(setup.output(everything, &[]), setup.output("none", &[]));
 }

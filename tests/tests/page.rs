@@ -66,6 +66,24 @@ fn a_model_of_the_test_data_can_be_clicked_through() {
     click(&page, "Conv_305");
 }
 
+/// The comparison of policies is a tab of its own.
+#[test]
+fn policies_are_compared_on_the_page() {
+    let folder = tempfile::tempdir().expect("folder");
+    let model = folder.path().join("model.onnxtxt");
+    let text = "<ir_version: 9, opset_import: [\"\" : 17]>\ng (float[64] x) => (float[64] y) {\n  a = Add(x, x)\n  b = Relu(a)\n  y = Tanh(b)\n}\n";
+    std::fs::write(&model, text).expect("written");
+    let paced = plugin("byoc-paced-a").display().to_string();
+    let page = page(folder.path(), &model, &["--plugin", &paced, "--compare"]);
+    let text = std::fs::read_to_string(&page).expect("the page");
+    for part in
+        ["\"title\":\"Policies\"", "\"greedy\",\"1\",\"2 of 3\"", "\"measured\",\"1\"", "cross the border"]
+    {
+        assert!(text.contains(part), "{part}");
+    }
+    click(&page, "b");
+}
+
 /// Names that would end the element or begin another stay names.
 #[test]
 fn names_stay_names() {

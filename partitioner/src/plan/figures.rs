@@ -7,7 +7,8 @@ use byoc_plugin::table::PatternTable;
 use serde::{Deserialize, Serialize};
 
 use super::Plan;
-use crate::cost::{CostModel, Prices};
+use crate::cost::Prices;
+use crate::options::Options;
 use crate::report::{crossings, targets};
 use crate::{Partition, Region};
 
@@ -38,9 +39,9 @@ pub fn of(
     partition: &Partition,
     model: &Model,
     tables: &[PatternTable],
-    cost: &CostModel,
+    options: &Options,
 ) -> (Vec<RegionFigures>, Vec<HostFigures>) {
-    let prices = Prices::new(cost, tables);
+    let prices = Prices::new(&options.cost, tables, &options.times);
     let (mut figures, mut on_host) = (Vec::new(), Vec::new());
     for (index, path) in partition.graphs.iter().enumerate() {
         let Some(graph) = path.get(model) else { continue };
@@ -67,7 +68,7 @@ pub fn of(
         figures.extend(regions.iter().zip(region_bytes).map(figure));
         let host = partition.host.iter().filter(|h| h.graph == index);
         on_host.extend(host.map(|h| HostFigures {
-            us: prices.host_us(graph, h.node).filter(|_| prices.any),
+            us: prices.host_us(path, graph, h.node).filter(|_| prices.any),
             bytes: host_bytes.get(&h.node).copied().unwrap_or(0),
         }));
     }

@@ -35,7 +35,7 @@ impl Plan {
             version: table.vendor.version.clone(),
             table: table_hash(table),
         };
-        let (regions, on_host) = figures::of(partition, model, tables, &options.cost);
+        let (regions, on_host) = figures::of(partition, model, tables, options);
         let on_host = partition.host.iter().zip(on_host);
         let host = on_host.map(|(host, HostFigures { us, bytes })| HostReasons {
             graph: host.report.graph.clone(),

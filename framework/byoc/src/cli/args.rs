@@ -218,9 +218,9 @@ pub struct PartitionArgs {
     #[arg(long, value_name = "NAME", num_args = 0..=1)]
     pub explain: Option<Option<String>>,
     /// Show what each policy chooses, side by side, with the time that each placement takes.
-    #[arg(long, conflicts_with_all = ["explain", "html", "output", "report", "plan", "save_plan"])]
+    #[arg(long, conflicts_with_all = ["explain", "output", "report", "plan", "save_plan"])]
     pub compare: bool,
-    /// Write one self-contained page: the graph as a picture, reasons, tables.
+    /// Write one self-contained page: the graph as a picture, reasons, tables; with `--compare` also that.
     #[arg(long, value_name = "OUT.html")]
     pub html: Option<PathBuf>,
     /// Write the report, or the explanation, to standard output as JSON instead of the tables.

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use byoc::{Error, Placement, Policy, Report, Session, Timings, measure, random};
+use byoc::html::{self, Section};
+use byoc::{Error, Placement, Policy, Report, Session, Timings, files, measure, random};
 use byoc_partitioner::{CompositeReport, Summary};
 use serde::Serialize;
 
@@ -39,6 +40,12 @@ pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
     match args.json {
         true => ui::print(&json(&choices)),
         false => ui::print(&table(&choices)),
+    }
+    if let Some(path) = &args.html {
+        let placement = Placement { rivals: true, ..job.placement.placement()? };
+        let done = place::partitioned(job, &placement, &mut timings)?;
+        let page = html::page(&done, &[section(&choices)])?;
+        files::write_whole(path, page.as_bytes()).map_err(|e| Error::file(path, e))?;
     }
     place::write_timings(&job.common, &timings)
 }
@@ -82,28 +89,39 @@ fn json(choices: &[Choice]) -> String {
     json
 }
 
-fn table(choices: &[Choice]) -> String {
-    let mut table = Table::new(&[
-        ("policy", Align::Left),
-        ("regions", Align::Right),
-        ("on vendors", Align::Right),
-        ("cross the border", Align::Right),
-        ("predicted", Align::Right),
-        ("measured", Align::Right),
-    ]);
-    for choice in choices {
-        let report = choice.session.report();
+const HEADING: [&str; 6] = ["policy", "regions", "on vendors", "cross the border", "predicted", "measured"];
+
+impl Choice {
+    fn row(&self) -> Vec<String> {
+        let report = self.session.report();
         let summary = &report.summary;
-        table.row(vec![
-            choice.policy.to_owned(),
+        vec![
+            self.policy.to_owned(),
             summary.regions.to_string(),
             format!("{} of {}", summary.offloaded, summary.nodes),
             ui::bytes(summary.boundary_bytes),
             predicted(report),
-            choice.measured_us.map_or("not known".to_owned(), |us| format!("{us:.1} µs")),
-        ]);
+            self.measured_us.map_or("not known".to_owned(), |us| format!("{us:.1} µs")),
+        ]
     }
+}
+
+fn table(choices: &[Choice]) -> String {
+    let align = |i| if i == 0 { Align::Left } else { Align::Right };
+    let heading: Vec<_> = HEADING.iter().enumerate().map(|(i, name)| (*name, align(i))).collect();
+    let mut table = Table::new(&heading);
+    choices.iter().for_each(|choice| table.row(choice.row()));
     table.render(ui::colour())
+}
+
+/// The same for the page.
+fn section(choices: &[Choice]) -> Section {
+    Section {
+        title: "Policies".to_owned(),
+        note: "What each policy chooses for this model, and what one run of it takes.".to_owned(),
+        heading: HEADING.map(str::to_owned).to_vec(),
+        rows: choices.iter().map(Choice::row).collect(),
+    }
 }
 
 /// The predicted time; a sum that lacks what nobody knows is a lower bound.
