@@ -59,9 +59,14 @@ impl Registry {
         }
     }
 
+    /// The entries for an operator, in the order in which they are asked; the reference is not among them.
+    pub fn entries<'a>(&'a self, domain: &'a str, op: &'a str) -> &'a [&'static Entry] {
+        self.entries.get(&(domain, op)).map_or(&[], Vec::as_slice)
+    }
+
     /// The best kernel for a node, or `None` where no kernel knows the operator.
     pub fn prepare(&self, node: &NodeDesc<'_>) -> Option<Prepared> {
-        let entries = self.entries.get(&(node.domain(), node.op())).map_or(&[][..], Vec::as_slice);
+        let entries = self.entries(node.domain(), node.op());
         let dtype = node.dtype(0);
         let suits = |e: &Entry| {
             e.since <= node.opset() && (e.dtypes.is_empty() || dtype.is_some_and(|d| e.dtypes.contains(&d)))

@@ -16,6 +16,8 @@ pub struct Test {
     pub folder: PathBuf,
     pub rtol: f64,
     pub atol: f64,
+    /// See [`Tolerance::quanta`].
+    pub quanta: u64,
 }
 
 /// The tests of a folder, by kind and then by name.
@@ -43,11 +45,16 @@ struct IndexEntry {
 struct Limits {
     rtol: Option<f64>,
     atol: Option<f64>,
+    quanta: Option<u64>,
 }
 
 impl Limits {
     fn or(self, other: Limits) -> Limits {
-        Limits { rtol: self.rtol.or(other.rtol), atol: self.atol.or(other.atol) }
+        Limits {
+            rtol: self.rtol.or(other.rtol),
+            atol: self.atol.or(other.atol),
+            quanta: self.quanta.or(other.quanta),
+        }
     }
 }
 
@@ -70,6 +77,7 @@ impl Suite {
                     folder,
                     rtol: limits.rtol.unwrap_or(fallback.rtol),
                     atol: limits.atol.unwrap_or(fallback.atol),
+                    quanta: limits.quanta.unwrap_or(fallback.quanta),
                 });
             }
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use byoc_graph::DType;
 
+use super::random::{compare_samples, drawn_outputs};
 use super::{Outcome, Test};
 use crate::dataset::{self, DataSet};
 use crate::{
@@ -57,7 +58,7 @@ impl TestSession {
         };
         let summary = &session.report().summary;
         let (offloaded, nodes) = (summary.offloaded, summary.nodes);
-        let tolerance = Tolerance { rtol: test.rtol, atol: test.atol, ..self.tolerance };
+        let tolerance = Tolerance { rtol: test.rtol, atol: test.atol, quanta: test.quanta, ..self.tolerance };
         let sets = folders.iter().map(|folder| run_set(&session, folder, &tolerance));
         let outcome = match sets.collect::<Result<Vec<usize>, String>>() {
             Ok(compared) if compared.iter().sum::<usize>() == 0 => {
@@ -75,9 +76,13 @@ fn run_set(session: &Session, folder: &std::path::Path, tolerance: &Tolerance) -
     let text = |e: Error| e.to_string();
     let set = DataSet::read(folder, session.graph()).map_err(text)?;
     let outputs: HashMap<String, Datum> = session.run(&set.inputs).map_err(text)?.into_iter().collect();
-    let steps = quanta(session.graph());
+    let (steps, drawn) = (quanta(session.graph()), drawn_outputs(session.graph()));
     for (name, want) in &set.outputs {
         let got = outputs.get(name).ok_or_else(|| format!("{}: no output `{name}`", set.name))?;
+        if drawn.contains(name.as_str()) {
+            compare_samples(got, want).map_err(|why| format!("{}: output `{name}`: {why}", set.name))?;
+            continue;
+        }
         let tolerance = for_type(want, tolerance);
         if let Verdict::Off(mismatch) = compare(got, want, &tolerance, steps.get(name).copied()) {
             return Err(format!("{}: output `{name}`: {mismatch}", set.name));

@@ -114,7 +114,7 @@ const SCALARS: &[Scalar] = &[
     float("Tan", |x, _| x.tan()),
     float("Tanh", |x, _| x.tanh()),
     tuned("Affine", &["alpha", "beta"], |x, p| p[0] * x + p[1]),
-    tuned("Celu", &["alpha"], |x, p| x.max(0.0) + (p[0] * (x / p[0]).exp_m1()).min(0.0)),
+    tuned("Celu", &["alpha"], |x, p| if x < 0.0 { p[0] * (x / p[0]).exp_m1() } else { x }),
     tuned("Elu", &["alpha"], |x, p| if x < 0.0 { p[0] * x.exp_m1() } else { x }),
     tuned("HardSigmoid", &["alpha", "beta"], |x, p| (p[0] * x + p[1]).clamp(0.0, 1.0)),
     tuned("LeakyRelu", &["alpha"], |x, p| if x < 0.0 { p[0] * x } else { x }),

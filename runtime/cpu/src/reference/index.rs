@@ -297,6 +297,11 @@ fn unique(call: &Call<'_>) -> Outputs {
     ])
 }
 
+/// Both zeros are one value; what is not a number comes last.
+fn by_value(a: f64, b: f64) -> std::cmp::Ordering {
+    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+}
+
 type Comparison<'a> = Box<dyn Fn(usize, usize) -> std::cmp::Ordering + 'a>;
 
 fn comparison(tensor: &Tensor) -> Result<Comparison<'_>, Fault> {
@@ -305,7 +310,7 @@ fn comparison(tensor: &Tensor) -> Result<Comparison<'_>, Fault> {
         return Ok(Box::new(|a, b| strings[a].cmp(&strings[b])));
     }
     Ok(match numbers::numbers(tensor)? {
-        Numbers::Floats(values) => Box::new(move |a, b| values[a].total_cmp(&values[b])),
+        Numbers::Floats(values) => Box::new(move |a, b| by_value(values[a], values[b])),
         Numbers::Ints(values) => Box::new(move |a, b| values[a].cmp(&values[b])),
     })
 }

@@ -15,6 +15,7 @@ use super::registry::{Entry, ml};
 pub(super) const OPS: &[Entry] = &[
     ml("ArrayFeatureExtractor", 1, array_feature_extractor),
     ml("Binarizer", 1, binarizer),
+    ml("CategoryMapper", 1, category_mapper),
     ml("FeatureVectorizer", 1, feature_vectorizer),
     ml("Imputer", 1, imputer),
     ml("LabelEncoder", 1, label_encoder),
@@ -169,11 +170,29 @@ fn label_encoder(call: &Call<'_>) -> Outputs {
         (Some(keys), Some(values)) => (keys, values),
         _ => old_label_lists(call, x.dtype())?,
     };
+    mapped(call, &keys, &values)
+}
+
+/// Strings to the integers of their categories, or back.
+fn category_mapper(call: &Call<'_>) -> Outputs {
+    let names = call.texts_opt("cats_strings")?.unwrap_or_default();
+    let numbers = call.ints_opt("cats_int64s")?.unwrap_or_default();
+    let (names, numbers) =
+        (Tensor::from_strings(&[names.len()], names)?, Tensor::from_vec(&[numbers.len()], numbers)?);
+    match call.tensor(0)?.dtype() {
+        DType::Str => mapped(call, &names, &numbers),
+        _ => mapped(call, &numbers, &names),
+    }
+}
+
+/// The value of each element's key, or the default.
+fn mapped(call: &Call<'_>, keys: &Tensor, values: &Tensor) -> Outputs {
+    let x = call.tensor(0)?;
     ensure!(keys.len() == values.len(), "{} keys and {} values", keys.len(), values.len());
     let found: Vec<Option<usize>> = match (x.strings(), keys.strings()) {
         (Some(x), Some(keys)) => x.iter().map(|x| keys.iter().position(|k| k == x)).collect(),
         (None, None) => {
-            let (x, keys) = (numbers::floats(x)?, numbers::floats(&keys)?);
+            let (x, keys) = (numbers::floats(x)?, numbers::floats(keys)?);
             let same = |a: f64, b: f64| a == b || (a.is_nan() && b.is_nan());
             x.iter().map(|&x| keys.iter().position(|&k| same(k, x))).collect()
         }
@@ -181,7 +200,7 @@ fn label_encoder(call: &Call<'_>) -> Outputs {
     };
     let default = default_value(call, values.dtype())?;
     let picks: Vec<usize> = found.into_iter().map(|at| at.unwrap_or(values.len())).collect();
-    Ok(vec![take(&[&values, &default], x.dims(), &picks)?.into()])
+    Ok(vec![take(&[values, &default], x.dims(), &picks)?.into()])
 }
 
 /// Version 1: a list of classes, each of which stands for its place.

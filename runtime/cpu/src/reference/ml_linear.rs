@@ -1,6 +1,6 @@
 //! Linear models of classical machine learning, and the scores that all classifiers share.
 
-use byoc_graph::{DType, Datum, MapKeys, Tensor};
+use byoc_graph::{DType, Tensor};
 use bytes::Bytes;
 
 use super::call::{Call, Outputs};
@@ -11,11 +11,8 @@ use super::reduce::softmax_lane;
 use super::registry::{Entry, ml};
 use super::special::sigmoid;
 
-pub(super) const OPS: &[Entry] = &[
-    ml("LinearClassifier", 1, linear_classifier),
-    ml("LinearRegressor", 1, linear_regressor),
-    ml("ZipMap", 1, zip_map),
-];
+pub(super) const OPS: &[Entry] =
+    &[ml("LinearClassifier", 1, linear_classifier), ml("LinearRegressor", 1, linear_regressor)];
 
 /// The input as rows of features.
 pub(super) fn rows(tensor: &Tensor) -> Result<(Vec<f64>, usize, usize), Fault> {
@@ -140,24 +137,4 @@ fn linear_classifier(call: &Call<'_>) -> Outputs {
     }
     let columns = if binary { 2 } else { targets };
     Ok(vec![labels.at(&chosen)?.into(), from_floats(DType::F32, &[n, columns], &all)?.into()])
-}
-
-/// Each row of scores as a map from label to score.
-fn zip_map(call: &Call<'_>) -> Outputs {
-    let (scores, n, classes) = rows(call.tensor(0)?)?;
-    let keys = match Labels::of(call, "classlabels_strings", "classlabels_int64s")? {
-        Labels::Strings(labels) => MapKeys::Strings(labels),
-        Labels::Ints(labels) => MapKeys::Ints(DType::I64, labels),
-    };
-    let labels = match &keys {
-        MapKeys::Strings(labels) => labels.len(),
-        MapKeys::Ints(_, labels) => labels.len(),
-    };
-    ensure!(labels == classes, "{labels} labels for {classes} scores");
-    let map = |row: &[f64]| {
-        let values = row.iter().map(|&x| Datum::Tensor(Tensor::scalar(x as f32))).collect();
-        Datum::Map { keys: keys.clone(), values }
-    };
-    let items = (0..n).map(|i| map(&scores[i * classes..(i + 1) * classes])).collect();
-    Ok(vec![Datum::Sequence { element: None, items }])
 }

@@ -31,6 +31,8 @@ mod mersenne;
 mod minifloat;
 mod ml_features;
 mod ml_linear;
+mod ml_map;
+mod ml_svm;
 mod ml_tree;
 mod movement;
 mod norm;
@@ -81,6 +83,8 @@ const FAMILIES: &[&[Entry]] = &[
     matmul::OPS,
     ml_features::OPS,
     ml_linear::OPS,
+    ml_map::OPS,
+    ml_svm::OPS,
     ml_tree::OPS,
     norm::OPS,
     pool::OPS,

@@ -18,6 +18,7 @@ pub(super) const OPS: &[Entry] = &[
     onnx("GlobalMaxPool", 1, global_pool),
     onnx("LpPool", 1, lp_pool),
     onnx("MaxPool", 1, max_pool),
+    onnx("MaxRoiPool", 1, max_roi_pool),
     onnx("MaxUnpool", 9, max_unpool),
 ];
 
@@ -185,4 +186,42 @@ fn max_unpool(call: &Call<'_>) -> Outputs {
         *picks.get_mut(at).ok_or_else(|| invalid!("index {index} lies outside {dims:?}"))? = i;
     }
     Ok(vec![take(&[planes.tensor, &zero(planes.tensor.dtype())?], &dims, &picks)?.into()])
+}
+
+/// The greatest element of each cell of a grid over each region; zero where a cell is empty. A region is the index of
+/// its image and the first and last column and row, which are rounded.
+fn max_roi_pool(call: &Call<'_>) -> Outputs {
+    let planes = planes(call)?;
+    let (&[height, width], &[rows, columns]) =
+        (planes.space, &layout::sizes(&call.ints("pooled_shape")?)?[..])
+    else {
+        return Err(invalid!("planes of {:?}, where two spatial axes are needed", planes.space));
+    };
+    let (rois, scale) = (call.floats(1)?, call.float("spatial_scale")?);
+    ensure!(call.tensor(1)?.dims().get(1) == Some(&5), "regions of shape {:?}", call.tensor(1)?.dims());
+    let [batch, channels] = planes.outer;
+    let dims = [rois.len() / 5, channels, rows, columns];
+    let (mut out, values) = (Vec::with_capacity(layout::count(&dims)?), numbers::floats(planes.tensor)?);
+    for roi in rois.chunks(5) {
+        let image = layout::index(roi[0] as i64, batch)?;
+        let edge = |i: usize| (roi[i] * scale).round();
+        // Cells of one axis: where each begins and ends within the plane.
+        let cells = |first: f64, last: f64, count: usize, size: usize| -> Vec<std::ops::Range<usize>> {
+            let step = (last - first + 1.0).max(1.0) / count as f64;
+            let place = |x: f64| (x + first).clamp(0.0, size as f64) as usize;
+            (0..count)
+                .map(|i| place((i as f64 * step).floor())..place(((i + 1) as f64 * step).ceil()))
+                .collect()
+        };
+        let down = cells(edge(2), edge(4), rows, height);
+        let across = cells(edge(1), edge(3), columns, width);
+        for c in image * channels..(image + 1) * channels {
+            let plane = &values[c * height * width..(c + 1) * height * width];
+            for (ys, xs) in down.iter().flat_map(|ys| across.iter().map(move |xs| (ys, xs))) {
+                let seen = ys.clone().flat_map(|y| &plane[y * width..][xs.clone()]);
+                out.push(seen.copied().reduce(maximum).unwrap_or(0.0));
+            }
+        }
+    }
+    Ok(vec![from_floats(planes.tensor.dtype(), &dims, &out)?.into()])
 }
