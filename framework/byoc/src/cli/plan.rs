@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use byoc::Plan;
-use byoc_partitioner::plan::{Change, Difference, Placement, Step, difference};
+use byoc_partitioner::plan::{Change, Difference, Placement, RegionNodes, Step, difference};
 use indexmap::IndexMap;
 
 use super::args::{PlanCommand, PlanDiffArgs, PlanShowArgs};
@@ -107,11 +107,13 @@ fn describe_difference(difference: &Difference) -> String {
             let _ = writeln!(text, "{sign} {wish}");
         }
     }
-    for (number, change) in (1..).zip(difference.changes.iter().take(CHANGES)) {
-        let _ = write!(text, "\n{number}. {}\n{}", headline(change), describe_change(change));
+    let changes = alike(&difference.changes);
+    for (number, (times, change)) in (1..).zip(changes.iter().take(CHANGES)) {
+        let apart = if *times > 1 { format!("in {times} places: ") } else { String::new() };
+        let _ = write!(text, "\n{number}. {apart}{}\n{}", headline(change), describe_change(change));
     }
-    if difference.changes.len() > CHANGES {
-        let _ = writeln!(text, "\n{} more; all of them with --json", difference.changes.len() - CHANGES);
+    if changes.len() > CHANGES {
+        let _ = writeln!(text, "\n{} more; all of them with --json", changes.len() - CHANGES);
     }
     text.push('\n');
     match (difference.predicted_before.us, difference.predicted_after.us) {
@@ -125,6 +127,34 @@ fn describe_difference(difference: &Difference) -> String {
         let _ = writeln!(text, "cross the border: {} → {}", ui::bytes(before), ui::bytes(after));
     }
     text
+}
+
+/// What makes changes alike: the graph, moves, and the vendors of regions.
+type Shape = (String, Vec<(Placement, Placement, usize)>, Vec<String>, Vec<String>);
+
+/// Changes of one shape as one, with how many there are.
+fn alike(changes: &[Change]) -> Vec<(usize, Change)> {
+    let mut found: IndexMap<Shape, (usize, Change)> = IndexMap::new();
+    for change in changes {
+        let vendors = |list: &[RegionNodes]| list.iter().map(|r| r.vendor.clone()).collect();
+        let moves = routes(change).into_iter().map(|((a, b), n)| (a.clone(), b.clone(), n.len())).collect();
+        let shape =
+            (change.graph.clone(), moves, vendors(&change.regions_before), vendors(&change.regions_after));
+        match found.entry(shape) {
+            indexmap::map::Entry::Vacant(first) => drop(first.insert((1, change.clone()))),
+            indexmap::map::Entry::Occupied(mut more) => {
+                let (times, all) = more.get_mut();
+                *times += 1;
+                all.moved.extend_from_slice(&change.moved);
+                all.regions_before.extend_from_slice(&change.regions_before);
+                all.regions_after.extend_from_slice(&change.regions_after);
+                all.us = all.us.zip(change.us).map(|(a, b)| a + b);
+                let bytes = all.boundary_bytes.zip(change.boundary_bytes);
+                all.boundary_bytes = bytes.map(|(a, b)| a.saturating_add(b));
+            }
+        }
+    }
+    found.into_values().collect()
 }
 
 /// What happens, in one line, and what it costs.

@@ -56,10 +56,11 @@ function costs() {
   const node = (x) => data.graphs[x.graph].nodes[x.node];
   const host = every.filter((x) => node(x).vendor === null && !node(x).kind);
   host.sort((a, b) => (node(b).flops || 0) - (node(a).flops || 0));
-  const { predicted_us, greedy_predicted_us } = data.summary;
+  const { predicted_us, greedy_predicted_us, predicted_partial } = data.summary;
+  const whole = (us) => us === null ? "unknown" : partly(micros, [us, !predicted_partial]);
   return [
     ...heading("Prediction", ""),
-    table([word("plan"), number("predicted")], [["this one", micros(predicted_us)], ["greedy", micros(greedy_predicted_us)]]),
+    table([word("plan"), number("predicted")], [["this one", whole(predicted_us)], ["greedy", whole(greedy_predicted_us)]]),
     ...(regions.length ? [...heading("Regions", "What each computes, and what crosses its border in one run."),
       table([word("region"), word("target"), number("nodes"), number("arithmetic"), number("in"), number("out"),
         number("constants"), number("predicted")], regions)] : []),
