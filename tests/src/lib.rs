@@ -127,3 +127,67 @@ pub fn run_command(command: &mut Command, limit: Duration) -> Finished {
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     Finished { status: status.code(), stdout: text(stdout), stderr: text(stderr), took: start.elapsed() }
 }
+
+/// A plugin from a template, in a temporary folder.
+pub struct Project {
+    folder: tempfile::TempDir,
+    name: String,
+    language: String,
+}
+
+/// Has `byoc new` write a plugin.
+pub fn new_plugin(name: &str, language: &str) -> Project {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().to_str().expect("UTF-8");
+    run(["new", name, "--lang", language, "--path", path]).expect(0);
+    Project { folder, name: name.to_owned(), language: language.to_owned() }
+}
+
+impl Project {
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Builds it as its README says.
+    pub fn build(&self) {
+        let has_cmake = Command::new("cmake").arg("--version").output().is_ok();
+        self.build_with(match self.language.as_str() {
+            "rust" => &["cargo build --offline"],
+            "c" => &["make"],
+            _ if has_cmake => &["cmake -B build", "cmake --build build", "ctest --test-dir build"],
+            // What CMake would call.
+            _ => &[
+                "mkdir -p build",
+                "c++ -std=c++17 -O2 -Wall -Wextra -Iinclude tests/kernels.cpp -o build/kernels",
+                "./build/kernels",
+                "c++ -std=c++17 -O2 -Wall -Wextra -Iinclude -shared -fPIC -fvisibility=hidden -fno-gnu-unique \
+                 -Wl,--version-script=exports.map src/plugin.cpp -o build/LIBRARY",
+            ],
+        });
+    }
+
+    /// Runs commands in its folder, which must succeed.
+    pub fn build_with(&self, commands: &[&str]) {
+        if self.language == "rust" {
+            // The same versions as here, so that nothing has to be fetched.
+            std::fs::copy(root().join("Cargo.lock"), self.path().join("Cargo.lock")).expect("copied");
+        }
+        for command in commands {
+            let command = command.replace("LIBRARY", &self.library_name());
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &command]).current_dir(self.path()).env_remove("RUSTFLAGS");
+            shell.env("CARGO_TARGET_DIR", self.path().join("target")).env("CARGO_PROFILE_DEV_DEBUG", "0");
+            run_command(&mut shell, Duration::from_secs(300)).expect(0);
+        }
+    }
+
+    fn library_name(&self) -> String {
+        format!("lib{}.so", self.name.replace('-', "_"))
+    }
+
+    /// What the build makes.
+    pub fn library(&self) -> PathBuf {
+        let folder = if self.language == "rust" { "target/debug" } else { "build" };
+        self.path().join(folder).join(self.library_name())
+    }
+}

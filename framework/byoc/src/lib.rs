@@ -26,6 +26,7 @@ pub mod html;
 mod loaded;
 pub mod measure;
 mod memory;
+pub mod new;
 mod quantum;
 pub mod random;
 mod regions;

@@ -206,6 +206,45 @@ static inline byoc_error *byoc_composite(const byoc_region *region, uint64_t ind
     return byoc_the_sdk.host.region_composite(composite);
 }
 
+/* The value bound to a name of the composite's pattern, or BYOC_NONE. */
+static inline uint64_t byoc_bound(const byoc_region_composite_args *composite, const char *name) {
+    uint64_t index;
+    for (index = 0; index < composite->bindings_len; index++) {
+        if (byoc_equal(composite->bindings[index].name, name)) {
+            return composite->bindings[index].value;
+        }
+    }
+    return BYOC_NONE;
+}
+
+/* The composite of which `node` is the last one; its list of nodes is empty where there is none. Over all nodes this
+ * gives the composites in an order in which each finds its operands made. */
+static inline byoc_error *byoc_composite_ending(const byoc_region *region, uint64_t node,
+                                                byoc_region_composite_args *composite) {
+    byoc_region_node_args args;
+    BYOC_CHECK(byoc_node(region, node, &args));
+    if (args.composite != BYOC_NONE) {
+        BYOC_CHECK(byoc_composite(region, args.composite, composite));
+        if (composite->nodes.len > 0 && composite->nodes.data[composite->nodes.len - 1] == node) {
+            return NULL;
+        }
+    }
+    byoc_init(composite, sizeof *composite);
+    return NULL;
+}
+
+/* An attribute of `len` whole numbers, `otherwise` each where there is none. */
+static inline byoc_error *byoc_find_ints(const byoc_region *region, const byoc_region_node_args *node,
+                                         const char *name, uint64_t len, int64_t otherwise, int64_t *ints) {
+    byoc_region_attr_args attr;
+    uint64_t index;
+    BYOC_CHECK(byoc_find_attr(region, node, name, &attr));
+    for (index = 0; index < len; index++) {
+        ints[index] = attr.kind == BYOC_ATTR_INTS && index < attr.len ? attr.ints[index] : otherwise;
+    }
+    return NULL;
+}
+
 /* The number of elements of a value of known shape, or 0 through `known`. */
 static inline uint64_t byoc_elements(const byoc_region_value_args *value, int *known) {
     uint64_t elements = 1;
@@ -220,6 +259,21 @@ static inline uint64_t byoc_elements(const byoc_region_value_args *value, int *k
         elements *= size;
     }
     return elements;
+}
+
+/* The dimensions of a value and how many elements they make; 0 where they are not known or more than `max_rank`. */
+static inline int byoc_shape(const byoc_region_value_args *value, int64_t max_rank, int64_t *dims, int64_t *elements) {
+    int known;
+    int64_t axis;
+    uint64_t count = byoc_elements(value, &known);
+    if (!known || value->rank > max_rank || count > INT64_MAX) {
+        return 0;
+    }
+    for (axis = 0; axis < value->rank; axis++) {
+        dims[axis] = value->dims[axis].size;
+    }
+    *elements = (int64_t)count;
+    return 1;
 }
 
 /* A constant's content; valid until the executable is destroyed. */

@@ -12,6 +12,7 @@
 #ifndef BYOC_HPP
 #define BYOC_HPP
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -120,6 +121,25 @@ struct value {
         }
         return product;
     }
+
+    // The dimensions, where all of them are known.
+    std::optional<std::vector<std::int64_t>> shape() const {
+        if (!elements()) {
+            return std::nullopt;
+        }
+        std::vector<std::int64_t> sizes;
+        for (const byoc_dim &dim : *dims) {
+            sizes.push_back(dim.size);
+        }
+        return sizes;
+    }
+
+    // A constant's elements; none where it is no constant.
+    template <typename T>
+    span<const T> constant_as() const {
+        return constant ? span<const T>{reinterpret_cast<const T *>(constant->data()), constant->size() / sizeof(T)}
+                        : span<const T>{};
+    }
 };
 
 struct node {
@@ -143,6 +163,16 @@ struct node {
     std::optional<std::int64_t> attribute_int(std::string_view wanted) const {
         const auto *found = attribute(wanted);
         return found != nullptr && found->kind == BYOC_ATTR_INT ? std::optional(found->int_value) : std::nullopt;
+    }
+
+    // An attribute of `len` whole numbers, `otherwise` each where there is none.
+    std::vector<std::int64_t> attribute_ints(std::string_view wanted, std::size_t len, std::int64_t otherwise) const {
+        std::vector<std::int64_t> ints(len, otherwise);
+        const auto *found = attribute(wanted);
+        for (std::size_t index = 0; found != nullptr && index < len && index < found->len; index++) {
+            ints[index] = found->kind == BYOC_ATTR_INTS ? found->ints[index] : otherwise;
+        }
+        return ints;
     }
 };
 
@@ -189,6 +219,17 @@ struct region {
                                   {args.nodes.data, static_cast<std::size_t>(args.nodes.len)},
                                   {args.bindings, static_cast<std::size_t>(args.bindings_len)}});
         }
+    }
+
+    // The composites in an order in which each finds its operands made: by their last nodes.
+    std::vector<const composite *> composites_in_order() const {
+        std::vector<const composite *> ordered;
+        for (const byoc::composite &one : composites) {
+            ordered.push_back(&one);
+        }
+        const auto last = [](const composite *one) { return one->nodes.size() > 0 ? *(one->nodes.end() - 1) : 0; };
+        std::sort(ordered.begin(), ordered.end(), [&](auto *a, auto *b) { return last(a) < last(b); });
+        return ordered;
     }
 
 private:

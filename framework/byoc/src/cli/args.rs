@@ -33,12 +33,49 @@ pub enum Command {
     ConformanceWorker(ConformanceWorkerArgs),
     /// The whole job on a model that byoc builds itself: partition, run, compare, report.
     Demo(DemoArgs),
+    /// Write a plugin to begin with, in Rust, C or C++.
+    New(NewArgs),
     /// Show a plan, or what two plans decide differently.
     #[command(subcommand)]
     Plan(PlanCommand),
     /// List plugins, or look at one without running its code.
     #[command(subcommand)]
     Plugin(PluginCommand),
+}
+
+#[derive(Args)]
+pub struct NewArgs {
+    /// The plugin's name, as a crate's: letters, digits, `-` and `_`.
+    pub name: byoc::new::PluginName,
+    /// What to write it in.
+    #[arg(long, value_enum)]
+    pub lang: LanguageArg,
+    /// The folder to write to, which must not exist or be empty; named as the plugin by default.
+    #[arg(long, visible_alias = "out", value_name = "DIR")]
+    pub path: Option<PathBuf>,
+    /// A checkout of BYOC that a Rust plugin depends on; by default the one of this command, if it lies in one.
+    #[arg(long, value_name = "DIR", conflicts_with = "byoc_git")]
+    pub byoc_path: Option<PathBuf>,
+    /// A repository of BYOC that a Rust plugin depends on, and that its continuous integration installs.
+    #[arg(long, value_name = "URL")]
+    pub byoc_git: Option<String>,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum LanguageArg {
+    Rust,
+    C,
+    Cpp,
+}
+
+impl From<LanguageArg> for byoc::new::Language {
+    fn from(arg: LanguageArg) -> Self {
+        match arg {
+            LanguageArg::Rust => byoc::new::Language::Rust,
+            LanguageArg::C => byoc::new::Language::C,
+            LanguageArg::Cpp => byoc::new::Language::Cpp,
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -417,7 +454,7 @@ impl Cli {
                 Command::Calibrate(args) => Some(&mut args.vendors),
                 Command::Conformance(args) => Some(&mut args.test.vendors),
                 Command::ConformanceWorker(args) => Some(&mut args.test.vendors),
-                Command::Demo(_) | Command::Plugin(_) | Command::Plan(_) => None,
+                Command::Demo(_) | Command::New(_) | Command::Plugin(_) | Command::Plan(_) => None,
             };
             if let Some(vendors) = vendors {
                 vendors.sources = in_order(vendors, matches);

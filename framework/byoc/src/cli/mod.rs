@@ -7,6 +7,7 @@ mod compare;
 mod conformance;
 mod demo;
 mod explain;
+mod new;
 mod partition;
 mod place;
 mod plan;
@@ -28,6 +29,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Conformance(args) => conformance::run(&args),
         Command::ConformanceWorker(args) => conformance::serve(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::New(args) => new::run(&args),
         Command::Plan(command) => plan::run(&command),
         Command::Plugin(command) => plugin::run(&command),
     }

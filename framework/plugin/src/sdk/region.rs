@@ -147,6 +147,18 @@ impl<'a> Region<'a> {
         self.producer(self.binding(composite, name)?)
     }
 
+    /// The shape of the value that a composite binds to a name, where every dimension is known.
+    pub fn bound_shape(&self, composite: &Composite<'a>, name: &str) -> Option<Vec<usize>> {
+        self.binding(composite, name)?.shape()
+    }
+
+    /// The composites in an order in which each finds its operands made: by their last nodes.
+    pub fn composites_in_order(&self) -> Vec<&Composite<'a>> {
+        let mut ordered: Vec<_> = self.composites.iter().collect();
+        ordered.sort_by_key(|composite| composite.nodes.last());
+        ordered
+    }
+
     pub fn producer(&self, value: &Value<'a>) -> Option<&Node<'a>> {
         value.producer.map(|(node, _)| self.node(node))
     }
