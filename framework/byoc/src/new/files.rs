@@ -75,13 +75,13 @@ pub(super) fn of(language: Language) -> Vec<File> {
 /// Building, testing and checking it.
 pub(super) fn commands(language: Language) -> &'static [&'static str] {
     match language {
-        Language::Rust => &["cargo build", "cargo test", "byoc verify target/debug/libacme_npu.so"],
-        Language::C => &["make", "make test", "byoc verify build/libacme_npu.so"],
+        Language::Rust => &["cargo build", "cargo test", "byoc plugin info target/debug/libacme_npu.so"],
+        Language::C => &["make", "make test", "byoc plugin info build/libacme_npu.so"],
         Language::Cpp => &[
             "cmake -B build",
             "cmake --build build",
             "ctest --test-dir build",
-            "byoc verify build/libacme_npu.so",
+            "byoc plugin info build/libacme_npu.so",
         ],
     }
 }
