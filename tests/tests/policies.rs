@@ -47,6 +47,24 @@ fn compare(home: &Path, order: [usize; 3], model: &Path, words: &[&str]) -> Valu
     serde_json::from_str(&done.stdout).expect("the comparison is JSON")
 }
 
+/// Regions of the placement that these words ask for.
+fn regions(home: &Path, model: &Path, words: &[&str]) -> Vec<byoc_partitioner::RegionReport> {
+    let model = model.to_str().expect("UTF-8");
+    let done = byoc_with(home, "partition", ORDERS[0], &[&[model, "--json"], words].concat());
+    serde_json::from_str::<byoc::Report>(&done.stdout).expect("the report is JSON").regions
+}
+
+#[test]
+fn cost_is_the_default_where_the_host_was_measured() {
+    let (home, model) = written(MODEL);
+    let with = |words: &[&str]| regions(home.path(), &model, words);
+    assert_eq!(with(&[]), with(&["--policy", "greedy"]));
+    byoc_with(home.path(), "calibrate", ORDERS[0], &[model.to_str().expect("UTF-8")]);
+    assert_eq!(with(&[]), with(&["--policy", "cost"]));
+    assert_ne!(with(&[]), with(&["--policy", "greedy"]));
+    assert_eq!(with(&["--no-calibration"]), with(&["--policy", "greedy", "--no-calibration"]));
+}
+
 fn us(compared: &Value, policy: &str, which: &str) -> f64 {
     compared[policy][which].as_f64().unwrap_or_else(|| panic!("{policy} has no {which}: {compared}"))
 }

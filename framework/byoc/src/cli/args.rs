@@ -168,9 +168,10 @@ pub struct VendorArgs {
 /// How the model is placed.
 #[derive(Args, Clone)]
 pub struct PlacementArgs {
-    /// How to choose among what vendors offer.
-    #[arg(long, value_enum, default_value_t = PolicyArg::Greedy)]
-    pub policy: PolicyArg,
+    /// How to choose among what vendors offer; by default by cost where `calibrate` has measured the host, and
+    /// greedily else.
+    #[arg(long, value_enum)]
+    pub policy: Option<PolicyArg>,
     /// How long the cost policy searches, in milliseconds of a usual machine; it is counted in moves, so the
     /// result does not depend on the machine. 2000 by default.
     #[arg(long, value_name = "N")]

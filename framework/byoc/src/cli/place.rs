@@ -12,11 +12,11 @@ use super::{plan, ui};
 impl PlacementArgs {
     pub fn placement(&self) -> anyhow::Result<Placement> {
         Ok(Placement {
-            policy: match self.policy {
+            policy: self.policy.map(|policy| match policy {
                 PolicyArg::Greedy => Policy::Greedy,
                 PolicyArg::Cost => Policy::Cost,
                 PolicyArg::Measured => Policy::Measured,
-            },
+            }),
             budget_ms: self.budget_ms,
             merge_siblings: self.merge_siblings,
             exclude: self.exclude.clone(),

@@ -20,7 +20,7 @@ pub use profile::{ProfileSource, default_path, read, write_merged};
 pub use whole::in_turn;
 
 pub(crate) use placed::Measurer;
-pub(crate) use profile::cost_model;
+pub(crate) use profile::{HOST, cost_model};
 
 /// The value in the middle.
 fn median(values: &mut [f64]) -> f64 {
