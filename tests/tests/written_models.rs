@@ -52,10 +52,10 @@ fn partition(case: &Case, model: &Path, tables: &[PathBuf], out: &Path) -> byoc_
     run(words)
 }
 
-/// Arguments for a partitioned model: nodes that were forced on a vendor are gone, and sizes are settled.
+/// Arguments for a partitioned model: nodes that were forced on a vendor or cut at are gone, and sizes are settled.
 fn for_partitioned(args: &[String]) -> Vec<String> {
     let gone = |i: usize| match args[i].as_str() {
-        "--dim" => true,
+        "--dim" | "--cut" => true,
         "--force" => !args.get(i + 1).is_some_and(|value| value.ends_with("=host")),
         _ => false,
     };
