@@ -89,13 +89,8 @@ impl<'g> View<'g> {
         }
         let mut is_output = vec![false; graph.value_bound()];
         graph.outputs().iter().for_each(|v| is_output[v.index()] = true);
-        let mut units: Vec<Unit<'g>> =
-            order.iter().enumerate().map(|(i, id)| unit(graph.node(*id), i as u32, programs)).collect();
-        if !model.functions.is_empty() {
-            let calls =
-                |unit: &Unit<'_>| model.function_of(graph.node(order[unit.nodes[0] as usize])).is_some();
-            units.iter_mut().for_each(|unit| unit.closed |= calls(unit));
-        }
+        let units = order.iter().enumerate();
+        let units = units.map(|(i, id)| unit(model, graph.node(*id), i as u32, programs)).collect();
         let mut view = View {
             graph,
             order,
@@ -219,7 +214,7 @@ impl<'g> View<'g> {
     }
 }
 
-fn unit<'g>(node: &'g Node, place: u32, programs: &Programs) -> Unit<'g> {
+fn unit<'g>(model: &Model, node: &'g Node, place: u32, programs: &Programs) -> Unit<'g> {
     let symbol = programs.symbol(&node.op.domain, &node.op.name);
     let schema = symbol.and_then(|_| schema::lookup(&node.op.domain, &node.op.name, node.opset));
     let has_bodies = node.attrs.values().any(|a| !a.graphs().is_empty());
@@ -234,6 +229,6 @@ fn unit<'g>(node: &'g Node, place: u32, programs: &Programs) -> Unit<'g> {
         outputs: Cow::Borrowed(node.outputs()),
         nodes: smallvec![place],
         folds: None,
-        closed: has_bodies || is_outlined(node),
+        closed: has_bodies || model.function_of(node).is_some() || is_outlined(node),
     }
 }

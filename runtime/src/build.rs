@@ -207,9 +207,7 @@ impl Builder<'_> {
 
     /// The program behind a call of a local function.
     fn call(&self, node: &Node) -> Result<Option<Box<dyn Kernel>>, BuildError> {
-        let (domain, name) = (node.op.domain.clone(), node.op.name.clone());
-        let id = FunctionId { domain, name, overload: node.op.overload.clone() };
-        let Some(function) = self.functions.get(&id) else { return Ok(None) };
+        let Some(function) = self.functions.get(&FunctionId::of(&node.op)) else { return Ok(None) };
         let body = control::call::instantiate(function, node);
         Ok(Some(Box::new(control::call::Call(self.body(node, &body)?))))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use indexmap::IndexMap;
 
-use crate::{Attr, Attributes, Graph, MappedFiles, Node};
+use crate::{Attr, Attributes, Graph, MappedFiles, Node, Operator};
 
 /// Key-value pairs that come with a model, graph, node or value; kept as they are.
 pub type Metadata = Vec<(String, String)>;
@@ -64,8 +64,7 @@ impl Model {
 
     /// The local function that a node calls, if it calls one.
     pub fn function_of(&self, node: &Node) -> Option<&Function> {
-        let (domain, name) = (node.op.domain.clone(), node.op.name.clone());
-        self.functions.get(&FunctionId { domain, name, overload: node.op.overload.clone() })
+        if self.functions.is_empty() { None } else { self.functions.get(&FunctionId::of(&node.op)) }
     }
 
     /// Calls `f` for the main graph, each function's body and all bodies inside, with the name that
@@ -78,10 +77,16 @@ impl Model {
     }
 }
 
+impl FunctionId {
+    /// The function that an operator is a call of, whether there is one or not.
+    pub fn of(op: &Operator) -> FunctionId {
+        FunctionId { domain: op.domain.clone(), name: op.name.clone(), overload: op.overload.clone() }
+    }
+}
+
 impl Function {
-    /// The attributes that the body sees: those of the call, then the function's defaults.
-    pub fn attributes_of(&self, call: &Node) -> Attributes {
-        let mut attrs = call.attrs.clone();
+    /// The attributes that the body sees: those of a call, then the function's defaults.
+    pub fn with_defaults(&self, mut attrs: Attributes) -> Attributes {
         for (name, default) in &self.attribute_defaults {
             attrs.entry(name.clone()).or_insert_with(|| default.clone());
         }

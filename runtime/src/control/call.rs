@@ -29,7 +29,7 @@ impl Kernel for Call {
 
 /// The function's body with the attributes of the call put in.
 pub(crate) fn instantiate(function: &Function, call: &Node) -> Graph {
-    let mut body = function.with_attributes(&function.attributes_of(call));
+    let mut body = function.with_attributes(&function.with_defaults(call.attrs.clone()));
     let inputs: Vec<_> = body.inputs().to_vec();
     // Parameters that the call leaves out are absent in the body, too.
     for (i, input) in inputs.into_iter().enumerate() {

@@ -221,12 +221,7 @@ impl<'m> Solver<'m> {
         if self.functions.is_empty() {
             return None;
         }
-        let id = FunctionId {
-            domain: node.op.domain.clone(),
-            name: node.op.name.clone(),
-            overload: node.op.overload.clone(),
-        };
-        self.functions.get_key_value(&id)
+        self.functions.get_key_value(&FunctionId::of(&node.op))
     }
 }
 
@@ -275,9 +270,10 @@ fn infer_function<'m>(
     id: &'m FunctionId,
     function: &'m Function,
 ) -> Result<(), Stop> {
+    let given = call.node.attrs.keys().filter_map(|name| Some((name.clone(), call.attr(name)?.clone())));
     let key = CallKey {
         inputs: call.inputs.iter().map(|fact| fact.clone().unwrap_or_default()).collect(),
-        attrs: call_attributes(call, function),
+        attrs: function.with_defaults(given.collect()),
     };
     let known = call.solver.calls.get(id).and_then(|calls| calls.iter().find(|(k, _)| *k == key));
     let outputs = match known {
@@ -297,14 +293,4 @@ fn infer_function<'m>(
         *output = fact;
     }
     Ok(())
-}
-
-/// The attributes that a function's body sees: those of the call, then the function's defaults.
-fn call_attributes(call: &Call<'_, '_>, function: &Function) -> Attributes {
-    let given = call.node.attrs.keys().filter_map(|name| Some((name.clone(), call.attr(name)?.clone())));
-    let mut attrs: Attributes = given.collect();
-    for (name, default) in &function.attribute_defaults {
-        attrs.entry(name.clone()).or_insert_with(|| default.clone());
-    }
-    attrs
 }

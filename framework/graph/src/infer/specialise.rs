@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 
 use super::call::Fact;
 use super::solve::{Solved, Solver};
-use crate::{Attr, Attributes, Function, FunctionId, Graph, Model, Node, NodeId};
+use crate::{Attr, Attributes, Function, FunctionId, Graph, Model, NodeId};
 
 /// Ways of calling one function that get a body each, at most.
 const MAX_WAYS: usize = 32;
@@ -52,20 +52,11 @@ enum Overflow {
     All,
 }
 
-/// The function that a node calls by name, whether there is one or not.
-fn callee(node: &Node) -> FunctionId {
-    FunctionId {
-        domain: node.op.domain.clone(),
-        name: node.op.name.clone(),
-        overload: node.op.overload.clone(),
-    }
-}
-
 /// Functions that a graph or a body in it calls.
 fn calls(graph: &Graph, functions: &IndexMap<FunctionId, Function>, found: &mut Vec<FunctionId>) {
     for id in graph.node_ids() {
         let node = graph.node(id);
-        let id = callee(node);
+        let id = FunctionId::of(&node.op);
         if functions.contains_key(&id) {
             found.push(id);
         }
@@ -146,7 +137,7 @@ impl<'m> Specialiser<'m> {
                     self.settle(body, inner, depth)?;
                 }
             }
-            let old = callee(graph.node(id));
+            let old = FunctionId::of(&graph.node(id).op);
             if self.functions.contains_key(&old) && !self.generic.contains(&old) {
                 let new = self.specialise(&old, self.way(graph, id, solved), depth)?;
                 graph.node_mut(id).op.overload = new.overload;
@@ -157,10 +148,10 @@ impl<'m> Specialiser<'m> {
 
     fn way(&self, graph: &Graph, id: NodeId, solved: &Solved) -> Way {
         let node = graph.node(id);
-        let function = &self.functions[&callee(node)];
+        let function = &self.functions[&FunctionId::of(&node.op)];
         let fact = |i| node.input(i).map_or_else(Fact::default, |value| solved.fact(value).clone());
         let inputs = (0..function.body.inputs().len()).map(fact).collect();
-        Way { inputs, attrs: function.attributes_of(node) }
+        Way { inputs, attrs: function.with_defaults(node.attrs.clone()) }
     }
 
     fn specialise(&mut self, id: &FunctionId, way: Way, depth: usize) -> Result<FunctionId, Overflow> {

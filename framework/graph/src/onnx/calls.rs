@@ -53,12 +53,7 @@ fn calls(graph: &Graph) -> Vec<FunctionId> {
     let mut found = Vec::new();
     for id in graph.node_ids() {
         let node = graph.node(id);
-        let op = &node.op;
-        found.push(FunctionId {
-            domain: op.domain.clone(),
-            name: op.name.clone(),
-            overload: op.overload.clone(),
-        });
+        found.push(FunctionId::of(&node.op));
         found.extend(node.attrs.values().flat_map(Attr::graphs).flat_map(calls));
     }
     found

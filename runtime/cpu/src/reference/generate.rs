@@ -135,7 +135,7 @@ fn one_hot(call: &Call<'_>) -> Outputs {
     Ok(vec![take(&[values], &dims, &picks)?.into()])
 }
 
-/// HannWindow, HammingWindow, BlackmanWindow: sums of cosines.
+/// HannWindow, HammingWindow, BlackmanWindow: sums of cosines. One element that is not periodic is 0 / 0.
 fn window(call: &Call<'_>) -> Outputs {
     let coefficients: &[f64] = match &*call.node.op.name {
         "HannWindow" => &[0.5, -0.5],
@@ -144,7 +144,7 @@ fn window(call: &Call<'_>) -> Outputs {
     };
     let size = layout::size(call.whole_scalar(0)?)?;
     layout::count(&[size])?;
-    let period = if call.int("periodic")? != 0 { size } else { size.saturating_sub(1) }.max(1) as f64;
+    let period = if call.int("periodic")? != 0 { size } else { size.saturating_sub(1) } as f64;
     let at = |i: usize| {
         let terms = coefficients.iter().enumerate();
         terms.map(|(k, c)| c * (2.0 * PI * k as f64 * i as f64 / period).cos()).sum()

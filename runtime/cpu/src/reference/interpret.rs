@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use byoc_graph::normalise::Evaluate;
-use byoc_graph::{
-    Attr, Attributes, Datum, FunctionId, Graph, GraphError, Model, Node, NodeId, Origin, Tensor, ValueId,
-};
+use byoc_graph::{Attr, Attributes, Datum, Graph, GraphError, Model, Node, NodeId, Origin, Tensor, ValueId};
 use indexmap::IndexMap;
 use thiserror::Error;
 
@@ -183,11 +181,8 @@ impl Scope<'_> {
             None => node,
         };
         let op = &node.op;
-        let id =
-            FunctionId { domain: op.domain.clone(), name: op.name.clone(), overload: op.overload.clone() };
-        if let Some(function) = self.frame.interpreter.model.functions.get(&id) {
-            let mut attributes = function.attribute_defaults.clone();
-            attributes.extend(node.attrs.iter().map(|(k, v)| (k.clone(), v.clone())));
+        if let Some(function) = self.frame.interpreter.model.function_of(node) {
+            let attributes = function.with_defaults(node.attrs.clone());
             let frame = Frame {
                 graph: &function.body,
                 outer: None,
