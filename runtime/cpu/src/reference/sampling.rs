@@ -55,9 +55,14 @@ impl Outside {
     }
 }
 
-/// Folds a coordinate back between the borders: the centres of the outer elements, or their edges.
+/// The borders: the centres of the outer elements, or their edges.
+fn borders(dim: usize, corners: bool) -> (f64, f64) {
+    if corners { (0.0, dim as f64 - 1.0) } else { (-0.5, dim as f64 - 0.5) }
+}
+
+/// Folds a coordinate back between the borders.
 fn reflected(x: f64, dim: usize, corners: bool) -> f64 {
-    let (low, high) = if corners { (0.0, dim as f64 - 1.0) } else { (-0.5, dim as f64 - 0.5) };
+    let (low, high) = borders(dim, corners);
     let range = high - low;
     if range <= 0.0 || !x.is_finite() {
         return 0.0;
@@ -73,11 +78,13 @@ struct Sampler<'a> {
 }
 
 impl Sampler<'_> {
-    /// A normalised coordinate in elements, folded or clamped where it lies outside.
+    /// A normalised coordinate in elements, folded or clamped where it lies beyond a border.
     fn coordinate(&self, x: f64, dim: usize) -> f64 {
         let n = dim as f64;
         let x = if self.corners { (x + 1.0) / 2.0 * (n - 1.0) } else { ((x + 1.0) * n - 1.0) / 2.0 };
+        let (low, high) = borders(dim, self.corners);
         match self.outside {
+            _ if (low..=high).contains(&x) => x,
             Outside::Zero => x,
             Outside::Border => x.clamp(0.0, n - 1.0),
             Outside::Reflect => reflected(x, dim, self.corners),
