@@ -37,4 +37,4 @@ cargo test --workspace --locked
 step "Against ONNX Runtime"
 "$BYOC_PYTHON" tests/python/check_fused_operators.py target/debug/byoc
 "$BYOC_PYTHON" tests/python/fuzz_against_onnxruntime.py target/debug/byoc \
-    --operators 600 --graphs 150 --seed 7 --keep target/fuzz-differences
+    --operators 600 --graphs 150 --seed 7

@@ -322,7 +322,7 @@ def main():
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     parser.add_argument("--only", nargs="*", help="operators to draw from")
     parser.add_argument("--reference", action="store_true", help="with the reference kernels alone")
-    parser.add_argument("--keep", type=pathlib.Path, default=pathlib.Path("fuzz-differences"))
+    parser.add_argument("--keep", type=pathlib.Path, default=pathlib.Path("target/fuzz-differences"))
     arguments = parser.parse_args()
     sys.stdout.reconfigure(encoding="utf-8")
     print(f"seed {arguments.seed}, ONNX Runtime {onnxruntime.__version__}, onnx {onnx.__version__}", flush=True)
