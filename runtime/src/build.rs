@@ -27,6 +27,8 @@ pub struct Options<'a> {
     pub regions: &'a dyn Regions,
     pub pool: Arc<ThreadPool>,
     pub isa: Isa,
+    /// Compare every value with the type that was inferred for it, and fail where they differ.
+    pub check_types: bool,
 }
 
 #[derive(Debug, Error)]
@@ -101,7 +103,7 @@ impl Builder<'_> {
         let name = |v: ValueIndex| names[v].clone();
         let Inserted { mut steps, spaces, copies } =
             insert(steps, graph.value_bound(), &mut outputs, &devices, name);
-        let layout = Layout::new(graph, &inputs, &outputs, (spaces, copies), &mut steps)?;
+        let mut layout = Layout::new(graph, &inputs, &outputs, (spaces, copies), &mut steps)?;
         let input = |&id: &ValueId| InputSpec {
             name: graph.value(id).name.clone(),
             ty: graph.value(id).ty.clone(),
@@ -115,10 +117,13 @@ impl Builder<'_> {
             role == Role::Body,
         );
         let (pool, isa) = (self.options.pool.clone(), self.options.isa);
+        if self.options.check_types {
+            graph.values().for_each(|(id, value)| layout.values[id.index()].ty = value.ty.clone());
+        }
         let inputs = inputs.iter().map(|id| id.index()).collect();
         Ok(Program::new(
             signature,
-            (pool, isa),
+            (pool, isa, self.options.check_types),
             (steps, layout.values),
             (layout.storages, layout.constants),
             devices,
@@ -298,7 +303,7 @@ impl Layout {
         for (k, &source) in copies.iter().enumerate() {
             let copy = count - copies.len() + k;
             let ValueInfo { dtype, shape, .. } = &layout.values[source];
-            layout.values[copy] = ValueInfo { dtype: *dtype, shape: shape.clone(), storage: None };
+            layout.values[copy] = ValueInfo { dtype: *dtype, shape: shape.clone(), ..ValueInfo::default() };
         }
         for (i, step) in steps.iter().enumerate() {
             step.inputs.iter().flatten().for_each(|&v| layout.last_use[v] = i);

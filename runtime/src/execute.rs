@@ -8,6 +8,7 @@ use byoc_host::PluginError;
 use smallvec::SmallVec;
 
 use crate::alias::Alias;
+use crate::check::TypeCheck;
 use crate::device::{DeviceMade, copy};
 use crate::frame::{Frame, Held, bytes_of, view_of};
 use crate::memory::{Storage, ValueIndex};
@@ -52,11 +53,13 @@ fn run_steps(
     frame: &mut Frame,
     io: &mut Io<'_, '_, '_>,
 ) -> Result<(), RunError> {
+    let mut check = program.check_types.then(|| TypeCheck::new(program, frame));
     for (index, step) in program.steps.iter().enumerate() {
         let start = ctx.observer.map(|_| Instant::now());
         let mut done = await_others(program, frame, index, step)
             .and_then(|()| run_step(program, ctx, frame, io, index, step))
-            .and_then(|()| note_enqueued(program, frame, index, step));
+            .and_then(|()| note_enqueued(program, frame, index, step))
+            .and_then(|()| check.as_mut().map_or(Ok(()), |check| check.step(step, frame, io)));
         if let (Ok(()), Some(queue), Some(_)) = (&done, step.queue, ctx.observer) {
             // Who watches wants to know how long this step takes, not how long it takes to enqueue it.
             done = frame.device.sync(&program.devices, queue).map_err(other);

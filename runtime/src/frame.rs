@@ -38,11 +38,12 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub fn new(values: usize, storages: usize) -> Frame {
+    /// A frame for values of these element types, as far as they are known before a run.
+    pub fn new(dtypes: Vec<DType>, storages: usize) -> Frame {
         Frame {
             held: (0..storages).map(|_| Held::Nothing).collect(),
-            dims: vec![StaticDims::new(); values],
-            dtypes: vec![DType::F32; values],
+            dims: vec![StaticDims::new(); dtypes.len()],
+            dtypes,
             ..Frame::default()
         }
     }

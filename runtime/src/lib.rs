@@ -2,6 +2,7 @@
 
 mod alias;
 mod build;
+mod check;
 mod control;
 mod device;
 mod execute;

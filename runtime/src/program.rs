@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use byoc_cpu::fast::{Exec, Isa};
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{Ctx, Kernel, KernelError, Made, Observer, TensorView, View};
-use byoc_graph::{DType, Datum, Dim, StaticDims, Tensor};
+use byoc_graph::{DType, Datum, Dim, StaticDims, Tensor, Type};
 use smallvec::SmallVec;
 use thiserror::Error;
 
@@ -30,6 +30,8 @@ pub struct Program {
     pub(crate) outputs: Vec<ValueIndex>,
     pub(crate) pool: Arc<ThreadPool>,
     pub(crate) isa: Isa,
+    /// Every value is compared with the type that was inferred for it.
+    pub(crate) check_types: bool,
     /// Frames of finished runs, for the next ones.
     frames: Mutex<Vec<Frame>>,
     /// Plans for the bindings that were met last.
@@ -43,6 +45,8 @@ const KEPT_PLANS: usize = 16;
 pub(crate) struct ValueInfo {
     pub dtype: Option<DType>,
     pub shape: Option<SmallVec<[Dim; 4]>>,
+    /// What was inferred, in programs that check it.
+    pub ty: Option<Type>,
     /// `None` for values that no step touches.
     pub storage: Option<StorageIndex>,
 }
@@ -110,7 +114,7 @@ pub struct OutputBuffer<'a> {
 impl Program {
     pub(crate) fn new(
         signature: Signature,
-        (pool, isa): (Arc<ThreadPool>, Isa),
+        (pool, isa, check_types): (Arc<ThreadPool>, Isa, bool),
         (steps, values): (Vec<Step>, Vec<ValueInfo>),
         (storages, constants): (Vec<Storage>, Vec<Tensor>),
         devices: Devices,
@@ -133,6 +137,7 @@ impl Program {
             outputs,
             pool,
             isa,
+            check_types,
             frames: Mutex::default(),
             plans: Mutex::default(),
         }
@@ -215,7 +220,8 @@ impl Program {
     }
 
     fn new_frame(&self) -> Frame {
-        Frame::new(self.values.len(), self.storages.len())
+        let dtypes = self.values.iter().map(|value| value.dtype.unwrap_or(DType::F32)).collect();
+        Frame::new(dtypes, self.storages.len())
     }
 
     /// The memory plan for a binding, remembered.

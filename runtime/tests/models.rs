@@ -40,6 +40,7 @@ fn build(model: &Model, threads: usize) -> Program {
         regions: &NoRegions,
         pool: Arc::new(ThreadPool::new(threads)),
         isa: Isa::detect(),
+        check_types: true,
     };
     Program::build(model, &options).expect("builds")
 }

@@ -1,5 +1,6 @@
 """What random cases are drawn from: sizes, shapes and tensors of every element type."""
 
+import ml_dtypes
 import numpy as np
 
 SIZES = [1, 1, 2, 2, 3, 4, 5, 7, 8, 11, 13, 16, 17, 31]
@@ -9,6 +10,7 @@ DTYPES = {
     "float": np.float32,
     "double": np.float64,
     "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
     "int8": np.int8,
     "int16": np.int16,
     "int32": np.int32,
@@ -20,7 +22,7 @@ DTYPES = {
     "bool": np.bool_,
     "string": np.object_,
 }
-FLOATS = ("float", "double", "float16")
+FLOATS = ("float", "double", "float16", "bfloat16")
 SIGNED = ("int8", "int16", "int32", "int64")
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 INTS = SIGNED + UNSIGNED

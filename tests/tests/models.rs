@@ -65,6 +65,7 @@ fn run_all(wanted: impl Fn(&Entry) -> bool, words: &[&str]) {
         let dir = folder.join(&entry.name);
         let mut call = vec!["run".to_owned(), dir.join("model.onnx").display().to_string()];
         call.extend(["--data".into(), dir.display().to_string(), "--quiet".into()]);
+        call.push("--check-types".into());
         call.extend(entry.tolerance(words.iter().any(|w| matches!(*w, "--disable-pass" | "--reference"))));
         call.extend(words.iter().map(|w| (*w).to_owned()));
         let done = run(call);

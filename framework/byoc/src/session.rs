@@ -32,6 +32,7 @@ pub struct SessionBuilder {
     placement: Placement,
     threads: Option<usize>,
     reference: bool,
+    check_types: bool,
 }
 
 /// A model that is ready to run.
@@ -91,6 +92,12 @@ impl SessionBuilder {
         self
     }
 
+    /// Fails runs in which a value is not of the type that was inferred for it.
+    pub fn check_types(mut self, check: bool) -> Self {
+        self.check_types = check;
+        self
+    }
+
     /// Reads, places, compiles and prepares.
     pub fn build(self) -> Result<Session, Error> {
         let (mut timings, start) = (Timings::default(), Instant::now());
@@ -106,7 +113,13 @@ impl SessionBuilder {
         let compiled =
             place_and_compile(loaded, &vendors, &self.options, &self.placement, &pool, &mut timings)?;
         let registry = if self.reference { Registry::reference() } else { Registry::default() };
-        let host = Host { pool, registry, options: self.options, reference: self.reference };
+        let host = Host {
+            pool,
+            registry,
+            options: self.options,
+            reference: self.reference,
+            check_types: self.check_types,
+        };
         let program = timings.time("prepare", || host.program(&compiled, &[]))?;
         Ok(Session {
             compiled,
@@ -127,6 +140,7 @@ struct Host {
     options: ModelOptions,
     /// Reference kernels run the model as it is: nothing is fused for them.
     reference: bool,
+    check_types: bool,
 }
 
 impl Host {
@@ -140,6 +154,7 @@ impl Host {
             regions: &regions,
             pool: self.pool.clone(),
             isa: Isa::detect(),
+            check_types: self.check_types,
         };
         Ok(Program::build(&model, &options)?)
     }

@@ -43,6 +43,9 @@ def split_to_sequence(d):
     shape = d.shape(1, empty=0)
     axis = d.axis(len(shape))
     given = [np.int64(d.int(1, shape[axis]))] if d.chance(0.5) else []
+    if d.chance(0.3):
+        first = d.int(0, shape[axis])
+        given = [ints([first, shape[axis] - first])]
     return Call([d.tensor(shape), *given], {"axis": axis} | maybe(d, keepdims=d.int(0, 1)))
 
 

@@ -306,6 +306,9 @@ pub struct RunArgs {
     /// Run the reference interpreter, one operator after the other, instead of the runtime.
     #[arg(long, conflicts_with_all = ["plugins", "tables", "strict"])]
     pub reference: bool,
+    /// Fail where a value is not of the type that was inferred for it.
+    #[arg(long)]
+    pub check_types: bool,
     /// Run the model before and after each pass, and name the first that changes a result beyond rounding.
     #[arg(long, conflicts_with_all = ["plugins", "tables", "strict"])]
     pub verify_passes: bool,
@@ -379,6 +382,9 @@ pub struct ConformanceTestArgs {
     /// Run the reference kernels alone.
     #[arg(long)]
     pub reference: bool,
+    /// Fail where a value is not of the type that was inferred for it.
+    #[arg(long)]
+    pub check_types: bool,
 }
 
 #[derive(Args)]

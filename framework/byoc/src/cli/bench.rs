@@ -7,7 +7,7 @@ use byoc::{Bench, BenchOptions, StepTime, files, random};
 use indexmap::IndexMap;
 
 use super::args::BenchArgs;
-use super::place::{self, session};
+use super::place::{self, HostOptions, session};
 use super::ui::{self, Align, Table};
 
 /// Rows of a profile that are shown.
@@ -15,7 +15,8 @@ const ROWS: usize = 25;
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let mut timings = byoc::Timings::default();
-    let session = session(&args.job, args.threads, false, &mut timings)?;
+    let session =
+        session(&args.job, HostOptions { threads: args.threads, ..HostOptions::default() }, &mut timings)?;
     place::print_summary(&session, &args.job.common);
     let graph = session.graph();
     let inputs = match &args.data {

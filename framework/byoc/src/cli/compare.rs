@@ -28,7 +28,7 @@ pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
     let mut choices = Vec::new();
     for (name, policy) in POLICIES {
         let placement = Placement { policy: Some(policy), ..job.placement.placement()? };
-        let session = place::placed(job, placement, None, false, &mut timings)?;
+        let session = place::placed(job, placement, place::HostOptions::default(), &mut timings)?;
         for warning in session.warnings().iter().filter(|_| !job.common.quiet) {
             ui::note(&format!("warning: {name}: {warning}"));
         }

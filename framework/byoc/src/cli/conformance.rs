@@ -53,6 +53,7 @@ pub fn serve(args: &ConformanceWorkerArgs) -> anyhow::Result<()> {
         plugin_options: args.test.vendors.options(),
         threads: args.test.threads.into(),
         reference: args.test.reference,
+        check_types: args.test.check_types,
         tolerance: args.test.tolerance.get(),
     };
     conformance::serve(&session, std::io::stdin().lock(), std::io::stdout()).context("a worker's pipes")
@@ -77,6 +78,9 @@ fn worker_command(args: &ConformanceTestArgs) -> anyhow::Result<Vec<OsString>> {
     }
     if args.reference {
         words.push("--reference".into());
+    }
+    if args.check_types {
+        words.push("--check-types".into());
     }
     let tolerance = args.tolerance.get();
     let numbers = [

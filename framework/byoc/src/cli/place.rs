@@ -60,14 +60,17 @@ pub fn partitioned(
     partition_file(&model.model, &model_options, &vendors.sources, &plugin_options, placement, timings)
 }
 
+/// How the host runs its part.
+#[derive(Clone, Copy, Default)]
+pub struct HostOptions {
+    pub threads: Option<u16>,
+    pub reference: bool,
+    pub check_types: bool,
+}
+
 /// The session that the command line asks for; its plan is written where that is asked for as well.
-pub fn session(
-    job: &JobArgs,
-    threads: Option<u16>,
-    reference: bool,
-    timings: &mut Timings,
-) -> anyhow::Result<Session> {
-    let session = placed(job, job.placement.placement()?, threads, reference, timings)?;
+pub fn session(job: &JobArgs, host: HostOptions, timings: &mut Timings) -> anyhow::Result<Session> {
+    let session = placed(job, job.placement.placement()?, host, timings)?;
     job.placement.save_plan(|| session.plan())?;
     Ok(session)
 }
@@ -76,8 +79,7 @@ pub fn session(
 pub fn placed(
     job: &JobArgs,
     placement: Placement,
-    threads: Option<u16>,
-    reference: bool,
+    host: HostOptions,
     timings: &mut Timings,
 ) -> Result<Session, byoc::Error> {
     let mut builder = Session::builder(&job.model.model)
@@ -85,8 +87,9 @@ pub fn placed(
         .vendors(job.vendors.sources.clone())
         .plugin_options(job.vendors.options())
         .placement(placement)
-        .reference(reference);
-    if let Some(threads) = threads {
+        .reference(host.reference)
+        .check_types(host.check_types);
+    if let Some(threads) = host.threads {
         builder = builder.threads(threads.into());
     }
     let session = builder.build()?;

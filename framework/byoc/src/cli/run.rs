@@ -9,7 +9,7 @@ use byoc::{Session, Verdict, compare, quanta, random};
 use byoc_graph::{Datum, Graph, npy, onnx};
 
 use super::args::RunArgs;
-use super::place::{self, session};
+use super::place::{self, HostOptions, session};
 use super::{ui, verify_passes};
 
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
@@ -17,7 +17,8 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
         return verify_passes::run(args);
     }
     let mut timings = byoc::Timings::default();
-    let session = session(&args.job, args.threads, args.reference, &mut timings)?;
+    let (threads, reference, check_types) = (args.threads, args.reference, args.check_types);
+    let session = session(&args.job, HostOptions { threads, reference, check_types }, &mut timings)?;
     place::print_summary(&session, &args.job.common);
     let result = timings.time("run", || match &args.data {
         Some(data) => run_sets(args, &session, data),

@@ -19,6 +19,8 @@ pub struct TestSession {
     pub plugin_options: PluginOptions,
     pub threads: usize,
     pub reference: bool,
+    /// See [`crate::SessionBuilder::check_types`].
+    pub check_types: bool,
     /// What is allowed beyond a test's own `rtol` and `atol`.
     pub tolerance: Tolerance,
 }
@@ -51,7 +53,8 @@ impl TestSession {
             .vendors(self.vendors.clone())
             .plugin_options(self.plugin_options.clone())
             .threads(self.threads)
-            .reference(self.reference);
+            .reference(self.reference)
+            .check_types(self.check_types);
         let session = match builder.build() {
             Ok(session) => session,
             Err(e) => return Done::without_model(Outcome::Failed { reason: e.to_string() }),

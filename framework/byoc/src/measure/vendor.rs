@@ -70,6 +70,7 @@ impl RegionTimer<'_> {
             regions: &One(compiled.clone()),
             pool: self.pool.clone(),
             isa: Isa::detect(),
+            check_types: false,
         };
         let program = Program::build(&model, &options)?;
         let views: Vec<Option<View<'_>>> = inputs.iter().map(|d| d.map(View::of)).collect();

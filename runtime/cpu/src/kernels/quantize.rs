@@ -8,6 +8,7 @@ use crate::fast::quantize::nearest;
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
 use crate::kernels::loops;
 use crate::outputs::Outputs;
+use crate::reference::parameters_of_range;
 use crate::registry::Entry;
 use crate::view::{TensorView, View};
 
@@ -190,17 +191,11 @@ impl Kernel for Dynamic {
                 (low.into_iter().fold(0.0, f32::min), high.into_iter().fold(0.0, f32::max))
             },
         );
-        let scale = (high - low) / 255.0;
-        // A tensor of zeros has any scale.
-        let zero = if scale == 0.0 { 0.0 } else { (-low / scale).round_ties_even().clamp(0.0, 255.0) };
+        let (scale, zero) = parameters_of_range(low, high);
         outputs.tensor::<f32>(1, &[])?[0] = scale;
-        outputs.tensor::<u8>(2, &[])?[0] = zero as u8;
+        outputs.tensor::<u8>(2, &[])?[0] = zero;
         let out = outputs.tensor::<u8>(0, x.dims)?;
-        if scale == 0.0 {
-            out.fill(0);
-            return Ok(());
-        }
-        loops::split(ctx.exec, out, &|range, out| quantize(isa, &source[range], scale, zero as i32, out));
+        loops::split(ctx.exec, out, &|range, out| quantize(isa, &source[range], scale, zero.into(), out));
         Ok(())
     }
 }

@@ -209,8 +209,14 @@ fn linear(call: &Call<'_>, labels: &Labels, (x, n, features): (&[f64], usize, us
     let score = |row: &[f64]| -> Vec<f64> {
         (0..classes).map(|c| rho + dot(row, &coefficients[c * features..(c + 1) * features])).collect()
     };
+    let chosen = |scores: &[f64]| {
+        let best = greatest(scores);
+        // Of two classes that nothing speaks against, a strong score names the second, whichever has it.
+        let second = classes == 2 && scores[best] >= 0.5 && coefficients.iter().all(|&c| c >= 0.0);
+        if second { 1 } else { best }
+    };
     let scored = (0..n).map(|i| score(&x[i * features..(i + 1) * features]));
-    classified(call, labels, scored.map(|scores| (greatest(&scores), scores)).collect())
+    classified(call, labels, scored.map(|scores| (chosen(&scores), scores)).collect())
 }
 
 /// Labels and transformed scores of rows. A single score of two classes is that of the second, less the first.

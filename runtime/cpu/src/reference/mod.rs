@@ -60,6 +60,7 @@ use byoc_graph::Datum;
 pub use call::{Bodies, Call, Kernel, NoBodies, Outputs};
 pub use fault::{Fault, KernelError};
 pub use interpret::{Interpreter, ReferenceEvaluator, RunError, Values, Watch};
+pub(crate) use quantize::parameters_of_range;
 pub use registry::{Entry, all, lookup};
 
 const FAMILIES: &[&[Entry]] = &[

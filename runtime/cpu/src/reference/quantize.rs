@@ -96,7 +96,15 @@ fn dequantize(call: &Call<'_>) -> Outputs {
 pub(super) fn dynamic_parameters(values: &[f32]) -> (f32, u8) {
     let least = values.iter().copied().fold(0f32, f32::min);
     let greatest = values.iter().copied().fold(0f32, f32::max);
-    let scale = if least == greatest { 1.0 } else { (greatest - least) / 255.0 };
+    parameters_of_range(least, greatest)
+}
+
+/// Scale and zero point that cover a range around zero with 8 bits. One without extent counts as of length 1.
+pub(crate) fn parameters_of_range(least: f32, greatest: f32) -> (f32, u8) {
+    let scale = match (greatest - least) / 255.0 {
+        0.0 => 1.0 / 255.0,
+        scale => scale,
+    };
     (scale, (-least / scale).round_ties_even().clamp(0.0, 255.0) as u8)
 }
 

@@ -46,8 +46,9 @@ fn log_sum_exp(lane: &[f64]) -> f64 {
     greatest + lane.iter().map(|x| (x - greatest).exp()).sum::<f64>().ln()
 }
 
+/// Towards zero; of nothing, where the standard leaves the mean open, zero.
 fn int_mean(lane: &[i128]) -> Option<i128> {
-    lane.iter().sum::<i128>().checked_div(lane.len() as i128)
+    Some(lane.iter().sum::<i128>().checked_div(lane.len() as i128).unwrap_or(0))
 }
 
 #[rustfmt::skip]

@@ -171,7 +171,7 @@ fn affine_grid(call: &Call<'_>) -> Outputs {
     let corners = call.flag("align_corners")?;
     let at = |place: usize, dim: usize| match corners {
         true if dim > 1 => -1.0 + 2.0 * place as f64 / (dim as f64 - 1.0),
-        true => 0.0,
+        true => -1.0,
         false => -1.0 + (2.0 * place as f64 + 1.0) / dim as f64,
     };
     let dims = [&[*batch][..], space, &[axes]].concat();
