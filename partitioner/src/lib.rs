@@ -208,7 +208,8 @@ impl<'m> Job<'m> {
         let enabled = |name: &str| !options.disabled_passes.iter().any(|p| p == name);
         let forms = graphs.iter().map(|(_, graph)| recognise(graph, &enabled)).collect();
         let prices = Prices::new(&options.cost, tables, &options.times);
-        Job { model, graphs, forms, programs: Programs::compile(tables), prices, rivals: options.rivals }
+        let programs = Programs::compile(tables, &options.targets);
+        Job { model, graphs, forms, programs, prices, rivals: options.rivals }
     }
 
     fn replay<'a>(&'a self, rules: &'a AllRules<'a>) -> Replay<'a, 'a> {

@@ -1,5 +1,7 @@
 //! What a caller may ask of a partition, and how plugins take part in it.
 
+use std::collections::HashMap;
+
 use byoc_graph::{Graph, NodeId, ValueId};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -27,6 +29,8 @@ pub enum Policy {
 #[derive(Debug, Clone)]
 pub struct Options {
     pub policy: Policy,
+    /// `vendor:device` by vendor, where one of several devices was chosen.
+    pub targets: HashMap<String, String>,
     /// What is known of the targets' speed beyond the tables.
     pub cost: CostModel,
     /// What was measured of this model.
@@ -56,6 +60,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             policy: Policy::default(),
+            targets: HashMap::new(),
             cost: CostModel::default(),
             times: Times::default(),
             budget_ms: 2000,

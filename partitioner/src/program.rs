@@ -79,6 +79,8 @@ impl Symbol {
 #[derive(Debug, Clone)]
 pub struct Vendor {
     pub name: String,
+    /// The name, or `vendor:device` where a device was chosen.
+    pub target: String,
     pub limits: Limits,
     /// Opset version by domain.
     pub opset: HashMap<String, i64>,
@@ -97,12 +99,17 @@ pub struct Programs {
 }
 
 impl Programs {
-    pub fn compile<'t>(tables: impl IntoIterator<Item = &'t PatternTable>) -> Programs {
+    /// `targets` has the vendors for one device among several, by their names.
+    pub fn compile<'t>(
+        tables: impl IntoIterator<Item = &'t PatternTable>,
+        targets: &HashMap<String, String>,
+    ) -> Programs {
         let mut programs = Programs::default();
         for table in tables {
             let vendor = programs.vendors.len();
             programs.vendors.push(Vendor {
                 name: table.vendor.name.clone(),
+                target: targets.get(&table.vendor.name).unwrap_or(&table.vendor.name).clone(),
                 limits: table.vendor.limits.clone(),
                 opset: table.vendor.opset.iter().map(|(domain, v)| (canonical(domain).into(), *v)).collect(),
                 programs: programs.all.len()..programs.all.len() + table.patterns.len(),

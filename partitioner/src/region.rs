@@ -44,6 +44,8 @@ pub struct Region {
     /// Index of the vendor among the tables.
     pub vendor: usize,
     pub vendor_name: String,
+    /// The vendor, or `vendor:device` where a device was chosen.
+    pub target: String,
     pub graph: GraphPath,
     /// In model order.
     pub members: Vec<Member>,
@@ -96,6 +98,7 @@ pub(crate) fn build(
         name,
         vendor: group.vendor,
         vendor_name: programs.vendors[group.vendor].name.clone(),
+        target: programs.vendors[group.vendor].target.clone(),
         graph: path.clone(),
         members: Vec::new(),
         composites: composites.iter().map(|c| region_composite(view, programs, c)).collect(),

@@ -245,7 +245,7 @@ fn region(model: &Model, region: &Region) -> Option<RegionReport> {
     Some(RegionReport {
         name: region.name.clone(),
         vendor: region.vendor_name.clone(),
-        target: region.vendor_name.clone(),
+        target: region.target.clone(),
         graph: region.graph.text.clone(),
         nodes: names(&region.members),
         composites: composites.collect(),

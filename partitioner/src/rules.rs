@@ -26,6 +26,7 @@ struct GraphRules {
 pub struct AllRules<'a> {
     graphs: &'a [(GraphPath, &'a Graph)],
     vendors: Vec<&'a str>,
+    targets: Vec<&'a str>,
     by_graph: Vec<GraphRules>,
 }
 
@@ -51,7 +52,8 @@ impl<'a> AllRules<'a> {
             return Err(PartitionError::DuplicateVendor(vendors[twice].to_owned()));
         }
         let by_graph = graphs.iter().map(|_| GraphRules::default()).collect();
-        let mut rules = AllRules { graphs, vendors, by_graph };
+        let targets = programs.vendors.iter().map(|v| v.target.as_str()).collect();
+        let mut rules = AllRules { graphs, vendors, targets, by_graph };
         rules.only(&will.only_ops)?;
         for name in &will.exclude {
             let why = format!("`{name}` is excluded");
@@ -104,11 +106,17 @@ impl<'a> AllRules<'a> {
         found
     }
 
+    /// The vendor that a target is of, with its device or without.
+    fn vendor_of(&self, target: &str) -> Option<usize> {
+        let is_it = |names: &[&str]| names.iter().position(|name| *name == target);
+        is_it(&self.vendors).or_else(|| is_it(&self.targets))
+    }
+
     fn force(&mut self, forced: &Forced) -> Result<(), PartitionError> {
         let Forced { node, target, graph, marked } = forced;
-        let vendor = self.vendors.iter().position(|v| v == target);
+        let vendor = self.vendor_of(target);
         if vendor.is_none() && target != "host" && !marked {
-            let known = self.vendors.iter().map(|v| format!(", {v}")).collect::<String>();
+            let known = self.targets.iter().map(|v| format!(", {v}")).collect::<String>();
             let hint = did_you_mean(nearest(target, self.vendors.iter().copied().chain(["host"])));
             return Err(PartitionError::UnknownTarget(node.clone(), target.clone(), known + &hint));
         }
@@ -235,7 +243,8 @@ impl<'a> AllRules<'a> {
             let Some(host) = partition.host.iter().find(is_it).filter(|_| forced.target != "host") else {
                 continue;
             };
-            let reason = host.report.reasons.iter().find(|r| r.vendor == forced.target);
+            let vendor = self.vendor_of(&forced.target).map(|v| self.vendors[v]);
+            let reason = host.report.reasons.iter().find(|r| Some(r.vendor.as_str()) == vendor);
             let why = reason.map_or(String::new(), |r| r.detail.clone());
             return Err(PartitionError::Unforced(forced.node.clone(), forced.target.clone(), why));
         }

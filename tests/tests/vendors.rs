@@ -240,6 +240,31 @@ fn options_are_checked() {
 }
 
 #[test]
+fn a_device_is_chosen_by_name_or_number() {
+    let setup = Setup::new();
+    let (far, host) = (plugin("byoc-far-device"), setup.host());
+    let report = setup.folder.path().join("report.json");
+    let target = |words: &[&str]| {
+        let several = ["--plugin", text(&far), "--plugin-option", "far-device.devices=2"];
+        let words = [&several, words].concat();
+        let (done, outputs) = setup.run(&words);
+        assert!(done.status != Some(0) || outputs.as_ref() == Some(&host), "{words:?}: another answer");
+        let written = ["partition", text(&setup.model), "--report", text(&report)];
+        let _ = run(written.iter().chain(&words));
+        let text = fs::read_to_string(&report).expect("the report is written");
+        let read: serde_json::Value = serde_json::from_str(&text).expect("the report is JSON");
+        (done, read["regions"][0]["target"].as_str().expect("a target").to_owned())
+    };
+    assert_eq!(target(&[]).1, "far-device");
+    assert_eq!(target(&["--device", "far-device=1"]).1, "far-device:far 1");
+    let forced = ["--device", "far-device=far 1", "--force", "p=far-device:far 1"];
+    assert_eq!(target(&forced).1, "far-device:far 1");
+    let unknown = target(&["--device", "far-device=2"]).0.expect(1);
+    let message = "far-device has no device `2`; it has 0: far 0, 1: far 1";
+    assert!(unknown.stderr.contains(message), "{}", unknown.stderr);
+}
+
+#[test]
 fn a_newer_interface_is_refused_with_both_epochs() {
     let setup = Setup::new();
     let mut bytes = fs::read(plugin("byoc-probe")).expect("the plugin can be read");

@@ -51,12 +51,14 @@ impl Check for Ask<'_> {
 
     fn check_region(&mut self, region: &Region, graph: &Graph) -> Answer {
         let unknown = Answer::Accept(RegionCost::default());
-        let Some(plugin) = self.plugin(region.vendor) else { return unknown };
+        let Some((plugin, device)) = self.vendors.get(region.vendor).and_then(Vendor::on_device) else {
+            return unknown;
+        };
         let Ok(subgraph) = region.subgraph(graph) else { return unknown };
         let specs = region_specs(region, &subgraph);
         let opsets = opsets(region, self.model);
         let data = adapt::region_data(&region.name, &subgraph.graph, &specs, &opsets);
-        let answer = plugin.check_region(&data, plugin.devices()[0].id, self.env);
+        let answer = plugin.check_region(&data, device.id, self.env);
         match answer {
             Err(error) => Answer::Refuse(self.refusal(&error)),
             Ok(answer) if answer.refused.is_empty() => {
@@ -126,6 +128,7 @@ fn match_region(view: &MatchView<'_>) -> Region {
         name: "match".into(),
         vendor: view.vendor,
         vendor_name: String::new(),
+        target: String::new(),
         graph,
         members: Vec::new(),
         composites: Vec::new(),

@@ -157,6 +157,8 @@ impl<'a> Placing<'a> {
             );
             options = plan.options(&options);
         }
+        let chosen = vendors.iter().filter(|v| v.device.is_some());
+        options.targets = chosen.map(|v| (v.name().to_owned(), v.target())).collect();
         Ok(Placing { loaded, vendors, tables, placement, options, pool, warnings })
     }
 
@@ -346,15 +348,16 @@ pub(crate) fn compile_region(
     model: &Model,
     env: CallEnv<'_>,
 ) -> Result<Option<VendorRegion>, PluginError> {
-    let (Some(plugin), Some(outer)) = (&vendor.plugin, region.graph.get(model)) else { return Ok(None) };
+    let (Some((plugin, device)), Some(outer)) = (vendor.on_device(), region.graph.get(model)) else {
+        return Ok(None);
+    };
     let Ok(subgraph) = region.subgraph(outer) else { return Ok(None) };
     let specs = region_specs(region, &subgraph);
     let data = adapt::region_data(&region.name, &subgraph.graph, &specs, &opsets(region, model));
     let threads = u32::try_from(env.pool.threads()).unwrap_or(1);
-    let device = plugin.devices()[0].id;
-    let request = CompileRequest { region: &data, device, threads, timeout: None, env };
+    let request = CompileRequest { region: &data, device: device.id, threads, timeout: None, env };
     let compiled = plugin.compile(&request)?;
-    Ok(Some(VendorRegion::new(region.vendor_name.clone(), compiled, &subgraph.graph)))
+    Ok(Some(VendorRegion::new(region.target.clone(), compiled, &subgraph.graph)))
 }
 
 impl Compiler<'_> {

@@ -47,4 +47,4 @@ pub use quantum::quanta;
 pub use session::{Session, SessionBuilder};
 pub use stages::{Stage, stages};
 pub use timings::Timings;
-pub use vendors::{PluginOption, PluginOptions, Vendor, VendorSource};
+pub use vendors::{DEVICE, PluginOption, PluginOptions, Vendor, VendorSource};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use byoc_host::{Library, Plugin, search};
+use byoc_host::{DeviceInfo, Library, Plugin, search};
 use byoc_plugin::table::PatternTable;
 
 use crate::checks::Checks;
@@ -24,7 +24,12 @@ pub struct Vendor {
     pub table: PatternTable,
     /// `None` where there is only a table.
     pub plugin: Option<Arc<Plugin>>,
+    /// Which of the plugin's devices its regions are for, where one was chosen; else it is the first.
+    pub device: Option<usize>,
 }
+
+/// The option by which a device is chosen, of plugins that have no option of that name themselves.
+pub const DEVICE: &str = "device";
 
 /// Options of plugins, by vendor.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +46,20 @@ pub struct PluginOption {
 impl Vendor {
     pub fn name(&self) -> &str {
         &self.table.vendor.name
+    }
+
+    /// Its code, with the device that its regions are for.
+    pub fn on_device(&self) -> Option<(&Arc<Plugin>, &DeviceInfo)> {
+        let plugin = self.plugin.as_ref()?;
+        Some((plugin, plugin.devices().get(self.device.unwrap_or(0))?))
+    }
+
+    /// As reports name it: `vendor`, or `vendor:device` where the device was chosen.
+    pub fn target(&self) -> String {
+        match (self.device, self.on_device()) {
+            (Some(_), Some((_, device))) => format!("{}:{}", self.name(), device.name),
+            _ => self.name().to_owned(),
+        }
     }
 }
 
@@ -76,16 +95,30 @@ fn load_one(source: &VendorSource, options: &PluginOptions) -> Result<Vendor, Er
             let file = path.display().to_string();
             let table = PatternTable::parse_bytes(&file, &bytes)?;
             table.check(&Checks)?;
-            Ok(Vendor { table, plugin: None })
+            Ok(Vendor { table, plugin: None, device: None })
         }
         VendorSource::Plugin(name) => {
             let library = Library::load(&search::find(name)?)?;
             let table = library.table.clone();
             table.check(&Checks)?;
             let own = options.0.iter().filter(|o| o.vendor == table.vendor.name);
-            let given: Vec<_> = own.map(|o| (o.key.clone(), o.value.clone())).collect();
+            let has_own = library.options.iter().any(|o| o.name == DEVICE);
+            let (device, given): (Vec<_>, Vec<_>) =
+                own.map(|o| (o.key.clone(), o.value.clone())).partition(|(key, _)| key == DEVICE && !has_own);
             let plugin = Plugin::open(&library, library.complete_options(&given)?)?;
-            Ok(Vendor { table, plugin: Some(plugin) })
+            let device = device.last().map(|(_, wanted)| find_device(&plugin, wanted)).transpose()?;
+            Ok(Vendor { table, plugin: Some(plugin), device })
         }
     }
+}
+
+/// A device by its name or its number.
+fn find_device(plugin: &Plugin, wanted: &str) -> Result<usize, Error> {
+    let devices = plugin.devices();
+    let named = devices.iter().position(|d| d.name == wanted);
+    let number = wanted.parse().ok().filter(|n| *n < devices.len());
+    named.or(number).ok_or_else(|| {
+        let known: Vec<_> = devices.iter().enumerate().map(|(i, d)| format!("{i}: {}", d.name)).collect();
+        Error::Other(format!("{} has no device `{wanted}`; it has {}", plugin.vendor(), known.join(", ")))
+    })
 }

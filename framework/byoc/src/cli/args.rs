@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use byoc::{ModelOptions, PluginOption, VendorSource};
+use byoc::{ModelOptions, PluginOption, PluginOptions, VendorSource};
 use byoc_partitioner::will::Cut;
 
 /// Bring Your Own Codegen: partitions ONNX models over accelerators, compiles each vendor's part with the
@@ -159,7 +159,10 @@ pub struct VendorArgs {
     tables: Vec<PathBuf>,
     /// Set an option of a plugin.
     #[arg(long = "plugin-option", value_name = "VENDOR.KEY=VALUE", value_parser = parse_plugin_option)]
-    pub plugin_options: Vec<PluginOption>,
+    plugin_options: Vec<PluginOption>,
+    /// The device of a plugin with several that is to run its regions, by name or number; else it is the first.
+    #[arg(long = "device", value_name = "VENDOR=DEVICE", value_parser = parse_device)]
+    devices: Vec<PluginOption>,
     /// All of the above in the order of the command line.
     #[arg(skip)]
     pub sources: Vec<VendorSource>,
@@ -511,6 +514,18 @@ fn parse_plugin_option(text: &str) -> Result<PluginOption, String> {
     let (left, value) = text.split_once('=').ok_or("expected VENDOR.KEY=VALUE")?;
     let (vendor, key) = left.rsplit_once('.').ok_or("expected VENDOR.KEY=VALUE")?;
     Ok(PluginOption { vendor: vendor.to_owned(), key: key.to_owned(), value: value.to_owned() })
+}
+
+fn parse_device(text: &str) -> Result<PluginOption, String> {
+    let (vendor, value) = text.split_once('=').ok_or("expected VENDOR=DEVICE")?;
+    Ok(PluginOption { vendor: vendor.to_owned(), key: byoc::DEVICE.to_owned(), value: value.to_owned() })
+}
+
+impl VendorArgs {
+    /// Options of plugins and the devices chosen of them.
+    pub fn options(&self) -> PluginOptions {
+        PluginOptions(self.plugin_options.iter().chain(&self.devices).cloned().collect())
+    }
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn worker_command(args: &ConformanceTestArgs) -> anyhow::Result<Vec<OsString>> {
             VendorSource::Table(path) => words.extend(["--table".into(), path.into()]),
         }
     }
-    for option in &args.vendors.plugin_options {
+    for option in args.vendors.options().0 {
         let text = format!("{}.{}={}", option.vendor, option.key, option.value);
         words.extend(["--plugin-option".into(), text.into()]);
     }

@@ -1,12 +1,10 @@
 //! What every command that places a model does: settle a session, and say what ran where.
 
 use byoc::measure::ProfileSource;
-use byoc::{
-    Partitioned, Placement, Plan, PluginOptions, Policy, Report, Session, Timings, files, partition_file,
-};
+use byoc::{Partitioned, Placement, Plan, Policy, Report, Session, Timings, files, partition_file};
 use byoc_partitioner::RegionReport;
 
-use super::args::{CommonArgs, JobArgs, PlacementArgs, PolicyArg, VendorArgs};
+use super::args::{CommonArgs, JobArgs, PlacementArgs, PolicyArg};
 use super::{plan, ui};
 
 impl PlacementArgs {
@@ -40,12 +38,6 @@ impl PlacementArgs {
             files::write_whole(path, plan()?.to_text().as_bytes()).map_err(|e| byoc::Error::file(path, e))?;
         }
         Ok(())
-    }
-}
-
-impl VendorArgs {
-    pub fn options(&self) -> PluginOptions {
-        PluginOptions(self.plugin_options.clone())
     }
 }
 

@@ -76,14 +76,14 @@ impl Calibrate<'_> {
         let copy = copies::within_host();
         done.add(TargetProfile { copy_in: copy, copy_out: copy, ..host }, of_host);
         for (vendor, times) in vendors.iter().zip(of_vendors) {
-            let Some(plugin) = &vendor.plugin else {
+            let Some((plugin, device)) = vendor.on_device() else {
                 done.warnings.push(format!("{} has no code that could be measured", vendor.name()));
                 continue;
             };
             let name = vendor.name();
             done.warnings.extend(times.warnings.iter().map(|w| format!("{name}: {w}")));
             let mut target = TargetProfile { threads: Some(self.threads), ..profile::identity(vendor) };
-            if let Some(memory) = plugin.memory(plugin.devices()[0].id) {
+            if let Some(memory) = plugin.memory(device.id) {
                 (target.copy_in, target.copy_out) = copies::with_device(&memory)?;
             }
             done.add_vendor(target, times);

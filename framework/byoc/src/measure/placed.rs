@@ -59,8 +59,8 @@ impl<'a> Measurer<'a> {
     /// Times copies to and from the vendors' memories, as far as `cost` does not know them.
     pub fn time_copies(&mut self, cost: &mut CostModel) {
         for (vendor, about) in self.timer.vendors.iter().zip(&self.about) {
-            let Some(plugin) = &vendor.plugin else { continue };
-            let Some(memory) = plugin.memory(plugin.devices()[0].id) else { continue };
+            let Some((plugin, device)) = vendor.on_device() else { continue };
+            let Some(memory) = plugin.memory(device.id) else { continue };
             let Some(target) = cost.targets.get_mut(vendor.name()) else { continue };
             if target.copy_in.is_some() && target.copy_out.is_some() {
                 continue;
@@ -102,9 +102,9 @@ impl<'a> Measurer<'a> {
 
 /// All that the times of a vendor depend on beside the region.
 fn about(vendor: &Vendor, threads: usize) -> String {
-    let Some(plugin) = &vendor.plugin else { return String::new() };
+    let Some((plugin, device)) = vendor.on_device() else { return String::new() };
     let library = plugin.library();
-    let (build, device) = (cache::build_of(&library.path), &plugin.devices()[0].name);
+    let (build, device) = (cache::build_of(&library.path), &device.name);
     let host = profile::host_identity().device;
     let (name, version, options) = (&library.name, &library.version, plugin.options());
     format!("{name:?} {version:?} {build} {device:?} {options:?} on {host:?} {threads}")

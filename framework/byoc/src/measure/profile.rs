@@ -88,8 +88,9 @@ pub(crate) fn cost_model(
 /// An entry without figures: which device of which version of the vendor's plugin it is about.
 pub(crate) fn identity(vendor: &Vendor) -> TargetProfile {
     let name = vendor.name().to_owned();
-    let Some(plugin) = &vendor.plugin else { return TargetProfile { name, ..TargetProfile::default() } };
-    let device = &plugin.devices()[0];
+    let Some((plugin, device)) = vendor.on_device() else {
+        return TargetProfile { name, ..TargetProfile::default() };
+    };
     let memory = match device.has_memory() {
         true => format!("{name}: {}", device.name),
         false => HOST.to_owned(),
