@@ -14,6 +14,7 @@ const GAP: u64 = 1 << 32;
 const NONE: u32 = u32::MAX;
 
 /// A graph over nodes `0..n`, given in a topological order, whose nodes are contracted into blocks.
+#[cfg_attr(test, derive(Clone))]
 pub struct Quotient {
     successors: Vec<SmallVec<[u32; 4]>>,
     predecessors: Vec<SmallVec<[u32; 4]>>,
@@ -30,6 +31,7 @@ pub struct Quotient {
 }
 
 /// The order of blocks: a doubly linked list with labels that rise along it.
+#[cfg_attr(test, derive(Clone))]
 struct Order {
     before: Vec<u32>,
     after: Vec<u32>,
@@ -38,6 +40,7 @@ struct Order {
 
 /// One direction of the search.
 #[derive(Default)]
+#[cfg_attr(test, derive(Clone))]
 struct Search {
     /// The set, then the blocks that were reached, in order.
     queue: Vec<u32>,
@@ -87,6 +90,12 @@ enum Found {
     Path(u32, u32),
 }
 
+impl AsRef<Quotient> for Quotient {
+    fn as_ref(&self) -> &Quotient {
+        self
+    }
+}
+
 impl Quotient {
     /// `predecessors` lists, for each node, nodes before it.
     pub fn new(predecessors: Vec<SmallVec<[u32; 4]>>) -> Quotient {
@@ -118,6 +127,26 @@ impl Quotient {
             at = self.parent[at as usize];
         }
         at
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.parent.len()
+    }
+
+    /// Nodes with an edge to a node.
+    pub fn before(&self, node: u32) -> &[u32] {
+        &self.predecessors[node as usize]
+    }
+
+    /// Nodes with an edge from a node.
+    pub fn after(&self, node: u32) -> &[u32] {
+        &self.successors[node as usize]
+    }
+
+    /// The nodes of a block.
+    pub fn members(&self, block: u32) -> &[u32] {
+        &self.members[block as usize]
     }
 
     /// Takes the edges from `through` to `node` away and gives `node` those into `through` instead, as where

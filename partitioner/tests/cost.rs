@@ -3,7 +3,8 @@
 mod support;
 
 use byoc_partitioner::{CostModel, Link, NoCheck, Options, Policy, Rates, Report, TargetProfile, partition};
-use support::{Ready, check_always, tables};
+use support::always::check_always;
+use support::{Ready, tables};
 
 /// Elements of every value, float32.
 const ELEMENTS: u64 = 256;

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use byoc_graph::{Model, onnx};
 use byoc_partitioner::{NoCheck, Options, Policy, partition};
 use byoc_plugin::table::PatternTable;
+use support::always::check_always;
 use support::random_model::{self, Random};
-use support::{Ready, check_always, tables, terms};
+use support::{Ready, tables, terms};
 
 const GRAPHS: u64 = 400;
 const THREADS: usize = 2;

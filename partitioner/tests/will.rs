@@ -37,7 +37,7 @@ fn place(
     let done = partition(&ready.model, &tables, options, &mut NoCheck).map_err(|e| e.to_string())?;
     let report = ready.report(&done);
     let mut wrong = Vec::new();
-    support::check_always(&ready, &tables, options, &done, &report, &mut wrong);
+    support::always::check_always(&ready, &tables, options, &done, &report, &mut wrong);
     // A cut keeps neighbours apart that could otherwise be merged.
     wrong.retain(|w| !w.contains("could be merged"));
     assert!(wrong.is_empty(), "{wrong:?}");

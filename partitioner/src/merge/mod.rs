@@ -1,7 +1,11 @@
 //! Merges composites of one vendor into regions, as long as the quotient stays acyclic.
 //!
 //! Nodes are visited in model order and join the regions of their producers, in input order; this is repeated
-//! until nothing merges, so no two neighbouring regions could still be one.
+//! until nothing merges, so no two neighbouring regions could still be one. Then, where that is asked for, regions
+//! that no edge joins are merged as well.
+
+mod siblings;
+mod sweep;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -9,7 +13,9 @@ use byoc_graph::ValueId;
 
 use crate::choose::{Chosen, Rules};
 use crate::program::Programs;
+use crate::quotient::Quotient;
 use crate::view::View;
+use siblings::{Start, Tried};
 
 /// Composites that one vendor gets in one piece.
 #[derive(Debug, Clone)]
@@ -35,13 +41,21 @@ pub fn merge(
 ) -> Vec<Group> {
     let mut merger = Merger::new(view, programs, chosen, &rules.severed);
     while merger.join_producers() {}
-    while siblings && merger.join_siblings() {}
+    if siblings {
+        merger.join_siblings();
+    }
     merger.groups()
 }
 
 /// The regions as they are, one for each block of the quotient that holds composites.
 pub fn groups(view: &View<'_>, programs: &Programs, chosen: &mut Chosen) -> Vec<Group> {
     Merger::new(view, programs, chosen, &[]).groups()
+}
+
+impl AsRef<Quotient> for Merger<'_, '_, '_> {
+    fn as_ref(&self) -> &Quotient {
+        &self.chosen.quotient
+    }
 }
 
 struct Merger<'a, 'v, 'g> {
@@ -73,11 +87,11 @@ impl<'a, 'v, 'g> Merger<'a, 'v, 'g> {
         self.programs.all[self.chosen.composites[composite as usize].program].vendor
     }
 
-    /// Whether the regions of two nodes of one vendor have become one.
+    /// Makes one region of those of two nodes of one vendor, where that is possible.
     fn try_join(&mut self, a: u32, b: u32, vendor: usize) -> bool {
         let (a, b) = (self.chosen.quotient.block(a), self.chosen.quotient.block(b));
         let size = self.size[a as usize] + self.size[b as usize];
-        if size > self.programs.vendors[vendor].limits.max_region_nodes {
+        if size > self.room(vendor) {
             return false;
         }
         let mut ends = self
@@ -90,6 +104,11 @@ impl<'a, 'v, 'g> Merger<'a, 'v, 'g> {
         let Ok(block) = self.chosen.quotient.contract(&[a, b]) else { return false };
         self.size[block as usize] = size;
         true
+    }
+
+    /// Nodes that a region of the vendor may have.
+    fn room(&self, vendor: usize) -> usize {
+        self.programs.vendors[vendor].limits.max_region_nodes
     }
 
     fn join_producers(&mut self) -> bool {
@@ -136,17 +155,24 @@ impl<'a, 'v, 'g> Merger<'a, 'v, 'g> {
         found
     }
 
-    fn join_siblings(&mut self) -> bool {
-        let mut merged = false;
+    fn join_siblings(&mut self) {
         let groups = self.groups();
-        for (i, group) in groups.iter().enumerate() {
-            for other in groups[i + 1..].iter().filter(|o| o.vendor == group.vendor) {
-                let joined =
-                    self.chosen.quotient.block(group.first) == self.chosen.quotient.block(other.first);
-                merged |= !joined && self.try_join(group.first, other.first, group.vendor);
+        let mut smallest = vec![usize::MAX; self.programs.vendors.len()];
+        groups.iter().for_each(|g| smallest[g.vendor] = smallest[g.vendor].min(g.size));
+        let starts: Vec<Start> = groups.iter().map(|g| Start { first: g.first, vendor: g.vendor }).collect();
+        let vendor = |node: usize| self.chosen.owner[node].map(|owner| self.vendor(owner));
+        let vendors: Vec<Option<usize>> = (0..self.view.order.len()).map(vendor).collect();
+        siblings::join(self, &starts, &vendors, &mut |merger, i, j| {
+            let Group { first, vendor, .. } = groups[i];
+            let size = merger.size[merger.chosen.quotient.block(first) as usize];
+            if size + smallest[vendor] > merger.room(vendor) {
+                return Tried::Full;
             }
-        }
-        merged
+            match merger.try_join(first, groups[j].first, vendor) {
+                true => Tried::Joined,
+                false => Tried::Refused,
+            }
+        });
     }
 
     fn groups(&self) -> Vec<Group> {
