@@ -64,6 +64,21 @@ pub fn python(modules: &str) -> Option<PathBuf> {
     None
 }
 
+/// Where OpenVINO's libraries lie, in the Python of the tests.
+pub fn openvino_folder() -> Option<PathBuf> {
+    let python = python("openvino")?;
+    let code = "import openvino, pathlib; print(pathlib.Path(openvino.__file__).parent / 'libs')";
+    let output = Command::new(python).args(["-c", code]).output().expect("Python runs");
+    Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+/// Words of the command line that place a model on OpenVINO.
+pub fn on_openvino() -> Option<Vec<String>> {
+    let library = format!("openvino.library={}", openvino_folder()?.display());
+    let plugin = plugin("byoc-openvino").display().to_string();
+    Some(["--plugin".into(), plugin, "--plugin-option".into(), library].into())
+}
+
 /// Where cargo puts what it builds, for the profile that this test was built with.
 fn built() -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");

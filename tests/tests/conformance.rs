@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use byoc_tests::{byoc, data, root, run, run_command};
+use byoc_tests::{byoc, data, on_openvino, root, run, run_command};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -40,8 +40,9 @@ fn read_results(path: &Path) -> Results {
     serde_json::from_str(&std::fs::read_to_string(path).expect("results")).expect("results are JSON")
 }
 
-fn exceptions() -> BTreeSet<String> {
-    let path = root().join("tests/conformance/exceptions.toml");
+/// The tests that are listed in a file as exceptions.
+fn exceptions(file: &str) -> BTreeSet<String> {
+    let path = root().join("tests/conformance").join(file);
     let list: Exceptions = toml::from_str(&std::fs::read_to_string(path).expect("the list")).expect("TOML");
     assert!(list.exception.iter().all(|e| !e.reason.is_empty()));
     list.exception.into_iter().flat_map(|e| e.tests).collect()
@@ -60,11 +61,23 @@ fn unpacked(to: &Path) -> Option<PathBuf> {
 
 #[test]
 fn the_onnx_suite_passes_but_for_the_exceptions() {
+    run_suite(&[], &exceptions("exceptions.toml"));
+}
+
+#[test]
+fn the_onnx_suite_passes_on_openvino_but_for_more_exceptions() {
+    let Some(words) = on_openvino() else { return };
+    let mut excepted = exceptions("exceptions.toml");
+    excepted.extend(exceptions("openvino.toml"));
+    run_suite(&words, &excepted);
+}
+
+fn run_suite(words: &[String], excepted: &BTreeSet<String>) {
     let folder = tempfile::tempdir().expect("a folder");
     let Some(suite) = unpacked(folder.path()) else { return };
     let json = folder.path().join("results.json");
     let mut command = Command::new(byoc());
-    command.arg("conformance").arg(&suite).arg("--check-types").arg("--json").arg(&json);
+    command.arg("conformance").arg(&suite).arg("--check-types").arg("--json").arg(&json).args(words);
     let done = run_command(&mut command, Duration::from_secs(600));
     println!("{}", done.stdout);
     let results = read_results(&json);
@@ -75,8 +88,7 @@ fn the_onnx_suite_passes_but_for_the_exceptions() {
         .filter(|t| t.outcome != "passed")
         .map(|t| format!("{}/{}", t.kind, t.name))
         .collect();
-    let excepted = exceptions();
-    let surprises: Vec<_> = failed.difference(&excepted).collect();
+    let surprises: Vec<_> = failed.difference(excepted).collect();
     assert!(surprises.is_empty(), "not on the list of exceptions: {surprises:?}");
     let passing: Vec<_> = excepted.difference(&failed).collect();
     assert!(passing.is_empty(), "pass, and have to leave the list of exceptions: {passing:?}");

@@ -1,10 +1,13 @@
 //! Real models by others, with reference outputs of another runtime: all of them run on the host, with
-//! normalisation on and off, and the quantised ones on the reference accelerator as well.
+//! normalisation on and off, and on OpenVINO; the quantised ones on the reference accelerator as well.
 
 use std::path::Path;
 
-use byoc_tests::{QUANTISED, data, on_refnpu, partition_report, plugin, run};
+use byoc_tests::{QUANTISED, data, on_openvino, on_refnpu, partition_report, plugin, run};
 use serde::Deserialize;
+
+/// Words that have every value on the way rounded.
+const UNFUSED: [&str; 3] = ["--disable-pass", "--reference", "byoc_openvino"];
 
 #[derive(Deserialize)]
 struct Manifest {
@@ -66,7 +69,7 @@ fn run_all(wanted: impl Fn(&Entry) -> bool, words: &[&str]) {
         let mut call = vec!["run".to_owned(), dir.join("model.onnx").display().to_string()];
         call.extend(["--data".into(), dir.display().to_string(), "--quiet".into()]);
         call.push("--check-types".into());
-        call.extend(entry.tolerance(words.iter().any(|w| matches!(*w, "--disable-pass" | "--reference"))));
+        call.extend(entry.tolerance(words.iter().any(|w| UNFUSED.iter().any(|u| w.contains(u)))));
         call.extend(words.iter().map(|w| (*w).to_owned()));
         let done = run(call);
         ran += 1;
@@ -96,6 +99,12 @@ fn by_the_reference_interpreter() {
 fn quantised_on_the_accelerator() {
     let refnpu = plugin("byoc-refnpu");
     run_all(Entry::is_quantised, &["--plugin", refnpu.to_str().expect("UTF-8")]);
+}
+
+#[test]
+fn on_openvino_through_its_plugin() {
+    let Some(words) = on_openvino() else { return };
+    run_all(|_| true, &words.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[test]

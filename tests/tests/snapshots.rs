@@ -1,4 +1,4 @@
-//! Where whole models are split for the reference accelerator, in words that a change can be read off.
+//! Where whole models are split for the vendors here, in words that a change can be read off.
 //!
 //! After a wanted change: `INSTA_UPDATE=always cargo test -p byoc-tests --test snapshots`, then read the difference.
 
@@ -7,13 +7,13 @@ use std::fmt::Write;
 use std::path::Path;
 
 use byoc::Report;
-use byoc_tests::{QUANTISED, data, on_refnpu, partition_report};
+use byoc_tests::{QUANTISED, data, on_openvino, on_refnpu, partition_report};
 
 /// Names that a line lists before it only counts them.
 const SHOWN: usize = 4;
 
-fn snapshot(name: &str, model: &Path, dim: Option<(&str, i64)>) {
-    let report = partition_report(model, on_refnpu(dim));
+fn snapshot(name: &str, model: &Path, words: Vec<String>) {
+    let report = partition_report(model, words);
     insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
         insta::assert_snapshot!(name, describe(&report));
     });
@@ -60,13 +60,22 @@ fn demo() {
     let model = folder.path().join("demo.onnx");
     let demo = byoc::demo::network(7).expect("the demo's network can be built");
     byoc::onnx::save(&demo, &model).expect("the model can be written");
-    snapshot("demo", &model, None);
+    snapshot("demo", &model, on_refnpu(None));
 }
 
 #[test]
 fn quantised_models() {
     let Some(folder) = data("models") else { return };
     for (name, dim) in QUANTISED {
-        snapshot(name, &folder.join(name).join("model.onnx"), dim);
+        snapshot(name, &folder.join(name).join("model.onnx"), on_refnpu(dim));
+    }
+}
+
+#[test]
+fn models_on_openvino() {
+    let (Some(folder), Some(words)) = (data("models"), on_openvino()) else { return };
+    for name in ["scan_lstm", "silero_vad", "squeezenet_customvision_legacy", "yolox_nano"] {
+        let model = folder.join(name).join("model.onnx");
+        snapshot(&format!("openvino_{name}"), &model, words.clone());
     }
 }

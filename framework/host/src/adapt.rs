@@ -50,8 +50,13 @@ pub fn region_data(name: &str, graph: &Graph, composites: &[CompositeSpec], opse
     adapter.data
 }
 
+/// The region's own operator sets alone: a vendor's reader may refuse a model for a domain that it does not know.
 fn onnx_source(graph: &Graph, opsets: &Opsets) -> OnnxSource {
-    let model = Model { graph: graph.clone(), opsets: opsets.clone(), ir_version: 10, ..Model::default() };
+    let mut opsets = opsets.clone();
+    opsets.retain(|domain, _| {
+        domain.is_empty() || graph.model_order().iter().any(|id| *graph.node(*id).op.domain == **domain)
+    });
+    let model = Model { graph: graph.clone(), opsets, ir_version: 10, ..Model::default() };
     OnnxSource(Arc::new(move || onnx::to_bytes(&model).map_err(|e| e.to_string())))
 }
 

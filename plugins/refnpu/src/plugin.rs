@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use byoc_plugin::{
     Artefact, ArtefactAnswer, CheckContext, CompileContext, Dim, Error, Executable, ExecuteContext, LogLevel,
-    OptionDecl, OptionKind, Options, Plugin, Region, RegionAnswer, Result, TensorView, TensorViewMut,
+    MatchContext, OptionDecl, OptionKind, Options, Plugin, Region, RegionAnswer, Result, TensorView,
+    TensorViewMut,
 };
 
 use crate::codegen::{self, LowerError, lower};
@@ -37,7 +38,7 @@ impl Plugin for Refnpu {
         Ok(Refnpu { codegen: codegen::Options { double_buffer: options.bool("double_buffer")? } })
     }
 
-    fn check_match(&self, region: &Region<'_>) -> Result<()> {
+    fn check_match(&self, region: &Region<'_>, _: &MatchContext<'_>) -> Result<()> {
         match region::refusals(region).into_iter().next() {
             Some((_, error)) => Err(error),
             None => Ok(()),

@@ -9,8 +9,8 @@ use super::executable::{TABLE as EXECUTABLE_TABLE, into_raw};
 use super::runtime::Runtime;
 use crate::abi::{self, AbiStruct};
 use crate::sdk::{
-    ArtefactAnswer, CallRef, CheckContext, CompileContext, Error, Executable, HostRef, OptionDecl,
-    OptionKind, Options, Plugin, Result, ThreadPolicy, read_region,
+    ArtefactAnswer, CallRef, CheckContext, CompileContext, Error, Executable, HostRef, MatchContext,
+    OptionDecl, OptionKind, Options, Plugin, Result, ThreadPolicy, read_region,
 };
 
 /// What the export macro adds to a plugin.
@@ -177,7 +177,8 @@ unsafe extern "C" fn check_match<P: Exported>(args: *mut abi::CheckMatchArgs) ->
     let body = |state: &State<P>, args: &mut abi::CheckMatchArgs| {
         // SAFETY: the host's promise.
         let region = unsafe { read_region::read(state.host, args.region, args.constants)? };
-        state.plugin.check_match(&region)
+        let context = MatchContext { call: CallRef::new(state.host, args.call), region: args.region };
+        state.plugin.check_match(&region, &context)
     };
     // SAFETY: the host's promise.
     unsafe { with_state::<P, _>("check_match", args, |args| args.state, body) }
@@ -188,7 +189,8 @@ unsafe extern "C" fn check_region<P: Exported>(args: *mut abi::CheckRegionArgs) 
         // SAFETY: the host's promise.
         let region = unsafe { read_region::read(state.host, args.region, args.constants)? };
         let call = CallRef::new(state.host, args.call);
-        let answer = state.plugin.check_region(&region, &CheckContext { device: args.device, call })?;
+        let context = CheckContext { device: args.device, call, region: args.region };
+        let answer = state.plugin.check_region(&region, &context)?;
         args.fixed_us = answer.fixed_us.unwrap_or(-1.0);
         args.compute_us = answer.compute_us.unwrap_or(-1.0);
         answer.refused.iter().try_for_each(|(node, reason)| call.refuse_node(*node, reason))

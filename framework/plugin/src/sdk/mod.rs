@@ -18,7 +18,7 @@ pub use host::{CallRef, HostRef, LogLevel};
 pub use options::{OptionDecl, OptionKind, Options};
 pub use plugin::{
     Artefact, ArtefactAnswer, CheckContext, CompileContext, DeviceDecl, Executable, ExecuteContext, Io,
-    IoSpec, Plugin, RegionAnswer, ThreadPolicy,
+    IoSpec, MatchContext, Plugin, RegionAnswer, ThreadPolicy,
 };
 pub use region::{Attribute, AttributeValue, Composite, Constant, Dim, Node, Region, Symbol, Value};
 pub use tensor::{TensorInfo, TensorView, TensorViewMut};

@@ -21,6 +21,24 @@ pub struct OptionDecl {
     pub help: &'static str,
 }
 
+impl OptionDecl {
+    pub const fn string(name: &'static str, default: &'static str, help: &'static str) -> Self {
+        OptionDecl { name, kind: OptionKind::String, default, help }
+    }
+
+    pub const fn int(name: &'static str, default: &'static str, help: &'static str) -> Self {
+        OptionDecl { name, kind: OptionKind::Int, default, help }
+    }
+
+    pub const fn float(name: &'static str, default: &'static str, help: &'static str) -> Self {
+        OptionDecl { name, kind: OptionKind::Float, default, help }
+    }
+
+    pub const fn bool(name: &'static str, default: &'static str, help: &'static str) -> Self {
+        OptionDecl { name, kind: OptionKind::Bool, default, help }
+    }
+}
+
 /// The values of all options of a plugin.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options {

@@ -26,8 +26,8 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     }
 
     /// May this match be taken? `region` is the match alone; an error of category unsupported says why not.
-    fn check_match(&self, region: &Region<'_>) -> Result<()> {
-        let _ = region;
+    fn check_match(&self, region: &Region<'_>, context: &MatchContext<'_>) -> Result<()> {
+        let _ = (region, context);
         Ok(())
     }
 
@@ -93,9 +93,31 @@ pub enum ArtefactAnswer {
     Foreign,
 }
 
+/// What `check_match` gets beside the match.
+pub struct MatchContext<'a> {
+    pub call: CallRef<'a>,
+    pub(crate) region: *const crate::abi::Region,
+}
+
+/// What `check_region` gets beside the region.
 pub struct CheckContext<'a> {
     pub device: DeviceId,
     pub call: CallRef<'a>,
+    pub(crate) region: *const crate::abi::Region,
+}
+
+impl MatchContext<'_> {
+    /// The match as an ONNX model.
+    pub fn onnx(&self) -> Result<&[u8]> {
+        self.call.region_onnx(self.region)
+    }
+}
+
+impl CheckContext<'_> {
+    /// The region as an ONNX model.
+    pub fn onnx(&self) -> Result<&[u8]> {
+        self.call.region_onnx(self.region)
+    }
 }
 
 /// What `compile` and `load` get beside the region.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use byoc_plugin::{
     Artefact, ArtefactAnswer, CheckContext, CompileContext, Error, Executable, ExecuteContext, LogLevel,
-    Node, OptionDecl, OptionKind, Options, Plugin, Region, RegionAnswer, Result, TensorView, TensorViewMut,
+    MatchContext, Node, OptionDecl, OptionKind, Options, Plugin, Region, RegionAnswer, Result, TensorView,
+    TensorViewMut,
 };
 
 byoc_plugin::export_plugin!(Probe, table = include_str!("table.toml"));
@@ -90,7 +91,7 @@ impl Plugin for Probe {
         Ok(Probe { fault, picky: options.get("picky").unwrap_or_default().to_owned() })
     }
 
-    fn check_match(&self, region: &Region<'_>) -> Result<()> {
+    fn check_match(&self, region: &Region<'_>, _: &MatchContext<'_>) -> Result<()> {
         self.fault.at("check_match")?;
         match region.nodes.iter().find(|node| node.name.contains("unwanted")) {
             Some(node) => {
