@@ -282,3 +282,85 @@ fn products_read_transposed_constants_as_they_were() {
     let want = run(&model, &Registry::reference(), &inputs);
     assert_eq!(run(&after, &Registry::default(), &inputs), want, "whole numbers are exact");
 }
+
+/// Numbers between -1 and 1, the same in every run.
+fn waves(dims: &[usize]) -> Datum {
+    let count = dims.iter().product::<usize>();
+    f32s(dims, &(0..count).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>())
+}
+
+#[test]
+fn attention_is_one_operator_however_it_is_written() {
+    let heads = "r = Reshape(x, rows) t = Transpose <perm = [0, 2, 1, 3]> (r)";
+    let mask = Datum::Tensor(
+        Tensor::from_bools(&[1, 1, 5, 5], (0..25).map(|i| i % 5 <= i / 5).collect()).expect("sized"),
+    );
+    let cases = [
+        // Transposed keys straight from the rows, an added mask, the result back in rows.
+        (
+            "(float[2, 5, 12] x, float[2, 1, 1, 5] m) => (float[] y)".to_owned(),
+            format!(
+                "{heads} k = Transpose <perm = [0, 2, 3, 1]> (r) s = MatMul(t, k) d = Div(s, two) a = Add(d, m)
+                 p = Softmax <axis = -1> (a) o = MatMul(p, t) y = Transpose <perm = [0, 2, 1, 3]> (o)"
+            ),
+            vec![waves(&[2, 5, 12]), waves(&[2, 1, 1, 5])],
+            vec!["Reshape", "Attention"],
+        ),
+        // Scores replaced, keys used elsewhere.
+        (
+            "(float[1, 5, 12] x, bool[1, 1, 5, 5] m) => (float[] y, float[] t)".to_owned(),
+            format!(
+                "{heads} k = Transpose <perm = [0, 1, 3, 2]> (t) s = MatMul(t, k) d = Mul(half, s)
+                 a = Where(m, d, low) p = Softmax <axis = 3> (a) y = MatMul(p, t)"
+            ),
+            vec![waves(&[1, 5, 12]), mask],
+            vec!["Reshape", "Transpose", "Attention"],
+        ),
+        // Two heads of queries for each of keys.
+        (
+            "(float[1, 4, 5, 6] q, float[1, 2, 7, 6] x) => (float[] y)".to_owned(),
+            "u = Unsqueeze(x, axis) e = Expand(u, five) w = Reshape(e, four)
+             k = Transpose <perm = [0, 1, 3, 2]> (w) s = MatMul(q, k) p = Softmax <axis = -1> (s) y = MatMul(p, w)"
+                .to_owned(),
+            vec![waves(&[1, 4, 5, 6]), waves(&[1, 2, 7, 6])],
+            vec!["Attention"],
+        ),
+        // Parts of one projection.
+        (
+            "(float[2, 5, 3, 2, 4] x) => (float[] y)".to_owned(),
+            "t = Transpose <perm = [2, 0, 3, 1, 4]> (x) q = Gather <axis = 0> (t, zero) k = Gather <axis = 0> (t, one)
+             v = Gather <axis = 0> (t, last) u = Transpose <perm = [0, 1, 3, 2]> (k) s = MatMul(q, u)
+             p = Softmax <axis = -1> (s) y = MatMul(p, v)"
+                .to_owned(),
+            vec![waves(&[2, 5, 3, 2, 4])],
+            vec!["Attention"],
+        ),
+    ];
+    for (signature, nodes, inputs, expected) in cases {
+        let text = format!(
+            "{signature} <float two = {{2}}, float half = {{0.5}}, float low = {{-3e38}}, int64[4] rows = {{0, 5, 3, 4}},
+             int64[1] axis = {{2}}, int64[5] five = {{1, 2, 2, 7, 6}}, int64[4] four = {{1, 4, 7, 6}},
+             int64 zero = {{0}}, int64 one = {{1}}, int64 last = {{-1}}> {{ {nodes} }}"
+        );
+        let before = model(&text);
+        let after = prepared(&before, "fuse_attention");
+        assert_eq!(operators(&after), expected, "{text}");
+        let want = run(&before, &Registry::reference(), &inputs);
+        let got = run(&after, &Registry::default(), &inputs);
+        for (got, want) in got.iter().zip(&want) {
+            assert_eq!(got.dims(), want.dims(), "{text}");
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-5;
+            assert!(f64s(got).iter().zip(&f64s(want)).all(near), "{text}");
+        }
+    }
+}
+
+#[test]
+fn attention_whose_scores_somebody_wants_stays() {
+    let before = model(
+        "(float[1, 2, 5, 4] x) => (float[] y, float[] p) {
+            k = Transpose <perm = [0, 1, 3, 2]> (x) s = MatMul(x, k) p = Softmax <axis = -1> (s) y = MatMul(p, x)
+         }",
+    );
+    assert_eq!(operators(&prepared(&before, "fuse_attention")), operators(&before));
+}

@@ -1,24 +1,27 @@
 //! Heap memory for tensors: aligned to cache lines, and kept for the next tensor.
 
+use std::sync::{Arc, Mutex, Weak};
+
 use byoc_graph::{DType, Tensor, TensorError};
-use bytemuck::{Pod, Zeroable};
 use bytes::Bytes;
 
 use crate::kernel::KernelError;
+use crate::memory::Memory;
 
 /// Alignment of buffers, in bytes.
-pub const ALIGN: usize = 64;
-
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; ALIGN]);
+pub const ALIGN: usize = crate::memory::ALIGN;
 
 /// Bytes aligned for every element type and vector. Its size may change; its content is then unspecified.
 #[derive(Default)]
 pub struct Buffer {
-    lines: Vec<Line>,
+    memory: Memory,
     len: usize,
+    /// Where the memory goes when nobody wants it any more.
+    home: Weak<Home>,
 }
+
+/// Memory that has come back from tensors which users of a pool were given.
+type Home = Mutex<Vec<Memory>>;
 
 impl Buffer {
     /// A buffer of `len` bytes.
@@ -30,12 +33,8 @@ impl Buffer {
 
     /// Changes the size; memory is only ever added.
     pub fn resize(&mut self, len: usize) -> Result<(), KernelError> {
-        let lines = len.div_ceil(ALIGN);
-        if lines > self.lines.len() {
-            let mut larger = Vec::new();
-            larger.try_reserve_exact(lines).map_err(|_| KernelError::OutOfMemory { bytes: len })?;
-            larger.resize(lines, Line::zeroed());
-            self.lines = larger;
+        if len > self.memory.len() {
+            self.memory = Memory::zeroed(len).ok_or(KernelError::OutOfMemory { bytes: len })?;
         }
         self.len = len;
         Ok(())
@@ -51,20 +50,31 @@ impl Buffer {
 
     /// Bytes that fit without new memory.
     pub fn capacity(&self) -> usize {
-        self.lines.len() * ALIGN
+        self.memory.len()
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        &self.memory.bytes()[..self.len]
     }
 
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        &mut self.memory.bytes_mut()[..self.len]
     }
 
     /// Hands the memory over to a tensor.
     pub fn into_tensor(self, dtype: DType, dims: &[usize]) -> Result<Tensor, TensorError> {
         Tensor::from_bytes(dtype, dims, Bytes::from_owner(self))
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.upgrade()
+            && let Ok(mut home) = home.try_lock()
+            && home.len() < MAX_FREE
+        {
+            home.push(std::mem::take(&mut self.memory));
+        }
     }
 }
 
@@ -74,10 +84,11 @@ impl AsRef<[u8]> for Buffer {
     }
 }
 
-/// Buffers between two uses.
+/// Buffers between two uses, those among them that were given away as tensors and dropped by their users.
 #[derive(Default)]
 pub struct BufferPool {
     free: Vec<Buffer>,
+    home: Arc<Home>,
 }
 
 /// More idle buffers than this are not worth keeping: the smallest goes.
@@ -86,20 +97,39 @@ const MAX_FREE: usize = 64;
 impl BufferPool {
     /// A buffer of `len` bytes: the smallest free one that is large enough (but not absurdly so), or new memory.
     pub fn take(&mut self, len: usize) -> Result<Buffer, KernelError> {
-        let fits = |b: &Buffer| b.capacity() >= len && b.capacity() / 4 <= len.max(ALIGN);
-        let best = self.free.iter().enumerate().filter(|(_, b)| fits(b)).min_by_key(|(_, b)| b.capacity());
-        let mut buffer = match best {
-            Some((i, _)) => self.free.swap_remove(i),
-            None => Buffer::default(),
+        let mut buffer = match self.best(len) {
+            Some(buffer) => buffer,
+            None => {
+                self.collect();
+                self.best(len).unwrap_or_default()
+            }
         };
         buffer.resize(len)?;
+        buffer.home = Arc::downgrade(&self.home);
         Ok(buffer)
     }
 
-    pub fn give(&mut self, buffer: Buffer) {
+    fn best(&mut self, len: usize) -> Option<Buffer> {
+        let fits = |b: &Buffer| b.capacity() >= len && b.capacity() / 4 <= len.max(ALIGN);
+        let best = self.free.iter().enumerate().filter(|(_, b)| fits(b)).min_by_key(|(_, b)| b.capacity());
+        best.map(|(i, _)| i).map(|i| self.free.swap_remove(i))
+    }
+
+    /// Takes in what users have dropped.
+    fn collect(&mut self) {
+        let back = self.home.try_lock().map(|mut home| std::mem::take(&mut *home)).unwrap_or_default();
+        for memory in back {
+            let mut buffer = Buffer::default();
+            buffer.memory = memory;
+            self.give(buffer);
+        }
+    }
+
+    pub fn give(&mut self, mut buffer: Buffer) {
         if buffer.capacity() == 0 {
             return;
         }
+        buffer.home = Weak::new();
         self.free.push(buffer);
         if self.free.len() > MAX_FREE {
             let smallest = (0..self.free.len()).min_by_key(|&i| self.free[i].capacity()).expect("not empty");
@@ -118,9 +148,18 @@ mod tests {
         for len in [1000, 200, 4000] {
             pool.give(Buffer::new(len).unwrap());
         }
-        assert_eq!(pool.take(150).unwrap().capacity(), 256);
-        assert_eq!(pool.take(900).unwrap().capacity(), 1024);
-        assert_eq!(pool.take(10).unwrap().capacity(), 64, "4000 bytes for 10 are not worth it");
+        let taken = [150, 900, 10].map(|len| pool.take(len).unwrap());
+        let capacities = taken.each_ref().map(Buffer::capacity);
+        assert_eq!(capacities, [256, 1024, 64], "4000 bytes for 10 are not worth it");
+    }
+
+    #[test]
+    fn what_users_drop_is_used_again() {
+        let mut pool = BufferPool::default();
+        let tensor = pool.take(5000).unwrap().into_tensor(DType::U8, &[5000]).unwrap();
+        let place = tensor.bytes().as_ptr();
+        drop(tensor);
+        assert_eq!(pool.take(4900).unwrap().bytes().as_ptr(), place);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod buffer;
 pub mod fast;
 pub mod kernel;
 mod kernels;
+mod memory;
 mod outputs;
 pub mod pool;
 pub mod reference;

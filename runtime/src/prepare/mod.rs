@@ -4,7 +4,7 @@
 //! functions except those of vendors. A pass may make operators of the domain `host`, which only this
 //! runtime's kernels know: `host.Conv`, `host.MatMul` and `host.Gemm` are the operators of those names with
 //! further inputs (bias, then an addend of the output's shape) and the attributes `activation` and
-//! `activation_params`.
+//! `activation_params`; `host.Attention` is a whole attention.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use byoc_graph::{Attr, DType, Graph, Model, Node, NodeId, NodeSpec, Slot, Tensor
 
 mod activation;
 mod addend;
+mod attention;
 mod batch_normalization;
 mod bias;
 mod cast;
@@ -33,6 +34,7 @@ pub const PASSES: &[Pass] = &[
     promote_f16::PASS,
     cast::PASS,
     quantised::PASS,
+    attention::PASS,
     forms::PASS,
     batch_normalization::PASS,
     bias::PASS,

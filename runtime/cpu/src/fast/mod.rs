@@ -5,6 +5,7 @@
 //! the caller's mistake and panic before anything is computed.
 
 pub mod activation;
+pub mod attention;
 pub mod conv;
 mod copy;
 pub mod gemm;

@@ -5,6 +5,7 @@ use byoc_graph::DType;
 use crate::registry::Entry;
 
 mod activation;
+mod attention;
 mod batch_normalization;
 mod binary;
 mod broadcast;
@@ -30,6 +31,7 @@ mod windows;
 /// The tables of all families.
 pub(crate) const ALL: &[&[Entry]] = &[
     activation::ENTRIES,
+    attention::ENTRIES,
     batch_normalization::ENTRIES,
     binary::ENTRIES,
     cast::ENTRIES,

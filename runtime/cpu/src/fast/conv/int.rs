@@ -12,6 +12,7 @@ use crate::fast::quantize::Requantize;
 use crate::fast::scratch::with_scratch;
 use crate::fast::simd::vectorised;
 use crate::fast::{Exec, Isa};
+use crate::memory::Aligned;
 use crate::pool::SharedSlice;
 
 /// A quantised convolution's weights, rearranged once for one instruction set, their zero points taken off.
@@ -21,7 +22,7 @@ pub struct PackedConvInt {
     isa: Isa,
     channels: Channels,
     window: Window,
-    weights: Vec<i32>,
+    weights: Aligned<i32>,
 }
 
 impl PackedConvInt {
@@ -65,7 +66,9 @@ impl PackedConvInt {
                 }
             }
         }
-        Self { isa, channels, window, weights: words }
+        let mut weights = Aligned::zeroed(words.len());
+        weights.copy_from_slice(&words);
+        Self { isa, channels, window, weights }
     }
 
     pub fn isa(&self) -> Isa {

@@ -25,6 +25,7 @@ use super::math;
 use super::scratch::with_scratch;
 use super::simd::{Simd, Task};
 use super::{Activation, Exec, Isa};
+use crate::memory::Aligned;
 
 /// The channels of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +67,11 @@ pub struct PackedConv {
 /// Weights in the form that the chosen method wants.
 enum Weights {
     /// Group after group, as [`pack_left`] makes them.
-    Product(Vec<f32>),
+    Product(Aligned<f32>),
     /// As they came.
-    Depthwise(Vec<f32>),
+    Depthwise(Aligned<f32>),
     /// As [`winograd::transform_weights`] makes them.
-    Winograd(Vec<f32>),
+    Winograd(Aligned<f32>),
 }
 
 impl PackedConv {
@@ -96,13 +97,18 @@ impl PackedConv {
         let k = inputs * window.taps();
         assert_eq!(weights.len(), channels.output * k, "size of the weights");
         let weights = if channels.is_depthwise() {
-            Weights::Depthwise(weights.to_vec())
+            let mut own = Aligned::zeroed(weights.len());
+            own.copy_from_slice(weights);
+            Weights::Depthwise(own)
         } else if winograd {
             Weights::Winograd(winograd::transform_weights(isa, channels, weights))
         } else {
-            let groups = weights.chunks_exact((outputs * k).max(1));
-            let packed = groups.flat_map(|group| pack_left(isa, Matrix::row_major(group, outputs, k)));
-            Weights::Product(packed.collect())
+            let mut packed = Aligned::zeroed(weights.len());
+            let group = (outputs * k).max(1);
+            for (from, to) in weights.chunks_exact(group).zip(packed.chunks_exact_mut(group)) {
+                pack_left(isa, Matrix::row_major(from, outputs, k), to);
+            }
+            Weights::Product(packed)
         };
         Self { isa, channels, window, weights }
     }

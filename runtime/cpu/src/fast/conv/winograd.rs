@@ -18,6 +18,7 @@ use crate::fast::gemm::{Matrix, pack_left};
 use crate::fast::scratch::with_scratch;
 use crate::fast::simd::{Simd, Task};
 use crate::fast::{Exec, Isa};
+use crate::memory::Aligned;
 use crate::pool::SharedSlice;
 
 /// Pixels of an output tile, of the input that it depends on, and of the kernel, along one axis.
@@ -40,7 +41,7 @@ pub(super) fn pays(channels: Channels, window: Window, size: [usize; 2]) -> bool
 }
 
 /// Transforms weights: the 36 positions, each packed as a left operand.
-pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -> Vec<f32> {
+pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -> Aligned<f32> {
     let (a, b) = (f64::from(A), f64::from(B));
     let g = [
         [1.0, 0.0, 0.0],
@@ -64,8 +65,11 @@ pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -
             }
         }
     }
-    let positions = plain.chunks_exact(count.max(1));
-    positions.flat_map(|p| pack_left(isa, Matrix::row_major(p, channels.output, channels.input))).collect()
+    let mut packed = Aligned::zeroed(plain.len());
+    for (from, to) in plain.chunks_exact(count.max(1)).zip(packed.chunks_exact_mut(count.max(1))) {
+        pack_left(isa, Matrix::row_major(from, channels.output, channels.input), to);
+    }
+    packed
 }
 
 /// `weights` are as [`transform_weights`] gives them.
@@ -189,6 +193,7 @@ impl Job<'_, '_> {
                 let call = Tile {
                     k,
                     a: a.as_ptr(),
+                    a_row: 0,
                     b: b.as_ptr(),
                     b_row: width,
                     c: c.as_mut_ptr(),

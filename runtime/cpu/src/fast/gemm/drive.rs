@@ -14,9 +14,11 @@ use crate::fast::scratch::with_scratch;
 use crate::pool::SharedSlice;
 
 /// Steps of the inner dimension per block: a panel of them fits the second-level cache with the other operand.
-const K_BLOCK: usize = 512;
+const K_BLOCK: usize = 768;
 /// Rows of the left operand that stay in the second-level cache while packed weights stream by.
-const M_BLOCK: usize = 192;
+const M_BLOCK: usize = 208;
+/// As many rows as keep the arithmetic as busy as the memory that packed weights come from.
+const MEMORY_ROWS: usize = 12;
 /// Columns packed at a time, which stay in the second-level cache while the left operand streams by.
 const N_BLOCK: usize = 96;
 /// Multiply-adds of one piece of work: some 20 to 40 µs, so that a thread that comes late loses little.
@@ -60,6 +62,8 @@ pub(crate) enum Operand<'a, W> {
     /// Packed before: the left one tile after tile ([`Tiles::new`]`(m, rows)`), each tile column by column;
     /// the right one panel after panel, each panel row by row and zero beyond the matrix.
     Packed(&'a [W]),
+    /// Only the left one: rows of consecutive words, so far apart.
+    Rows(&'a [W], usize),
     /// [`Problem::pack_left`] or [`Problem::pack_right`] makes it.
     OnTheSpot,
 }
@@ -101,7 +105,7 @@ pub(crate) fn run<P: Problem>(exec: Exec<'_>, problem: &P, out: &mut [<P::A as A
     let kernels = Kernels::<P::A>::of(exec.isa);
     let rows = Tiles::new(d.m, kernels.rows);
     let product = match problem.left(0) {
-        Operand::Packed(_) => 0,
+        Operand::Packed(_) | Operand::Rows(..) => 0,
         Operand::OnTheSpot => d.m.checked_mul(d.k).expect("the left operand is too large"),
     };
     with_scratch(d.batch.checked_mul(product).expect("the left operand is too large"), |left| {
@@ -130,7 +134,7 @@ fn pieces(d: Dims, panel: usize, packed: bool) -> (usize, usize) {
     let volume = |x: usize| x.saturating_mul(d.k.max(1));
     if packed {
         let m_parts = d.m.div_ceil(M_BLOCK);
-        let columns = (PIECE / volume(d.m.div_ceil(m_parts))).max(panel);
+        let columns = (PIECE / volume(d.m.div_ceil(m_parts).max(MEMORY_ROWS))).max(panel);
         (m_parts, d.n.div_ceil(columns))
     } else {
         let n_parts = d.n.div_ceil(N_BLOCK.next_multiple_of(panel));
@@ -154,8 +158,9 @@ struct Nest<'a, P: Problem> {
 struct Block<'a, 'f, P: Problem> {
     batch: usize,
     k: Range<usize>,
-    /// The left operand, all of it.
+    /// The left operand, all of it, and how far apart its rows are where it is not packed.
     a: &'a [<P::A as Arith>::Word],
+    a_row: Option<usize>,
     /// The right operand: where the first panel begins, and how far apart panels are.
     b: &'a [<P::A as Arith>::Word],
     b_panel: usize,
@@ -170,7 +175,11 @@ type Side<'a, P> = (&'a [<<P as Problem>::A as Arith>::Word], Range<usize>);
 impl<P: Problem> Block<'_, '_, P> {
     /// The left operand from what tile `rows` has of this block, `k` being the whole inner dimension.
     fn tile(&self, rows: &Range<usize>, k: usize) -> &[<P::A as Arith>::Word] {
-        self.a.get(rows.start * k + self.k.start * rows.len()..).unwrap_or_default()
+        let start = match self.a_row {
+            Some(row) => rows.start * row + self.k.start,
+            None => rows.start * k + self.k.start * rows.len(),
+        };
+        self.a.get(start..).unwrap_or_default()
     }
 
     /// The right operand from what `panel` has of this block.
@@ -195,9 +204,10 @@ impl<P: Problem> Nest<'_, P> {
 
     fn piece(&self, batch: usize, tiles: Range<usize>, panels: Range<usize>) {
         let (k, width) = (self.d.k, self.kernels.panel);
-        let a = match self.problem.left(batch) {
-            Operand::Packed(a) => a,
-            Operand::OnTheSpot => &self.left[batch * self.d.m * k..],
+        let (a, a_row) = match self.problem.left(batch) {
+            Operand::Packed(a) => (a, None),
+            Operand::Rows(a, row) => (a, Some(row)),
+            Operand::OnTheSpot => (&self.left[batch * self.d.m * k..], None),
         };
         let blocks = k.div_ceil(K_BLOCK).max(1);
         for i in 0..blocks {
@@ -208,15 +218,35 @@ impl<P: Problem> Nest<'_, P> {
                 Operand::Packed(b) => {
                     let b = &b[panels.start * k * width + range.start * width..];
                     let b_panel = k * width;
-                    self.stream_panels(&Block { batch, k: k_block, a, b, b_panel, tiles, panels, finish });
+                    self.stream_panels(&Block {
+                        batch,
+                        k: k_block,
+                        a,
+                        a_row,
+                        b,
+                        b_panel,
+                        tiles,
+                        panels,
+                        finish,
+                    });
                 }
-                Operand::OnTheSpot => with_scratch(panels.len() * range.len() * width, |b| {
+                _ => with_scratch(panels.len() * range.len() * width, |b| {
                     let b_panel = range.len() * width;
                     for (i, panel) in panels.clone().enumerate() {
                         let out = &mut b[i * b_panel..][..b_panel];
                         self.problem.pack_right(batch, range.clone(), self.columns(panel), width, out);
                     }
-                    self.stream_tiles(&Block { batch, k: k_block, a, b, b_panel, tiles, panels, finish });
+                    self.stream_tiles(&Block {
+                        batch,
+                        k: k_block,
+                        a,
+                        a_row,
+                        b,
+                        b_panel,
+                        tiles,
+                        panels,
+                        finish,
+                    });
                 }),
             }
         }
@@ -268,12 +298,17 @@ impl<P: Problem> Nest<'_, P> {
     ) {
         let k = block.k.len();
         // What the micro-kernel will read.
-        assert!(k * rows.len() <= a.len(), "left operand is too small");
+        let a_len = match block.a_row {
+            Some(row) if k > 0 => (rows.len() - 1) * row + k,
+            _ => k * rows.len(),
+        };
+        assert!(a_len <= a.len(), "left operand is too small");
         assert!(k * self.kernels.panel <= b.len(), "right operand is too small");
         let at = block.batch * self.layout.batch + rows.start * self.layout.row + cols.start;
         let tile = Tile {
             k,
             a: a.as_ptr(),
+            a_row: block.a_row.unwrap_or_default(),
             b: b.as_ptr(),
             b_row: self.kernels.panel,
             c: self.out.as_mut_ptr().wrapping_add(at),
@@ -288,7 +323,12 @@ impl<P: Problem> Nest<'_, P> {
         };
         // SAFETY: the operands reach far enough (checked above); `run` has checked that every product lies
         // inside the output and is covered by `finish`; no two threads share a tile of the output.
-        unsafe { self.kernels.run(rows.len(), &tile) }
+        unsafe {
+            match block.a_row {
+                Some(_) => self.kernels.run_rows(rows.len(), &tile),
+                None => self.kernels.run(rows.len(), &tile),
+            }
+        }
     }
 
     fn after(&self, batch: usize, tiles: Range<usize>, panels: Range<usize>) {

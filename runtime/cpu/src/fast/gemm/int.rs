@@ -6,6 +6,7 @@ use super::drive::{self, Dims, Layout, Operand, Problem};
 use super::kernels::Kernels;
 use super::pairs::{Pairs, Quantized, pair};
 use crate::fast::{Exec, Isa};
+use crate::memory::Aligned;
 
 /// A zero point: one for all elements, or one for each row or column of the matrix.
 #[derive(Clone, Copy)]
@@ -107,7 +108,7 @@ pub struct PackedInt {
     isa: Isa,
     k: usize,
     n: usize,
-    panels: Vec<i32>,
+    panels: Aligned<i32>,
 }
 
 impl PackedInt {
@@ -116,7 +117,7 @@ impl PackedInt {
         let width = Kernels::<Pairs>::of(isa).panel;
         let (words, n) = (b.rows.div_ceil(2), b.cols);
         let len = n.div_ceil(width).checked_mul(width).and_then(|n| n.checked_mul(words));
-        let mut panels = vec![0; len.expect("packed size overflows")];
+        let mut panels = Aligned::zeroed(len.expect("packed size overflows"));
         if words > 0 {
             for (i, panel) in panels.chunks_exact_mut(width * words).enumerate() {
                 b.pack_panel(0..words, i * width..n.min((i + 1) * width), width, panel);

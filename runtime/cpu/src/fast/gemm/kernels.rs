@@ -19,41 +19,57 @@ pub(crate) struct Kernels<A: Arith> {
     /// The columns of a panel, the most that a tile has.
     pub panel: usize,
     lanes: usize,
-    tiles: &'static [TileFn<A>],
+    /// For packed left operands, and for others.
+    tiles: [&'static [TileFn<A>]; 2],
 }
 
 impl<A: Arith> Kernels<A> {
     pub(crate) fn of(isa: Isa) -> Self {
-        let (rows, vectors, lanes, tiles): (_, _, _, &[TileFn<A>]) = match isa.or_portable() {
+        let (rows, vectors, lanes, tiles): (_, _, _, [&[TileFn<A>]; 2]) = match isa.or_portable() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => (8, 3, 16, &Table::<A>::AVX512),
+            Isa::Avx512 => (8, 3, 16, [&Table::<A, true>::AVX512, &Table::<A, false>::AVX512]),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => (6, 2, 8, &Table::<A>::AVX2),
-            _ => (4, 2, 4, &Table::<A>::PORTABLE),
+            Isa::Avx2 => (6, 2, 8, [&Table::<A, true>::AVX2, &Table::<A, false>::AVX2]),
+            _ => (4, 2, 4, [&Table::<A, true>::PORTABLE, &Table::<A, false>::PORTABLE]),
         };
         Self { rows, panel: vectors * lanes, lanes, tiles }
     }
 
-    /// Computes a tile of `rows` rows and as many vectors as `t.n` needs.
+    /// The elements of a vector.
+    pub(crate) fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    /// Computes a tile of `rows` rows and as many vectors as `t.n` needs; `t.a` is packed.
     ///
     /// # Safety
     /// As for [`compute`]; `rows` and `t.n` are at least 1 and at most this set's.
     pub(crate) unsafe fn run(&self, rows: usize, t: &Tile<'_, '_, A>) {
         let vectors = t.n.div_ceil(self.lanes);
         // SAFETY: the caller's promise, and `of` found the instructions.
-        unsafe { self.tiles[(vectors - 1) * self.rows + rows - 1](t) }
+        unsafe { self.tiles[0][(vectors - 1) * self.rows + rows - 1](t) }
+    }
+
+    /// The same with the rows of `t.a` as they are.
+    ///
+    /// # Safety
+    /// As for [`Kernels::run`].
+    pub(crate) unsafe fn run_rows(&self, rows: usize, t: &Tile<'_, '_, A>) {
+        let vectors = t.n.div_ceil(self.lanes);
+        // SAFETY: the caller's promise, and `of` found the instructions.
+        unsafe { self.tiles[1][(vectors - 1) * self.rows + rows - 1](t) }
     }
 }
 
-struct Table<A>(PhantomData<A>);
+struct Table<A, const PACKED: bool>(PhantomData<A>);
 
-/// Expands to the kernels `$f::<A, MR, NV>` for each listed number of rows, repeated for each of vectors.
+/// Expands to the kernels `$f::<A, MR, NV, PACKED>` for each listed number of rows, repeated for each of vectors.
 macro_rules! table {
     ($f:ident; $rows:tt; $($nv:literal)*) => { table!(@flat $f; [$($nv $rows)*]) };
-    (@flat $f:ident; [$($nv:literal [$($mr:literal)*])*]) => { [$($($f::<A, $mr, $nv> as TileFn<A>),*),*] };
+    (@flat $f:ident; [$($nv:literal [$($mr:literal)*])*]) => { [$($($f::<A, $mr, $nv, PACKED> as TileFn<A>),*),*] };
 }
 
-impl<A: Arith> Table<A> {
+impl<A: Arith, const PACKED: bool> Table<A, PACKED> {
     const PORTABLE: [TileFn<A>; 8] = table!(portable; [1 2 3 4]; 1 2);
     #[cfg(target_arch = "x86_64")]
     const AVX2: [TileFn<A>; 12] = table!(avx2; [1 2 3 4 5 6]; 1 2);
@@ -61,21 +77,21 @@ impl<A: Arith> Table<A> {
     const AVX512: [TileFn<A>; 24] = table!(avx512; [1 2 3 4 5 6 7 8]; 1 2 3);
 }
 
-unsafe fn portable<A: Arith, const MR: usize, const NV: usize>(t: &Tile<'_, '_, A>) {
+unsafe fn portable<A: Arith, const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile<'_, '_, A>) {
     // SAFETY: the caller's promise.
-    unsafe { compute::<A, Portable, MR, NV>(Portable, t) }
+    unsafe { compute::<A, Portable, MR, NV, PACKED>(Portable, t) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<A: Arith, const MR: usize, const NV: usize>(t: &Tile<'_, '_, A>) {
+unsafe fn avx2<A: Arith, const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile<'_, '_, A>) {
     // SAFETY: the caller's promise, which includes the instructions.
-    unsafe { compute::<A, Avx2, MR, NV>(Avx2::assume(), t) }
+    unsafe { compute::<A, Avx2, MR, NV, PACKED>(Avx2::assume(), t) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-unsafe fn avx512<A: Arith, const MR: usize, const NV: usize>(t: &Tile<'_, '_, A>) {
+unsafe fn avx512<A: Arith, const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile<'_, '_, A>) {
     // SAFETY: the caller's promise, which includes the instructions.
-    unsafe { compute::<A, Avx512, MR, NV>(Avx512::assume(), t) }
+    unsafe { compute::<A, Avx512, MR, NV, PACKED>(Avx512::assume(), t) }
 }

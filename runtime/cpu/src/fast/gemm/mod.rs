@@ -220,9 +220,12 @@ impl Problem for Gemm<'_> {
         Layout { row: self.batch.c_row, batch: self.batch.c_batch }
     }
 
-    fn left(&self, _: usize) -> Operand<'_, f32> {
+    fn left(&self, batch: usize) -> Operand<'_, f32> {
         match self.a {
             Lhs::Packed(a) => Operand::Packed(&a.tiles),
+            Lhs::Plain(a) if a.col_stride == 1 => {
+                Operand::Rows(a.moved(self.batch.a[batch]).data, a.row_stride)
+            }
             Lhs::Plain(_) => Operand::OnTheSpot,
         }
     }

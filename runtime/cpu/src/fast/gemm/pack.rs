@@ -7,6 +7,7 @@ use super::kernels::Kernels;
 use super::split::Tiles;
 use super::tile::Float;
 use crate::fast::Isa;
+use crate::memory::Aligned;
 
 /// A right operand packed once for one instruction set, to be multiplied many times.
 ///
@@ -15,7 +16,7 @@ pub struct PackedB {
     pub(super) isa: Isa,
     pub(super) k: usize,
     pub(super) n: usize,
-    pub(super) panels: Vec<f32>,
+    pub(super) panels: Aligned<f32>,
 }
 
 impl PackedB {
@@ -24,7 +25,7 @@ impl PackedB {
         let width = Kernels::<Float>::of(isa).panel;
         let (k, n) = (b.rows, b.cols);
         let len = n.div_ceil(width).checked_mul(width).and_then(|n| n.checked_mul(k));
-        let mut panels = vec![0.0; len.expect("packed size overflows")];
+        let mut panels = Aligned::zeroed(len.expect("packed size overflows"));
         if k > 0 {
             for (i, panel) in panels.chunks_exact_mut(width * k).enumerate() {
                 pack_panel(b, 0..k, i * width..n.min((i + 1) * width), width, panel);
@@ -51,24 +52,24 @@ pub struct PackedA {
     pub(super) isa: Isa,
     pub(super) m: usize,
     pub(super) k: usize,
-    pub(super) tiles: Vec<f32>,
+    pub(super) tiles: Aligned<f32>,
 }
 
 impl PackedA {
     /// Packs `a` (`m` rows, `k` columns).
     pub fn pack(isa: Isa, a: Matrix<'_>) -> Self {
-        Self { isa, m: a.rows, k: a.cols, tiles: pack_left(isa, a) }
+        let mut tiles = Aligned::zeroed(a.rows * a.cols);
+        pack_left(isa, a, &mut tiles);
+        Self { isa, m: a.rows, k: a.cols, tiles }
     }
 }
 
-/// A left operand in the order of the micro-kernel: each tile of rows column by column.
-pub(crate) fn pack_left(isa: Isa, a: Matrix<'_>) -> Vec<f32> {
+/// Writes a left operand in the order of the micro-kernel: each tile of rows column by column.
+pub(crate) fn pack_left(isa: Isa, a: Matrix<'_>, packed: &mut [f32]) {
     let tiles = Tiles::new(a.rows, Kernels::<Float>::of(isa).rows);
-    let mut packed = vec![0.0; a.rows * a.cols];
     for tile in (0..tiles.count()).map(|i| tiles.get(i)) {
         pack_tile(a, tile.clone(), &mut packed[tile.start * a.cols..tile.end * a.cols]);
     }
-    packed
 }
 
 /// Writes `rows` of `a` column by column.

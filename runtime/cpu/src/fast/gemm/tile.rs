@@ -51,8 +51,9 @@ pub(crate) trait Arith: Copy + Send + Sync + 'static {
 pub(crate) struct Tile<'a, 'f, A: Arith> {
     /// The number of steps in this block of the inner dimension.
     pub k: usize,
-    /// Column after column of as many words as the tile has rows.
+    /// Packed: column after column of as many words as the tile has rows. Otherwise rows, `a_row` words apart.
     pub a: *const A::Word,
+    pub a_row: usize,
     /// Rows of `b_row` words, zero beyond the matrix.
     pub b: *const A::Word,
     pub b_row: usize,
@@ -79,7 +80,12 @@ pub(super) const UNROLL: usize = 4;
 /// `t`'s pointers are valid for `MR` rows and `NV` vectors (`a`, `b` over `k` steps; `c` for `n` columns,
 /// of which at least one is in the last vector), and nobody else uses that part of `c`.
 #[inline(always)]
-pub(crate) unsafe fn compute<A: Arith, S: Simd, const MR: usize, const NV: usize>(s: S, t: &Tile<'_, '_, A>) {
+pub(crate) unsafe fn compute<A: Arith, S: Simd, const MR: usize, const NV: usize, const PACKED: bool>(
+    s: S,
+    t: &Tile<'_, '_, A>,
+) {
+    // How far apart the tile's rows are in the left operand, and its columns.
+    let (a_row, a_step) = if PACKED { (1, MR) } else { (t.a_row, 1) };
     let part = |j: usize| (t.n - j * S::LANES).min(S::LANES);
     let c = |i: usize, j: usize| i * t.c_row + j * S::LANES;
     // Sums live in registers only if their indices are constants, so the long loops, which are not unrolled,
@@ -98,17 +104,17 @@ pub(crate) unsafe fn compute<A: Arith, S: Simd, const MR: usize, const NV: usize
     for _ in 0..t.k / UNROLL {
         for _ in 0..UNROLL {
             // SAFETY: these two run `k` times together, over what the caller promises to be readable.
-            unsafe { step::<A, S, MR, NV>(s, &mut sums, a, b) };
+            unsafe { step::<A, S, MR, NV>(s, &mut sums, (a, a_row), b) };
             // `wrapping_add` because the last advance may leave the operands.
-            (a, b) = (a.wrapping_add(MR), b.wrapping_add(t.b_row));
+            (a, b) = (a.wrapping_add(a_step), b.wrapping_add(t.b_row));
         }
         s.prefetch(ahead);
         ahead = ahead.wrapping_add(t.ahead_step);
     }
     for _ in 0..t.k % UNROLL {
         // SAFETY: as above.
-        unsafe { step::<A, S, MR, NV>(s, &mut sums, a, b) };
-        (a, b) = (a.wrapping_add(MR), b.wrapping_add(t.b_row));
+        unsafe { step::<A, S, MR, NV>(s, &mut sums, (a, a_row), b) };
+        (a, b) = (a.wrapping_add(a_step), b.wrapping_add(t.b_row));
     }
     let mut done = copied(&sums, A::zero(s));
     for (i, row) in done.iter_mut().enumerate() {
@@ -144,13 +150,13 @@ pub(crate) fn copied<V: Copy, const MR: usize, const NV: usize>(
 /// Adds the products of a column of `a` and a row of `b`.
 ///
 /// # Safety
-/// `a` is readable for `MR` words, `b` for `NV` vectors.
+/// `a` is readable for `MR` words, `a_row` apart, `b` for `NV` vectors.
 // Plain loops without closures: these must end up in registers in every caller.
 #[inline(always)]
 unsafe fn step<A: Arith, S: Simd, const MR: usize, const NV: usize>(
     s: S,
     sums: &mut [[A::V<S>; NV]; MR],
-    a: *const A::Word,
+    (a, a_row): (*const A::Word, usize),
     b: *const A::Word,
 ) {
     let mut row = [A::zero(s); NV];
@@ -160,7 +166,7 @@ unsafe fn step<A: Arith, S: Simd, const MR: usize, const NV: usize>(
     }
     for (i, sums) in sums.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
-        let x = unsafe { A::broadcast(s, a.add(i)) };
+        let x = unsafe { A::broadcast(s, a.add(i * a_row)) };
         for (sum, &y) in sums.iter_mut().zip(&row) {
             *sum = A::multiply_add(s, *sum, x, y);
         }

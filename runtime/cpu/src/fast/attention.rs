@@ -1,0 +1,531 @@
+//! Attention over heads in one pass: scores of a few queries against all keys, softmax in place, and the weighted
+//! sum of the values, while the scores are in the first-level cache. Vaswani et al., "Attention Is All You Need".
+//!
+//! A piece of work is a block of queries of one head. It packs the keys once, transposed into panels as the
+//! micro-kernel wants them, and the values row by row; a single query reads both where they are.
+
+use super::gemm::kernels::Kernels;
+use super::gemm::tile::{FinishFloat, Float, Tile};
+use super::math;
+use super::scratch::with_scratch;
+use super::simd::{Simd, Task};
+use super::{Exec, Isa};
+use crate::pool::SharedSlice;
+
+/// Queries of one piece of work.
+const QUERIES: usize = 64;
+/// Up to so many queries, packing costs more than it saves.
+const FEW: usize = 3;
+
+/// Rows for each head of each batch: row `r` begins at `start + batch · strides[0] + head · strides[1] + r · strides[2]`.
+#[derive(Clone, Copy)]
+pub struct Heads<'a> {
+    pub data: &'a [f32],
+    pub start: usize,
+    pub strides: [usize; 3],
+}
+
+impl<'a> Heads<'a> {
+    fn check(&self, what: &str, counts: [usize; 3], size: usize) {
+        let last = counts.iter().zip(self.strides).try_fold(self.start, |at, (&count, stride)| {
+            (count - 1).checked_mul(stride).and_then(|x| x.checked_add(at))
+        });
+        let end = last.and_then(|at| at.checked_add(size));
+        assert!(end.is_some_and(|end| end <= self.data.len()), "{what} lie outside of their data");
+    }
+
+    /// From the first row of a head on.
+    fn of(&self, batch: usize, head: usize) -> &'a [f32] {
+        &self.data[self.start + batch * self.strides[0] + head * self.strides[1]..]
+    }
+}
+
+/// A number for each score, at the sum of its indices (batch, head, query, key) times the strides.
+#[derive(Clone, Copy)]
+pub struct PerScore<'a, T> {
+    pub data: &'a [T],
+    pub strides: [usize; 4],
+}
+
+impl<'a, T: Copy> PerScore<'a, T> {
+    fn row(&self, [batch, head, query]: [usize; 3]) -> &'a [T] {
+        let [b, h, q, _] = self.strides;
+        &self.data[batch * b + head * h + query * q..]
+    }
+
+    fn check(&self, counts: [usize; 4]) {
+        let last: usize = counts.iter().zip(self.strides).map(|(count, stride)| (count - 1) * stride).sum();
+        assert!(last < self.data.len(), "the mask is too small");
+        assert!(self.strides[3] <= 1, "keys of a mask lie side by side");
+    }
+}
+
+/// What is done to scores before the softmax.
+#[derive(Clone, Copy)]
+pub enum Mask<'a> {
+    None,
+    Add(PerScore<'a, f32>),
+    /// Where zero, the score is replaced.
+    Keep(PerScore<'a, u8>, f32),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub batch: usize,
+    pub heads: usize,
+    /// Heads of keys and values, each for several heads of queries one after the other.
+    pub key_heads: usize,
+    pub queries: usize,
+    pub keys: usize,
+    /// Elements of a query and of a key.
+    pub size: usize,
+    /// Elements of a value.
+    pub value_size: usize,
+}
+
+/// Where results go, batch after batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Head after head, in each the rows.
+    HeadsFirst,
+    /// Row after row, in each the heads.
+    RowsFirst,
+}
+
+impl Order {
+    /// Strides of batch, head and row.
+    pub fn strides(self, heads: usize, rows: usize, size: usize) -> [usize; 3] {
+        match self {
+            Order::HeadsFirst => [heads * rows * size, rows * size, size],
+            Order::RowsFirst => [heads * rows * size, size, heads * size],
+        }
+    }
+}
+
+/// What a call reads.
+#[derive(Clone, Copy)]
+pub struct Attention<'a> {
+    pub shape: Shape,
+    pub q: Heads<'a>,
+    pub k: Heads<'a>,
+    pub v: Heads<'a>,
+    pub mask: Mask<'a>,
+    pub scale: f32,
+}
+
+/// `softmax(mask(q · kᵀ · scale)) · v` for every head.
+///
+/// # Panics
+/// If the sizes do not fit together.
+pub fn attention(exec: Exec<'_>, call: &Attention<'_>, order: Order, out: &mut [f32]) {
+    let s = call.shape;
+    assert_eq!(out.len(), s.batch * s.heads * s.queries * s.value_size, "size of the output");
+    if out.is_empty() {
+        return;
+    }
+    assert!(s.keys > 0 && s.key_heads > 0 && s.heads.is_multiple_of(s.key_heads), "keys for every head");
+    call.q.check("queries", [s.batch, s.heads, s.queries], s.size);
+    call.k.check("keys", [s.batch, s.key_heads, s.keys], s.size);
+    call.v.check("values", [s.batch, s.key_heads, s.keys], s.value_size);
+    match call.mask {
+        Mask::None => {}
+        Mask::Add(mask) => mask.check([s.batch, s.heads, s.queries, s.keys]),
+        Mask::Keep(mask, _) => mask.check([s.batch, s.heads, s.queries, s.keys]),
+    }
+    let blocks = s.queries.div_ceil(QUERIES);
+    let strides = order.strides(s.heads, s.queries, s.value_size);
+    let kernels = &Kernels::<Float>::of(exec.isa);
+    let out = SharedSlice::new(out);
+    exec.pool.parallel_for(s.batch * s.heads * blocks, &|piece| {
+        let (rest, block) = (piece / blocks, piece % blocks);
+        let (batch, head) = (rest / s.heads, rest % s.heads);
+        let first = block * QUERIES;
+        let queries = QUERIES.min(s.queries - first);
+        let at = batch * strides[0] + head * strides[1] + first * strides[2];
+        let piece =
+            Piece { call, kernels, isa: exec.isa, batch, head, first, queries, out, at, row: strides[2] };
+        if queries <= FEW { exec.isa.run(Few(&piece)) } else { piece.run() }
+    });
+}
+
+/// A block of queries of one head.
+struct Piece<'a, 'o> {
+    call: &'a Attention<'a>,
+    kernels: &'a Kernels<Float>,
+    isa: Isa,
+    batch: usize,
+    head: usize,
+    first: usize,
+    queries: usize,
+    out: SharedSlice<'o, f32>,
+    /// Where the first result goes, and how far apart rows are.
+    at: usize,
+    row: usize,
+}
+
+impl Piece<'_, '_> {
+    fn key_head(&self) -> usize {
+        self.head / (self.call.shape.heads / self.call.shape.key_heads)
+    }
+
+    fn run(&self) {
+        let s = self.call.shape;
+        let width = self.kernels.panel;
+        let panels = s.keys.div_ceil(width);
+        let columns = s.value_size.next_multiple_of(self.kernels.lanes());
+        let (keys_len, values_len) = (panels * width * s.size, s.keys * columns);
+        let scores_row = panels * width;
+        with_scratch(keys_len + values_len + self.kernels.rows * scores_row, |scratch| {
+            let (keys, rest) = scratch.split_at_mut(keys_len);
+            let (values, scores) = rest.split_at_mut(values_len);
+            self.isa.run(Pack { piece: self, keys, values, columns });
+            for first in (0..self.queries).step_by(self.kernels.rows) {
+                let rows = self.kernels.rows.min(self.queries - first);
+                let count = self.isa.run(Relevant { piece: self, first, rows });
+                self.scores(first, rows, count, keys, scores);
+                let scores = &mut scores[..rows * scores_row];
+                self.isa.run(Softmax { piece: self, first, count, scores, row: scores_row });
+                self.weigh(first, rows, count, scores, scores_row, (values, columns));
+            }
+        });
+    }
+
+    /// Scores of `rows` queries from `first` on against the first `count` keys, scaled.
+    fn scores(&self, first: usize, rows: usize, count: usize, keys: &[f32], scores: &mut [f32]) {
+        let s = self.call.shape;
+        let width = self.kernels.panel;
+        let row = s.keys.div_ceil(width) * width;
+        let q = &self.call.q.of(self.batch, self.head)[(self.first + first) * self.call.q.strides[2]..];
+        assert!(scores.len() >= rows * row && q.len() >= (rows - 1) * self.call.q.strides[2] + s.size);
+        let finish = FinishFloat { alpha: self.call.scale, ..FinishFloat::nothing() };
+        for (panel, keys) in keys.chunks_exact(width * s.size).enumerate() {
+            let start = panel * width;
+            if start >= count {
+                break;
+            }
+            let tile = Tile {
+                k: s.size,
+                a: q.as_ptr(),
+                a_row: self.call.q.strides[2],
+                b: keys.as_ptr(),
+                b_row: width,
+                c: scores.as_mut_ptr().wrapping_add(start),
+                c_row: row,
+                n: width.min(count - start),
+                resume: false,
+                finish: Some(&finish),
+                row: 0,
+                col: 0,
+                ahead: keys.as_ptr().wrapping_add(width * s.size).cast(),
+                ahead_step: 64,
+            };
+            // SAFETY: `q` and `scores` reach to these rows (checked above), and a panel has `size` rows.
+            unsafe { self.kernels.run_rows(rows, &tile) }
+        }
+    }
+
+    /// The sums of the values weighted by the scores.
+    fn weigh(
+        &self,
+        first: usize,
+        rows: usize,
+        count: usize,
+        scores: &[f32],
+        scores_row: usize,
+        (values, columns): (&[f32], usize),
+    ) {
+        let s = self.call.shape;
+        let lanes = self.kernels.lanes();
+        // As equal parts as the widest tile allows.
+        let vectors = columns / lanes;
+        let part = vectors.div_ceil(vectors.div_ceil(self.kernels.panel / lanes)) * lanes;
+        assert!(scores.len() >= (rows - 1) * scores_row + count && values.len() >= count * columns);
+        for start in (0..s.value_size).step_by(part) {
+            let n = part.min(s.value_size - start);
+            let at = self.at + first * self.row + start;
+            assert!(at + (rows - 1) * self.row + n <= self.out.len());
+            let tile = Tile {
+                k: count,
+                a: scores.as_ptr(),
+                a_row: scores_row,
+                b: values[start..].as_ptr(),
+                b_row: columns,
+                c: self.out.as_mut_ptr().wrapping_add(at),
+                c_row: self.row,
+                n,
+                resume: false,
+                finish: None,
+                row: 0,
+                col: 0,
+                ahead: values.as_ptr().cast(),
+                ahead_step: 0,
+            };
+            // SAFETY: scores, values and output reach far enough (checked above); rows of values are filled up
+            // to whole vectors; no other piece has these rows of the output.
+            unsafe { self.kernels.run_rows(rows, &tile) }
+        }
+    }
+
+    /// Changes one query's scores as the mask says.
+    #[inline(always)]
+    fn masked<S: Simd>(&self, s: S, query: usize, scores: &mut [f32]) {
+        let place = [self.batch, self.head, self.first + query];
+        match self.call.mask {
+            Mask::None => {}
+            Mask::Add(mask) if mask.strides[3] == 0 => {
+                let add = mask.row(place)[0];
+                scores.iter_mut().for_each(|x| *x += add);
+            }
+            Mask::Add(mask) => {
+                let mask = &mask.row(place)[..scores.len()];
+                for at in (0..scores.len()).step_by(S::LANES) {
+                    let sum = s.add(math::load_at(s, scores, at), math::load_at(s, mask, at));
+                    math::store_at(s, scores, at, sum);
+                }
+            }
+            Mask::Keep(mask, fill) if mask.strides[3] == 0 => {
+                if mask.row(place)[0] == 0 {
+                    scores.fill(fill);
+                }
+            }
+            Mask::Keep(mask, fill) => {
+                let keep = &mask.row(place)[..scores.len()];
+                scores.iter_mut().zip(keep).for_each(|(x, &keep)| *x = if keep == 0 { fill } else { *x });
+            }
+        }
+    }
+}
+
+/// How many keys count for some of a few queries: those behind are masked so heavily that their weights are zero.
+struct Relevant<'a, 'p, 'o> {
+    piece: &'a Piece<'p, 'o>,
+    first: usize,
+    rows: usize,
+}
+
+/// Added or put in place of a score, this leaves no weight beside any usual score.
+const NOTHING: f32 = -1e30;
+
+impl Task for Relevant<'_, '_, '_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        let call = self.piece.call;
+        let keys = call.shape.keys;
+        let mut count = 0;
+        for query in self.first..self.first + self.rows {
+            let place = [self.piece.batch, self.piece.head, self.piece.first + query];
+            let last = match call.mask {
+                Mask::Add(mask) if mask.strides[3] == 1 => {
+                    mask.row(place)[..keys].iter().rposition(|&x| !(x <= NOTHING))
+                }
+                Mask::Keep(mask, fill) if mask.strides[3] == 1 && fill <= NOTHING => {
+                    mask.row(place)[..keys].iter().rposition(|&keep| keep != 0)
+                }
+                _ => return keys,
+            };
+            // A query to which all keys are masked weighs them by their scores.
+            let Some(last) = last else { return keys };
+            count = count.max(last + 1);
+        }
+        count
+    }
+}
+
+/// The softmax of rows of `count` scores.
+struct Softmax<'a, 'p, 'o> {
+    piece: &'a Piece<'p, 'o>,
+    first: usize,
+    count: usize,
+    scores: &'a mut [f32],
+    /// How far apart the rows are: whole vectors.
+    row: usize,
+}
+
+impl Task for Softmax<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (i, row) in self.scores.chunks_exact_mut(self.row).enumerate() {
+            self.piece.masked(s, self.first + i, &mut row[..self.count]);
+            let whole = self.count.next_multiple_of(S::LANES);
+            row[self.count..whole].fill(f32::NEG_INFINITY);
+            softmax(s, &mut row[..whole]);
+        }
+    }
+}
+
+/// The softmax of whole vectors, in place.
+#[inline(always)]
+fn softmax<S: Simd>(s: S, row: &mut [f32]) {
+    let mut max = s.splat(f32::NEG_INFINITY);
+    for x in row.chunks_exact(S::LANES) {
+        // NaN is passed over here, and comes back by the sum.
+        max = s.max(math::load_at(s, x, 0), max);
+    }
+    let max = s.splat(fold(s, max, f32::NEG_INFINITY, f32::max));
+    let mut sum = s.splat(0.0);
+    for x in row.chunks_exact_mut(S::LANES) {
+        let y = math::exp(s, s.sub(math::load_at(s, x, 0), max));
+        sum = s.add(sum, y);
+        math::store_at(s, x, 0, y);
+    }
+    let factor = s.splat(1.0 / fold(s, sum, 0.0, |a, b| a + b));
+    for x in row.chunks_exact_mut(S::LANES) {
+        let y = s.mul(math::load_at(s, x, 0), factor);
+        math::store_at(s, x, 0, y);
+    }
+}
+
+#[inline(always)]
+fn fold<S: Simd>(s: S, v: S::F, start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [start; 16];
+    math::store_at(s, &mut lanes, 0, v);
+    lanes.into_iter().fold(start, f)
+}
+
+/// Keys transposed into panels, zero beyond the last, and values in rows of `columns`, zero beyond their size.
+struct Pack<'a, 'p, 'o> {
+    piece: &'a Piece<'p, 'o>,
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+    columns: usize,
+}
+
+impl Task for Pack<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (call, width) = (self.piece.call, self.piece.kernels.panel);
+        let shape = call.shape;
+        let (keys, values) = (
+            call.k.of(self.piece.batch, self.piece.key_head()),
+            call.v.of(self.piece.batch, self.piece.key_head()),
+        );
+        for (i, panel) in self.keys.chunks_exact_mut(width * shape.size).enumerate() {
+            let first = i * width;
+            let count = width.min(shape.keys - first);
+            let row = |i: usize| &keys[(first + i) * call.k.strides[2]..][..shape.size];
+            for four in (0..count / 4 * 4).step_by(4) {
+                let rows = [row(four), row(four + 1), row(four + 2), row(four + 3)];
+                transpose(s, rows, &mut panel[four..], width);
+            }
+            for i in count / 4 * 4..count {
+                panel[i..].iter_mut().step_by(width).zip(row(i)).for_each(|(out, &x)| *out = x);
+            }
+            for i in 0..shape.size {
+                panel[i * width + count..(i + 1) * width].fill(0.0);
+            }
+        }
+        for (i, out) in self.values.chunks_exact_mut(self.columns.max(1)).enumerate() {
+            let (out, rest) = out.split_at_mut(shape.value_size);
+            super::copy::copy(out, &values[i * call.v.strides[2]..][..shape.value_size]);
+            rest.fill(0.0);
+        }
+    }
+}
+
+/// Writes four rows of one length as columns, side by side in rows of `width`.
+#[inline(always)]
+fn transpose<S: Simd>(s: S, rows: [&[f32]; 4], out: &mut [f32], width: usize) {
+    let len = rows[0].len();
+    let mut at = 0;
+    while at + S::LANES <= len {
+        let columns = s.interleave([
+            math::load_at(s, rows[0], at),
+            math::load_at(s, rows[1], at),
+            math::load_at(s, rows[2], at),
+            math::load_at(s, rows[3], at),
+        ]);
+        for (i, four_columns) in columns.into_iter().enumerate() {
+            let mut buffer = [0.0; 16];
+            math::store_at(s, &mut buffer, 0, four_columns);
+            for (j, column) in buffer.chunks_exact(4).take(S::LANES / 4).enumerate() {
+                let at = at + i * S::LANES / 4 + j;
+                out[at * width..][..4].copy_from_slice(column);
+            }
+        }
+        at += S::LANES;
+    }
+    for at in at..len {
+        out[at * width..][..4].copy_from_slice(&[rows[0][at], rows[1][at], rows[2][at], rows[3][at]]);
+    }
+}
+
+/// A piece of so few queries that keys and values are read where they are.
+struct Few<'a, 'p, 'o>(&'a Piece<'p, 'o>);
+
+impl Task for Few<'_, '_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let piece = self.0;
+        let call = piece.call;
+        let shape = call.shape;
+        let q = call.q.of(piece.batch, piece.head);
+        let keys = call.k.of(piece.batch, piece.key_head());
+        let values = call.v.of(piece.batch, piece.key_head());
+        let key = |i: usize| &keys[i * call.k.strides[2]..][..shape.size];
+        with_scratch(shape.keys.next_multiple_of(S::LANES), |scores| {
+            for query in 0..piece.queries {
+                let q = &q[(piece.first + query) * call.q.strides[2]..][..shape.size];
+                let mut i = 0;
+                while i + 4 <= shape.keys {
+                    let dots = dot4(s, q, [key(i), key(i + 1), key(i + 2), key(i + 3)]);
+                    scores[i..i + 4].copy_from_slice(&dots.map(|x| x * call.scale));
+                    i += 4;
+                }
+                for i in i..shape.keys {
+                    scores[i] = dot4(s, q, [key(i); 4])[0] * call.scale;
+                }
+                piece.masked(s, query, &mut scores[..shape.keys]);
+                scores[shape.keys..].fill(f32::NEG_INFINITY);
+                softmax(s, scores);
+                let at = piece.at + query * piece.row;
+                // SAFETY: no other piece has this row.
+                let out = unsafe { piece.out.range(at..at + shape.value_size) };
+                for start in (0..shape.value_size).step_by(4 * S::LANES) {
+                    let out = &mut out[start..shape.value_size.min(start + 4 * S::LANES)];
+                    let mut sums = [s.splat(0.0); 4];
+                    for (i, &weight) in scores[..shape.keys].iter().enumerate() {
+                        let value = &values[i * call.v.strides[2] + start..][..out.len()];
+                        let weight = s.splat(weight);
+                        for (j, sum) in sums.iter_mut().enumerate() {
+                            let at = (j * S::LANES).min(value.len());
+                            *sum = s.fma(weight, math::load_at(s, value, at), *sum);
+                        }
+                    }
+                    for (j, sum) in sums.into_iter().enumerate() {
+                        let at = (j * S::LANES).min(out.len());
+                        math::store_at(s, out, at, sum);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// The products of one vector with four others.
+#[inline(always)]
+fn dot4<S: Simd>(s: S, q: &[f32], keys: [&[f32]; 4]) -> [f32; 4] {
+    let mut sums = [s.splat(0.0); 4];
+    for at in (0..q.len()).step_by(S::LANES) {
+        let x = math::load_at(s, q, at);
+        for (sum, key) in sums.iter_mut().zip(keys) {
+            *sum = s.fma(x, math::load_at(s, key, at), *sum);
+        }
+    }
+    // Lane by lane of all four: every fourth lane of the sum belongs to the same key.
+    let [a, b, c, d] = s.interleave(sums);
+    let mut lanes = [0.0; 16];
+    math::store_at(s, &mut lanes, 0, s.add(s.add(a, b), s.add(c, d)));
+    let mut dots = [0.0; 4];
+    for four in lanes.chunks_exact(4) {
+        dots.iter_mut().zip(four).for_each(|(dot, x)| *dot += x);
+    }
+    dots
+}
