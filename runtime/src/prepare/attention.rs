@@ -162,12 +162,14 @@ fn repeated(graph: &Graph, value: ValueId) -> Option<ValueId> {
     let fits =
         (one_dims.len(), expanded.len(), whole.len()) == (4, 5, 4) && [vec![2], vec![-3]].contains(&axes);
     let count = |dim: &Dim| dim.value();
+    // Whether the rows are repeated, too, makes no difference to the result.
     let same = fits
-        && [(0, 0), (1, 1), (2, 3), (3, 4)]
+        && [(0, 0), (1, 1), (3, 4)]
             .iter()
             .all(|&(a, b)| one_dims[a].is_known() && one_dims[a] == expanded[b]);
-    let outer = fits && whole[0] == one_dims[0] && whole[2..] == one_dims[2..];
-    (same && outer && count(&whole[1])? == count(&one_dims[1])? * count(&expanded[2])?).then_some(one)
+    let outer = fits && whole[0] == one_dims[0] && whole[3] == one_dims[3];
+    (same && outer && count(&whole[1])? == count(&one_dims[1])?.checked_mul(count(&expanded[2])?)?)
+        .then_some(one)
 }
 
 /// A part of a common projection, `Gather`ed from all parts transposed.

@@ -318,7 +318,7 @@ impl Task for Relevant<'_, '_, '_> {
             let place = [self.piece.batch, self.piece.head, self.piece.first + query];
             let last = match call.mask {
                 Mask::Add(mask) if mask.strides[3] == 1 => {
-                    mask.row(place)[..keys].iter().rposition(|&x| !(x <= NOTHING))
+                    mask.row(place)[..keys].iter().rposition(|&x| x > NOTHING || x.is_nan())
                 }
                 Mask::Keep(mask, fill) if mask.strides[3] == 1 && fill <= NOTHING => {
                     mask.row(place)[..keys].iter().rposition(|&keep| keep != 0)
@@ -479,8 +479,8 @@ impl Task for Few<'_, '_, '_> {
                     scores[i..i + 4].copy_from_slice(&dots.map(|x| x * call.scale));
                     i += 4;
                 }
-                for i in i..shape.keys {
-                    scores[i] = dot4(s, q, [key(i); 4])[0] * call.scale;
+                for (i, score) in scores[..shape.keys].iter_mut().enumerate().skip(i) {
+                    *score = dot4(s, q, [key(i); 4])[0] * call.scale;
                 }
                 piece.masked(s, query, &mut scores[..shape.keys]);
                 scores[shape.keys..].fill(f32::NEG_INFINITY);

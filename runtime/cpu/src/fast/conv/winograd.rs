@@ -2,9 +2,10 @@
 //! (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"), with the interpolation points
 //! 0, ±√½, ±√2 and ∞, whose rounding errors are about half those of 0, ±1, ±2, ∞.
 //!
-//! The output is cut into tiles of 4 × 4 pixels. A piece of work takes a panel of tiles and transforms their
-//! 6 × 6 inputs, channel by channel; multiplies each of the 36 positions by its transformed weights; and
-//! transforms the sums back. All of that stays in the second-level cache.
+//! The output is cut into tiles of 4 × 4 pixels. Their 6 × 6 inputs are transformed, channel by channel; each of
+//! the 36 positions is multiplied by its transformed weights; and the sums are transformed back. Where there are
+//! many tiles, a piece of work does all that for a panel of them, which stays in the second-level cache; where
+//! there are few, all tiles go through one stage after the other.
 
 use std::f32::consts::{FRAC_1_SQRT_2 as A, SQRT_2 as B};
 use std::ops::Range;
@@ -31,6 +32,14 @@ const POSITIONS: usize = IN * IN;
 const CHANNEL_PIECE: usize = 128;
 /// Output channels whose sums wait for the transform back at a time.
 const CHANNEL_BLOCK: usize = 48;
+
+/// Up to so many tiles an image goes through stage by stage.
+const STAGED_TILES: usize = 128;
+/// Multiply-adds of one piece of the products then, and channels of a piece of the transforms.
+const STAGED_PIECE: usize = 1_000_000;
+const TRANSFORM_CHANNELS: usize = 16;
+/// Of any instruction set.
+const MAX_LANES: usize = 16;
 
 /// Whether the method applies, and pays for images of this size.
 pub(super) fn pays(channels: Channels, window: Window, size: [usize; 2]) -> bool {
@@ -101,104 +110,170 @@ pub(super) fn run(
     if let Some(addend) = epilogue.addend {
         assert_eq!(addend.len(), output.len(), "size of the addend");
     }
-    let kernels = Kernels::<Float>::of(exec.isa);
-    let tile_count = tiles[0] * tiles[1];
-    let panels = tile_count.div_ceil(kernels.panel);
-    let parts = channels.output.div_ceil(CHANNEL_PIECE);
+    let kernels = &Kernels::<Float>::of(exec.isa);
     let planes = input.count * channels.input;
     with_scratch(planes * geometry.plane() + SLACK, |frames| {
-        let output = SharedSlice::new(output);
         super::fill_frames(exec, geometry, &mut frames[..planes * geometry.plane()], |plane, frame| {
             copy_plane(exec, geometry, input, plane, frame);
         });
-        let rows = Tiles::new(channels.output, kernels.rows);
-        exec.pool.parallel_for(input.count * panels * parts, &|piece| {
-            let (rest, channel_part) = (piece / parts, piece % parts);
-            let (image, panel) = (rest / panels, rest % panels);
-            let first = panel * kernels.panel;
-            let job = Job {
-                kernels: &kernels,
-                channels,
-                geometry,
-                frame: &frames[image * channels.input * geometry.plane()..],
-                weights,
-                rows,
-                size,
-                tiles: first..tile_count.min(first + kernels.panel),
-                tiles_across: tiles[1],
-                finish: epilogue.from(0, image * channels.output * size[0] * size[1]),
-            };
-            job.run(exec, part(rows.count(), parts, channel_part), |channel, row, col, pixels: &[f32]| {
-                let plane = image * channels.output + channel;
-                let at = (plane * size[0] + row) * size[1] + col;
-                // SAFETY: each pixel belongs to one tile, and each tile and channel to one piece.
-                let out = unsafe { output.range(at..at + pixels.len()) };
-                crate::fast::copy::copy(out, pixels);
-            });
-        });
+        let layer = Layer {
+            kernels,
+            channels,
+            geometry,
+            frames,
+            weights,
+            rows: Tiles::new(channels.output, kernels.rows),
+            size,
+            tiles,
+            epilogue,
+            output: SharedSlice::new(output),
+        };
+        if tiles[0] * tiles[1] <= STAGED_TILES {
+            layer.run_staged(exec, input.count)
+        } else {
+            layer.run(exec, input.count)
+        }
     });
-    if epilogue.activation.range().is_none() {
-        let pixels = (size[0] * size[1]).max(1);
-        exec.pool.parallel_chunks(output, pixels, &|_, plane| epilogue.activation.apply(exec.isa, plane));
-    }
 }
 
-/// A panel of tiles of one image.
-struct Job<'a, 'f> {
+/// All that pieces of work share.
+struct Layer<'a> {
     kernels: &'a Kernels<Float>,
     channels: Channels,
     geometry: &'a Geometry,
-    frame: &'a [f32],
+    frames: &'a [f32],
     weights: &'a [f32],
     rows: Tiles,
     size: [usize; 2],
-    tiles: Range<usize>,
-    tiles_across: usize,
-    finish: FinishFloat<'f>,
+    /// How many tiles lie below and beside each other.
+    tiles: [usize; 2],
+    epilogue: &'a ConvEpilogue<'a>,
+    output: SharedSlice<'a, f32>,
 }
 
-impl Job<'_, '_> {
-    /// Computes the channels of the tiles of rows `rows`; `store(channel, row, column, pixels)` takes the results.
-    fn run(&self, exec: Exec<'_>, rows: Range<usize>, store: impl Fn(usize, usize, usize, &[f32])) {
+impl<'a> Layer<'a> {
+    fn tile_count(&self) -> usize {
+        self.tiles[0] * self.tiles[1]
+    }
+
+    fn job(&'a self, image: usize, tiles: Range<usize>, width: usize) -> Job<'a> {
+        let frame = &self.frames[image * self.channels.input * self.geometry.plane()..];
+        let finish = self.epilogue.from(0, image * self.channels.output * self.size[0] * self.size[1]);
+        Job { layer: self, image, frame, tiles, width, finish }
+    }
+
+    /// A panel of tiles after the other, from the input's transform to the output's: all of it stays in the
+    /// second-level cache, and the weights are read once a panel.
+    fn run(&self, exec: Exec<'_>, images: usize) {
         let width = self.kernels.panel;
-        let block = CHANNEL_BLOCK.next_multiple_of(self.kernels.rows);
-        let position = self.channels.input * width;
-        with_scratch(POSITIONS * (position + block * width) + SLACK, |scratch| {
+        let panels = self.tile_count().div_ceil(width);
+        let parts = self.channels.output.div_ceil(CHANNEL_PIECE);
+        exec.pool.parallel_for(images * panels * parts, &|piece| {
+            let (rest, channel_part) = (piece / parts, piece % parts);
+            let (image, first) = (rest / panels, rest % panels * width);
+            let job = self.job(image, first..self.tile_count().min(first + width), width);
+            job.run(exec, part(self.rows.count(), parts, channel_part));
+        });
+    }
+
+    /// One stage for all tiles after the other: the weights, much more than the tiles, are read once.
+    fn run_staged(&self, exec: Exec<'_>, images: usize) {
+        let Channels { input, output, .. } = self.channels;
+        let width = self.tile_count().next_multiple_of(MAX_LANES);
+        let volume = output * input * self.tile_count();
+        let parts = (volume / STAGED_PIECE).clamp(1, self.rows.count());
+        with_scratch(POSITIONS * (input + output) * width + SLACK, |scratch| {
+            let (v, sums) = scratch.split_at_mut(POSITIONS * input * width);
+            for image in 0..images {
+                let job = &self.job(image, 0..self.tile_count(), width);
+                let shared = SharedSlice::new(v);
+                exec.pool.parallel_ranges(input, TRANSFORM_CHANNELS, &|channels| {
+                    exec.isa.run(Forward { job, v: shared, channels });
+                });
+                let shared = SharedSlice::new(sums);
+                exec.pool.parallel_for(POSITIONS * parts, &|piece| {
+                    let (position, rows) = (piece / parts, part(self.rows.count(), parts, piece % parts));
+                    let first = self.rows.span(&rows).start;
+                    let len = self.rows.span(&rows).len() * width;
+                    let start = (position * output + first) * width;
+                    // SAFETY: no other piece has these rows of this position.
+                    let sums = unsafe { shared.range(start..start + len) };
+                    job.multiply(position, &rows, v, sums);
+                });
+                exec.pool.parallel_ranges(output, TRANSFORM_CHANNELS, &|channels| {
+                    for channel in channels {
+                        let sums = &sums[channel * width..];
+                        exec.isa.run(Back { job, isa: exec.isa, channel, sums, position: output * width });
+                    }
+                });
+            }
+        });
+    }
+}
+
+/// Tiles of one image.
+struct Job<'a> {
+    layer: &'a Layer<'a>,
+    image: usize,
+    frame: &'a [f32],
+    tiles: Range<usize>,
+    /// The length of a row of transformed tiles.
+    width: usize,
+    finish: FinishFloat<'a>,
+}
+
+impl Job<'_> {
+    /// Computes the channels of rows `rows` of the weights.
+    fn run(&self, exec: Exec<'_>, rows: Range<usize>) {
+        let Layer { kernels, rows: all, .. } = self.layer;
+        let inputs = self.layer.channels.input;
+        let block = CHANNEL_BLOCK.next_multiple_of(kernels.rows);
+        let position = inputs * self.width;
+        with_scratch(POSITIONS * (position + block * self.width) + SLACK, |scratch| {
             let (v, sums) = scratch.split_at_mut(POSITIONS * position);
-            exec.isa.run(Forward { job: self, v });
-            for first in rows.clone().step_by(block / self.kernels.rows) {
-                let rows = first..rows.end.min(first + block / self.kernels.rows);
-                self.multiply(&rows, v, sums);
-                for channel in self.rows.span(&rows) {
-                    let from = (channel - self.rows.get(rows.start).start) * width;
-                    let sums = &sums[from..];
-                    exec.isa.run(Back { job: self, channel, sums, position: block * width, store: &store });
+            exec.isa.run(Forward { job: self, v: SharedSlice::new(v), channels: 0..inputs });
+            for first in rows.clone().step_by(block / kernels.rows) {
+                let rows = first..rows.end.min(first + block / kernels.rows);
+                let len = all.span(&rows).len() * self.width;
+                for position in 0..POSITIONS {
+                    self.multiply(position, &rows, v, &mut sums[position * block * self.width..][..len]);
+                }
+                for channel in all.span(&rows) {
+                    let sums = &sums[(channel - all.span(&rows).start) * self.width..];
+                    exec.isa.run(Back {
+                        job: self,
+                        isa: exec.isa,
+                        channel,
+                        sums,
+                        position: block * self.width,
+                    });
                 }
             }
         });
     }
 
-    /// For each position, the sums over the input channels.
-    fn multiply(&self, rows: &Range<usize>, v: &[f32], sums: &mut [f32]) {
-        let (k, width) = (self.channels.input, self.kernels.panel);
-        let block = CHANNEL_BLOCK.next_multiple_of(self.kernels.rows) * width;
-        let count = self.weights.len() / POSITIONS;
-        for position in 0..POSITIONS {
-            let b = &v[position * k * width..][..k * width];
-            for tile in rows.clone() {
-                let tile = self.rows.get(tile);
-                let a = &self.weights[position * count + tile.start * k..][..tile.len() * k];
-                let at = position * block + (tile.start - self.rows.get(rows.start).start) * width;
-                let c = &mut sums[at..][..tile.len() * width];
+    /// For one position, the sums over the input channels.
+    fn multiply(&self, position: usize, rows: &Range<usize>, v: &[f32], sums: &mut [f32]) {
+        let Layer { kernels, weights, rows: all, .. } = self.layer;
+        let (k, width) = (self.layer.channels.input, self.width);
+        let count = weights.len() / POSITIONS;
+        let v = &v[position * k * width..][..k * width];
+        let mut c = sums;
+        for tile in rows.clone() {
+            let tile = all.get(tile);
+            let a = &weights[position * count + tile.start * k..][..tile.len() * k];
+            let (out, rest) = c.split_at_mut(tile.len() * width);
+            c = rest;
+            for first in (0..self.tiles.len()).step_by(kernels.panel) {
                 let call = Tile {
                     k,
                     a: a.as_ptr(),
                     a_row: 0,
-                    b: b.as_ptr(),
+                    b: v[first..].as_ptr(),
                     b_row: width,
-                    c: c.as_mut_ptr(),
+                    c: out[first..].as_mut_ptr(),
                     c_row: width,
-                    n: self.tiles.len(),
+                    n: kernels.panel.min(self.tiles.len() - first),
                     resume: false,
                     finish: None,
                     row: 0,
@@ -206,19 +281,21 @@ impl Job<'_, '_> {
                     ahead: a.as_ptr().wrapping_add(a.len()).cast(),
                     ahead_step: tile.len() * 16,
                 };
-                // SAFETY: the slices have just the sizes that a tile of these rows and `k` touches.
-                unsafe { self.kernels.run(tile.len(), &call) }
+                // SAFETY: the slices have just the sizes that a tile of these rows and `k` touches: rows of
+                // whole vectors.
+                unsafe { kernels.run(tile.len(), &call) }
             }
         }
     }
 
-    /// Cuts the panel into vectors of at most `lanes` tiles of one row of tiles: the index in the panel, the
-    /// tile's row and column, and how many.
+    /// Cuts the tiles into vectors of at most `lanes` in one row of tiles: the index among them, the tile's row
+    /// and column, and how many.
     fn vectors(&self, lanes: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+        let across = self.layer.tiles[1];
         let mut at = self.tiles.start;
         std::iter::from_fn(move || {
-            let (row, col) = (at / self.tiles_across, at % self.tiles_across);
-            let n = lanes.min(self.tiles_across - col).min(self.tiles.end - at);
+            let (row, col) = (at / across, at % across);
+            let n = lanes.min(across - col).min(self.tiles.end - at);
             let index = at - self.tiles.start;
             at += n;
             (n > 0).then_some((index, row, col, n))
@@ -226,10 +303,12 @@ impl Job<'_, '_> {
     }
 }
 
-/// The transform of the input, into rows of `panel` tiles for each channel of each position.
-struct Forward<'a, 'b, 'f> {
-    job: &'a Job<'b, 'f>,
-    v: &'a mut [f32],
+/// The transform of the input, into a row of tiles for each channel of each position.
+struct Forward<'a, 'b, 'v> {
+    job: &'a Job<'b>,
+    v: SharedSlice<'v, f32>,
+    /// Nobody else transforms these at the same time.
+    channels: Range<usize>,
 }
 
 impl Task for Forward<'_, '_, '_> {
@@ -238,18 +317,19 @@ impl Task for Forward<'_, '_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let job = self.job;
-        let (width, inputs) = (job.kernels.panel, job.channels.input);
-        let (row_stride, plane) = (job.geometry.row(), job.geometry.plane());
-        assert!(job.geometry.taps.len() == IN && self.v.len() == POSITIONS * inputs * width);
-        assert!(job.frame.len() >= inputs * plane + SLACK);
-        for channel in 0..inputs {
+        let (width, inputs) = (job.width, job.layer.channels.input);
+        let geometry = job.layer.geometry;
+        let (row_stride, plane) = (geometry.row(), geometry.plane());
+        assert!(geometry.taps.len() == IN && self.v.len() == POSITIONS * inputs * width);
+        assert!(job.frame.len() >= inputs * plane + SLACK && self.channels.end <= inputs);
+        for channel in self.channels {
             for (index, row, col, n) in job.vectors(S::LANES) {
                 let frame = &job.frame[channel * plane + row * OUT * row_stride + col..];
                 let mut d = [[s.splat(0.0); IN]; IN];
                 for (y, d) in d.iter_mut().enumerate() {
                     let row = &frame[y * row_stride..];
                     let mut x = [s.splat(0.0); IN];
-                    for (x, &tap) in x.iter_mut().zip(&job.geometry.taps) {
+                    for (x, &tap) in x.iter_mut().zip(&geometry.taps) {
                         // SAFETY: every vector begins inside the frame, so it ends within the slack.
                         *x = unsafe { s.load(row.as_ptr().add(tap)) };
                     }
@@ -258,9 +338,9 @@ impl Task for Forward<'_, '_, '_> {
                 for x in 0..IN {
                     for (y, value) in forward(s, d.map(|d| d[x])).into_iter().enumerate() {
                         let at = ((y * IN + x) * inputs + channel) * width + index;
-                        let out = &mut self.v[at..at + n];
-                        // SAFETY: `out` has `n` elements.
+                        // SAFETY: the channel is this call's alone, and `out` has `n` elements.
                         unsafe {
+                            let out = self.v.range(at..at + n);
                             if n == S::LANES {
                                 s.store(out.as_mut_ptr(), value);
                             } else {
@@ -275,22 +355,24 @@ impl Task for Forward<'_, '_, '_> {
 }
 
 /// The transform of one channel's sums back to pixels.
-struct Back<'a, 'b, 'f, F> {
-    job: &'a Job<'b, 'f>,
+struct Back<'a, 'b> {
+    job: &'a Job<'b>,
+    isa: Isa,
     channel: usize,
     /// A row of tiles for each position, the rows `position` apart.
     sums: &'a [f32],
     position: usize,
-    store: &'a F,
 }
 
-impl<F: Fn(usize, usize, usize, &[f32])> Task for Back<'_, '_, '_, F> {
+impl Task for Back<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let job = self.job;
-        let [height, width] = job.size;
+        let [height, width] = job.layer.size;
+        let activation = job.layer.epilogue.activation;
+        let plane = (job.image * job.layer.channels.output + self.channel) * height;
         for (index, tile_row, tile_col, n) in job.vectors(S::LANES) {
             let mut m = [[s.splat(0.0); OUT]; IN];
             for (y, m) in m.iter_mut().enumerate() {
@@ -328,7 +410,13 @@ impl<F: Fn(usize, usize, usize, &[f32])> Task for Back<'_, '_, '_, F> {
                         s.store(buffer.as_mut_ptr(), v);
                     }
                 }
-                (self.store)(self.channel, row, col, &buffer[..count]);
+                let at = (plane + row) * width + col;
+                // SAFETY: each pixel belongs to one tile, and each tile and channel to one call.
+                let out = unsafe { job.layer.output.range(at..at + count) };
+                crate::fast::copy::copy(out, &buffer[..count]);
+                if activation.range().is_none() {
+                    activation.apply(self.isa, out);
+                }
             }
         }
     }

@@ -23,6 +23,8 @@ const MEMORY_ROWS: usize = 12;
 const N_BLOCK: usize = 96;
 /// Multiply-adds of one piece of work: some 20 to 40 µs, so that a thread that comes late loses little.
 const PIECE: usize = 2_000_000;
+/// Into so many pieces at least the columns are cut, so that threads end at about the same time.
+const MIN_PIECES: usize = 16;
 /// Rows of a piece that packs its own columns: enough to repay the packing.
 const M_PIECE: usize = 128;
 
@@ -137,7 +139,9 @@ fn pieces(d: Dims, panel: usize, packed: bool) -> (usize, usize) {
         let columns = (PIECE / volume(d.m.div_ceil(m_parts).max(MEMORY_ROWS))).max(panel);
         (m_parts, d.n.div_ceil(columns))
     } else {
-        let n_parts = d.n.div_ceil(N_BLOCK.next_multiple_of(panel));
+        // Where there are few steps, wider blocks: what is written of a row should fill more than a few lines.
+        let columns = (N_BLOCK * K_BLOCK / d.k.max(1)).min(d.n.div_ceil(MIN_PIECES)).max(N_BLOCK);
+        let n_parts = d.n.div_ceil(columns.next_multiple_of(panel));
         let rows = (PIECE / volume(d.n.div_ceil(n_parts))).max(M_PIECE);
         (d.m.div_ceil(rows), n_parts)
     }

@@ -108,8 +108,12 @@ pub(crate) unsafe fn compute<A: Arith, S: Simd, const MR: usize, const NV: usize
             // `wrapping_add` because the last advance may leave the operands.
             (a, b) = (a.wrapping_add(a_step), b.wrapping_add(t.b_row));
         }
+        let next = ahead.wrapping_add(t.ahead_step);
         s.prefetch(ahead);
-        ahead = ahead.wrapping_add(t.ahead_step);
+        for line in (64..t.ahead_step).step_by(64) {
+            s.prefetch(ahead.wrapping_add(line));
+        }
+        ahead = next;
     }
     for _ in 0..t.k % UNROLL {
         // SAFETY: as above.
