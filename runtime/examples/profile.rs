@@ -1,5 +1,6 @@
 //! Times a model on the host alone, and shows where the time goes:
-//! `cargo run --release -p byoc-runtime --example profile -- MODEL DATA_SET_DIR [THREADS]`.
+//! `cargo run --release -p byoc-runtime --example profile -- MODEL DATA_SET_DIR [THREADS [steps]]`. With `steps`,
+//! the shortest time of each step, otherwise the sums by operator.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,16 +16,26 @@ use byoc_graph::normalise::normalise;
 use byoc_graph::{Datum, onnx};
 use byoc_runtime::{NoRegions, Options, Program, View, align_datum, prepare};
 
-/// Time and number of steps by operator and kernel.
-#[derive(Default)]
-struct Times(Mutex<BTreeMap<String, (Duration, usize)>>);
+/// Observed runs.
+const RUNS: u32 = 10;
+
+/// Time and number of calls, by operator and kernel or by step.
+struct Times {
+    by: Mutex<BTreeMap<String, (Duration, u32)>>,
+    steps: bool,
+}
 
 impl Observer for Times {
-    fn step(&self, _: &str, op: &str, by: &str, _: &str, elapsed: Duration) {
-        let mut times = self.0.lock().expect("no step panics while it holds the lock");
-        let entry = times.entry(format!("{op} ({by})")).or_default();
-        entry.0 += elapsed;
-        entry.1 += 1;
+    fn step(&self, label: &str, op: &str, by: &str, _: &str, elapsed: Duration) {
+        let mut times = self.by.lock().expect("no step panics while it holds the lock");
+        let key = format!("{op} ({by}) {}", if self.steps { label } else { "" });
+        let (time, calls) = times.entry(key).or_default();
+        *time = match (self.steps, *calls) {
+            (true, 0) => elapsed,
+            (true, _) => elapsed.min(*time),
+            (false, _) => *time + elapsed / RUNS,
+        };
+        *calls += 1;
     }
 }
 
@@ -69,13 +80,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         times.len(),
         program.arena_bytes(&views)? / 1024,
     );
-    let observer = Times::default();
-    program.run_observed(&views, &mut [], Some(&observer))?;
-    let times = observer.0.into_inner()?;
-    let mut times: Vec<_> = times.into_iter().collect();
+    let steps = arguments.get(3).is_some_and(|a| a == "steps");
+    let observer = Times { by: Mutex::default(), steps };
+    for _ in 0..RUNS {
+        program.run_observed(&views, &mut [], Some(&observer))?;
+    }
+    let mut times: Vec<_> = observer.by.into_inner()?.into_iter().collect();
     times.sort_by_key(|(_, (time, _))| std::cmp::Reverse(*time));
-    for (what, (time, count)) in times.iter().take(12) {
-        println!("{time:>12?} {count:>5} {what}");
+    for (what, (time, calls)) in times.iter().take(if steps { 60 } else { 12 }) {
+        println!("{time:>12?} {:>5} {what}", calls / RUNS);
     }
     Ok(())
 }

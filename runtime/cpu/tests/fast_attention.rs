@@ -50,7 +50,7 @@ fn check(shape: Shape, orders: [Order; 4], masked: usize) {
         2 => Mask::Keep(PerScore { data: &keep, strides: [keys, 0, 0, 1] }, f32::MIN),
         _ => Mask::Add(PerScore { data: &add[..1], strides: [0; 4] }),
     };
-    let scale = 0.3;
+    let scale = 0.3f32;
     let mut want = vec![0.0; batch * heads * queries * value_size];
     let out = orders[3].strides(heads, queries, value_size);
     for (b, h, i) in
@@ -60,7 +60,7 @@ fn check(shape: Shape, orders: [Order; 4], masked: usize) {
         let mut scores: Vec<f64> = (0..keys)
             .map(|j| {
                 let dot: f64 = (0..size).map(|e| q.at([b, h, i], e) * k.at([b, kv, j], e)).sum();
-                let score = dot * f64::from(scale as f32);
+                let score = dot * f64::from(scale);
                 match masked {
                     1 => score + f64::from(add[i * keys + j]),
                     2 if keep[b * keys + j] == 0 => f64::from(f32::MIN),

@@ -122,8 +122,18 @@ fn deep_square_kernels() {
         check(case(1, [16, 19, 1], size, window([3, 3], [1, 1], [1, 1], [1; 4])));
         check(case(2, [17, 16, 1], size, window([3, 3], [1, 1], [1, 1], [0, 2, 1, 1])));
     }
+    // And this has so many tiles that they are computed panel by panel.
+    check(case(1, [16, 18, 1], [53, 50], window([3, 3], [1, 1], [1, 1], [1; 4])));
     // Its rounding errors grow with the sums, here of 360 terms.
     check_within(case(1, [40, 150, 1], [20, 20], window([3, 3], [1, 1], [1, 1], [1; 4])), 1e-4);
+}
+
+#[test]
+fn small_images_with_many_channels() {
+    for (size, stride) in [([7, 7], 1), ([1, 1], 1), ([5, 3], 1), ([14, 13], 2)] {
+        check(case(2, [9, 70, 1], size, window([1, 1], [stride; 2], [1, 1], [0; 4])));
+        check(case(1, [3, 100, 1], size, window([3, 3], [stride; 2], [1, 1], [1; 4])));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::gemm::tile::{FinishFloat, Float, Tile};
 use super::math;
 use super::scratch::with_scratch;
 use super::simd::{Simd, Task};
-use super::{Exec, Isa};
+use super::{Exec, Isa, transpose};
 use crate::pool::SharedSlice;
 
 /// Queries of one piece of work.
@@ -144,7 +144,12 @@ pub fn attention(exec: Exec<'_>, call: &Attention<'_>, order: Order, out: &mut [
         let at = batch * strides[0] + head * strides[1] + first * strides[2];
         let piece =
             Piece { call, kernels, isa: exec.isa, batch, head, first, queries, out, at, row: strides[2] };
-        if queries <= FEW { exec.isa.run(Few(&piece)) } else { piece.run() }
+        if queries > FEW {
+            return piece.run();
+        }
+        with_scratch(s.keys.next_multiple_of(kernels.lanes()), |scores| {
+            exec.isa.run(Few { piece: &piece, scores });
+        });
     });
 }
 
@@ -411,7 +416,7 @@ impl Task for Pack<'_, '_, '_> {
             let row = |i: usize| &keys[(first + i) * call.k.strides[2]..][..shape.size];
             for four in (0..count / 4 * 4).step_by(4) {
                 let rows = [row(four), row(four + 1), row(four + 2), row(four + 3)];
-                transpose(s, rows, &mut panel[four..], width);
+                transpose::four_rows(s, rows, &mut panel[four..], width);
             }
             for i in count / 4 * 4..count {
                 panel[i..].iter_mut().step_by(width).zip(row(i)).for_each(|(out, &x)| *out = x);
@@ -428,84 +433,59 @@ impl Task for Pack<'_, '_, '_> {
     }
 }
 
-/// Writes four rows of one length as columns, side by side in rows of `width`.
-#[inline(always)]
-fn transpose<S: Simd>(s: S, rows: [&[f32]; 4], out: &mut [f32], width: usize) {
-    let len = rows[0].len();
-    let mut at = 0;
-    while at + S::LANES <= len {
-        let columns = s.interleave([
-            math::load_at(s, rows[0], at),
-            math::load_at(s, rows[1], at),
-            math::load_at(s, rows[2], at),
-            math::load_at(s, rows[3], at),
-        ]);
-        for (i, four_columns) in columns.into_iter().enumerate() {
-            let mut buffer = [0.0; 16];
-            math::store_at(s, &mut buffer, 0, four_columns);
-            for (j, column) in buffer.chunks_exact(4).take(S::LANES / 4).enumerate() {
-                let at = at + i * S::LANES / 4 + j;
-                out[at * width..][..4].copy_from_slice(column);
-            }
-        }
-        at += S::LANES;
-    }
-    for at in at..len {
-        out[at * width..][..4].copy_from_slice(&[rows[0][at], rows[1][at], rows[2][at], rows[3][at]]);
-    }
-}
-
 /// A piece of so few queries that keys and values are read where they are.
-struct Few<'a, 'p, 'o>(&'a Piece<'p, 'o>);
+struct Few<'a, 'p, 'o> {
+    piece: &'a Piece<'p, 'o>,
+    /// Room for one query's, in whole vectors.
+    scores: &'a mut [f32],
+}
 
 impl Task for Few<'_, '_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let piece = self.0;
+        let Few { piece, scores } = self;
         let call = piece.call;
         let shape = call.shape;
         let q = call.q.of(piece.batch, piece.head);
         let keys = call.k.of(piece.batch, piece.key_head());
         let values = call.v.of(piece.batch, piece.key_head());
         let key = |i: usize| &keys[i * call.k.strides[2]..][..shape.size];
-        with_scratch(shape.keys.next_multiple_of(S::LANES), |scores| {
-            for query in 0..piece.queries {
-                let q = &q[(piece.first + query) * call.q.strides[2]..][..shape.size];
-                let mut i = 0;
-                while i + 4 <= shape.keys {
-                    let dots = dot4(s, q, [key(i), key(i + 1), key(i + 2), key(i + 3)]);
-                    scores[i..i + 4].copy_from_slice(&dots.map(|x| x * call.scale));
-                    i += 4;
-                }
-                for (i, score) in scores[..shape.keys].iter_mut().enumerate().skip(i) {
-                    *score = dot4(s, q, [key(i); 4])[0] * call.scale;
-                }
-                piece.masked(s, query, &mut scores[..shape.keys]);
-                scores[shape.keys..].fill(f32::NEG_INFINITY);
-                softmax(s, scores);
-                let at = piece.at + query * piece.row;
-                // SAFETY: no other piece has this row.
-                let out = unsafe { piece.out.range(at..at + shape.value_size) };
-                for start in (0..shape.value_size).step_by(4 * S::LANES) {
-                    let out = &mut out[start..shape.value_size.min(start + 4 * S::LANES)];
-                    let mut sums = [s.splat(0.0); 4];
-                    for (i, &weight) in scores[..shape.keys].iter().enumerate() {
-                        let value = &values[i * call.v.strides[2] + start..][..out.len()];
-                        let weight = s.splat(weight);
-                        for (j, sum) in sums.iter_mut().enumerate() {
-                            let at = (j * S::LANES).min(value.len());
-                            *sum = s.fma(weight, math::load_at(s, value, at), *sum);
-                        }
+        for query in 0..piece.queries {
+            let q = &q[(piece.first + query) * call.q.strides[2]..][..shape.size];
+            let mut i = 0;
+            while i + 4 <= shape.keys {
+                let dots = dot4(s, q, [key(i), key(i + 1), key(i + 2), key(i + 3)]);
+                scores[i..i + 4].copy_from_slice(&dots.map(|x| x * call.scale));
+                i += 4;
+            }
+            for (i, score) in scores[..shape.keys].iter_mut().enumerate().skip(i) {
+                *score = dot4(s, q, [key(i); 4])[0] * call.scale;
+            }
+            piece.masked(s, query, &mut scores[..shape.keys]);
+            scores[shape.keys..].fill(f32::NEG_INFINITY);
+            softmax(s, scores);
+            let at = piece.at + query * piece.row;
+            // SAFETY: no other piece has this row.
+            let out = unsafe { piece.out.range(at..at + shape.value_size) };
+            for start in (0..shape.value_size).step_by(4 * S::LANES) {
+                let out = &mut out[start..shape.value_size.min(start + 4 * S::LANES)];
+                let mut sums = [s.splat(0.0); 4];
+                for (i, &weight) in scores[..shape.keys].iter().enumerate() {
+                    let value = &values[i * call.v.strides[2] + start..][..out.len()];
+                    let weight = s.splat(weight);
+                    for (j, sum) in sums.iter_mut().enumerate() {
+                        let at = (j * S::LANES).min(value.len());
+                        *sum = s.fma(weight, math::load_at(s, value, at), *sum);
                     }
-                    for (j, sum) in sums.into_iter().enumerate() {
-                        let at = (j * S::LANES).min(out.len());
-                        math::store_at(s, out, at, sum);
-                    }
+                }
+                for (j, sum) in sums.into_iter().enumerate() {
+                    let at = (j * S::LANES).min(out.len());
+                    math::store_at(s, out, at, sum);
                 }
             }
-        });
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub mod recurrent;
 pub mod rows;
 mod scratch;
 pub mod simd;
+mod transpose;
 
 pub use activation::Activation;
 

@@ -3,6 +3,7 @@
 
 mod depthwise;
 mod int;
+mod pixels;
 mod transpose;
 mod window;
 mod winograd;
@@ -20,7 +21,7 @@ pub use window::Window;
 use super::copy::copy;
 use super::gemm::drive::{self, Dims, Layout, Operand, Problem};
 use super::gemm::tile::{FinishFloat, Float};
-use super::gemm::{Epilogue, Matrix, pack_left};
+use super::gemm::{Epilogue, Matrix, PackedB, pack_left};
 use super::math;
 use super::scratch::with_scratch;
 use super::simd::{Simd, Task};
@@ -72,6 +73,16 @@ enum Weights {
     Depthwise(Aligned<f32>),
     /// As [`winograd::transform_weights`] makes them.
     Winograd(Aligned<f32>),
+    /// A column for each output channel.
+    Pixels(PackedB),
+}
+
+/// How a convolution that is not depthwise is computed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Product,
+    Pixels,
+    Winograd,
 }
 
 impl PackedConv {
@@ -80,7 +91,7 @@ impl PackedConv {
     /// # Panics
     /// If the weights do not have that size.
     pub fn pack(isa: Isa, channels: Channels, window: Window, weights: &[f32]) -> Self {
-        Self::pack_with(isa, channels, window, weights, false)
+        Self::pack_with(isa, channels, window, weights, Method::Product)
     }
 
     /// The same, by the method that is best for images of height and width `size`. The result still serves
@@ -89,10 +100,18 @@ impl PackedConv {
     /// # Panics
     /// If the weights do not have that size.
     pub fn pack_for(isa: Isa, channels: Channels, window: Window, weights: &[f32], size: [usize; 2]) -> Self {
-        Self::pack_with(isa, channels, window, weights, winograd::pays(channels, window, size))
+        let pixels = window.output(size).map_or(0, |[height, width]| height * width);
+        let method = if winograd::pays(channels, window, size) {
+            Method::Winograd
+        } else if channels.groups == 1 && pixels::pays(pixels, channels.output) {
+            Method::Pixels
+        } else {
+            Method::Product
+        };
+        Self::pack_with(isa, channels, window, weights, method)
     }
 
-    fn pack_with(isa: Isa, channels: Channels, window: Window, weights: &[f32], winograd: bool) -> Self {
+    fn pack_with(isa: Isa, channels: Channels, window: Window, weights: &[f32], method: Method) -> Self {
         let (inputs, outputs) = channels.per_group();
         let k = inputs * window.taps();
         assert_eq!(weights.len(), channels.output * k, "size of the weights");
@@ -100,7 +119,10 @@ impl PackedConv {
             let mut own = Aligned::zeroed(weights.len());
             own.copy_from_slice(weights);
             Weights::Depthwise(own)
-        } else if winograd {
+        } else if method == Method::Pixels {
+            let matrix = Matrix::row_major(weights, channels.output, k).transposed();
+            Weights::Pixels(PackedB::pack(isa, matrix))
+        } else if method == Method::Winograd {
             Weights::Winograd(winograd::transform_weights(isa, channels, weights))
         } else {
             let mut packed = Aligned::zeroed(weights.len());
@@ -182,25 +204,35 @@ pub fn conv(
     match &weights.weights {
         Weights::Product(weights) => {
             let (geometry, images, isa) = (&geometry, input.count, exec.isa);
-            let run = |frame: &[f32], output: &mut [f32]| {
+            with_frames(exec, geometry, input, planes, |frame| {
                 drive::run(exec, &Conv { geometry, frame, images, channels, weights, epilogue, isa }, output);
-            };
-            if geometry.is_plain() {
-                run(input.data, output);
-                return;
-            }
-            with_scratch(planes * geometry.plane(), |frames| {
-                fill_frames(exec, geometry, frames, |plane, frame| {
-                    copy_plane(exec, geometry, input, plane, frame);
-                });
-                run(frames, output);
             });
         }
+        Weights::Pixels(weights) => with_frames(exec, &geometry, input, planes, |frame| {
+            pixels::run(exec, &geometry, frame, input.count, weights, output, epilogue);
+        }),
         Weights::Depthwise(weights) => depthwise::run(exec, input, &geometry, weights, output, epilogue),
         Weights::Winograd(weights) => {
             winograd::run(exec, input, channels, window, weights, output, epilogue);
         }
     }
+}
+
+/// Calls `run` with the frames of all planes: the input itself, where they are the same.
+fn with_frames(
+    exec: Exec<'_>,
+    geometry: &Geometry,
+    input: Images<'_, f32>,
+    planes: usize,
+    run: impl FnOnce(&[f32]),
+) {
+    if geometry.is_plain() {
+        return run(input.data);
+    }
+    with_scratch(planes * geometry.plane(), |frames| {
+        fill_frames(exec, geometry, frames, |plane, frame| copy_plane(exec, geometry, input, plane, frame));
+        run(frames);
+    });
 }
 
 /// Fills the frame of one plane of `input`.

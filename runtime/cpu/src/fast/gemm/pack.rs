@@ -38,6 +38,10 @@ impl PackedB {
         self.k
     }
 
+    pub(crate) fn panels(&self) -> &[f32] {
+        &self.panels
+    }
+
     pub fn n(&self) -> usize {
         self.n
     }
