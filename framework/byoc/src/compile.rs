@@ -9,15 +9,16 @@ use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::reference::ReferenceEvaluator;
 use byoc_graph::normalise::Removed;
 use byoc_graph::{Model, NodeId};
-use byoc_host::{CallEnv, CompileRequest, PluginError, adapt};
+use byoc_host::{ArtefactFit, CallEnv, CompileRequest, PluginError, RegionData, Signature, adapt};
 use byoc_partitioner::will::Cut;
 use byoc_partitioner::{
-    CostModel, Denied, Dropped, Kind, Options, Partition, Plan, Policy, Region, Report, drop_regions,
-    partition, partition_measured, replay,
+    CostModel, Denied, Dropped, Kind, Options, Partition, Plan, Policy, Region, Report, Subgraph,
+    drop_regions, partition, partition_measured, replay,
 };
 use byoc_plugin::table::PatternTable;
 
 use crate::ask::{Ask, opsets, outer_nodes, region_specs};
+use crate::bundle::{Artefact, Artefacts};
 use crate::loaded::{Loaded, ModelOptions};
 use crate::measure::{self, Measurer, ProfileSource};
 use crate::regions::{Pool, VendorRegion};
@@ -49,6 +50,8 @@ pub struct Placement {
     pub profile: ProfileSource,
     /// Carry this out instead of choosing.
     pub plan: Option<Plan>,
+    /// What vendors have compiled before, by region of the plan.
+    pub artefacts: Artefacts,
     /// Make it an error where a node stays on the host or a vendor fails.
     pub strict: bool,
     /// Say of offloaded nodes, too, what else was considered.
@@ -104,6 +107,13 @@ fn default_policy(cost: &CostModel) -> Policy {
 }
 
 impl Placement {
+    /// Whether it asks for anything that a plan settles.
+    pub(crate) fn is_choice(&self) -> bool {
+        let Placement { policy, merge_siblings, exclude, force, only_ops, cuts, plan, .. } = self;
+        let lists = !exclude.is_empty() || !force.is_empty() || !only_ops.is_empty() || !cuts.is_empty();
+        policy.is_some() || *merge_siblings || plan.is_some() || lists
+    }
+
     fn options(&self, model: &ModelOptions, cost: CostModel) -> Options {
         let disabled = crate::loaded::pass_names().into_iter().filter(|p| !model.enables(p));
         Options {
@@ -242,7 +252,8 @@ pub(crate) fn place_and_compile(
 ) -> Result<Compiled, Error> {
     let threads = Pool(pool);
     let env = CallEnv { pool: &threads, stop: None };
-    let mut compiler = Compiler { vendors, env, done: HashMap::new() };
+    let artefacts = placement.artefacts.clone();
+    let mut compiler = Compiler { vendors, env, artefacts, done: HashMap::new(), warnings: Vec::new() };
     let mut placing = Placing::new(loaded, vendors, options, placement, pool.clone())?;
     let mut partition = placing.partition(env, timings)?;
     let mut round = 1;
@@ -273,6 +284,7 @@ pub(crate) fn place_and_compile(
         round += 1;
     }
     let regions = compiler.regions(&partition, &placing.loaded.model);
+    compiler.warnings.into_iter().for_each(|warning| placing.warn(warning));
     let placed = placing.done(partition);
     check_strict(placement, &placed.report)?;
     Ok(Compiled { placed, regions })
@@ -322,7 +334,10 @@ struct Failed {
 struct Compiler<'a> {
     vendors: &'a [Vendor],
     env: CallEnv<'a>,
+    artefacts: Artefacts,
     done: HashMap<Key, Arc<VendorRegion>>,
+    /// Artefacts that were of no use.
+    warnings: Vec<String>,
 }
 
 /// What a region is made of, whatever it is called in this round: its composites, and what crosses its border.
@@ -348,19 +363,57 @@ pub(crate) fn compile_region(
     model: &Model,
     env: CallEnv<'_>,
 ) -> Result<Option<VendorRegion>, PluginError> {
-    let (Some((plugin, device)), Some(outer)) = (vendor.on_device(), region.graph.get(model)) else {
-        return Ok(None);
-    };
-    let Ok(subgraph) = region.subgraph(outer) else { return Ok(None) };
-    let specs = region_specs(region, &subgraph);
-    let data = adapt::region_data(&region.name, &subgraph.graph, &specs, &opsets(region, model));
+    let Some((plugin, device)) = vendor.on_device() else { return Ok(None) };
+    let Some((subgraph, data)) = region_data(region, model) else { return Ok(None) };
     let threads = u32::try_from(env.pool.threads()).unwrap_or(1);
     let request = CompileRequest { region: &data, device: device.id, threads, timeout: None, env };
     let compiled = plugin.compile(&request)?;
     Ok(Some(VendorRegion::new(region.target.clone(), compiled, &subgraph.graph)))
 }
 
+/// A region as a graph of its own, and as plugins see it.
+fn region_data(region: &Region, model: &Model) -> Option<(Subgraph, RegionData)> {
+    let subgraph = region.subgraph(region.graph.get(model)?).ok()?;
+    let specs = region_specs(region, &subgraph);
+    let data = adapt::region_data(&region.name, &subgraph.graph, &specs, &opsets(region, model));
+    Some((subgraph, data))
+}
+
+/// Has a vendor load what it has compiled before; `None` where it wants to compile it anew.
+fn load_region(
+    vendor: &Vendor,
+    region: &Region,
+    model: &Model,
+    artefact: &Artefact,
+    env: CallEnv<'_>,
+) -> Result<Option<VendorRegion>, PluginError> {
+    let Some((plugin, device)) = vendor.on_device() else { return Ok(None) };
+    let fit = plugin.check_artefact(&artefact.compatibility, device.id)?;
+    if !matches!(fit, ArtefactFit::Best | ArtefactFit::Works) {
+        return Ok(None);
+    }
+    let Some((subgraph, data)) = region_data(region, model) else { return Ok(None) };
+    let signature = Signature::of(&data);
+    let compiled = plugin.load(&artefact.bytes, &data.constants, signature, device.id, env)?;
+    Ok(Some(VendorRegion::new(region.target.clone(), compiled, &subgraph.graph)))
+}
+
 impl Compiler<'_> {
+    /// A region by its artefact, where there is one that fits, or compiled.
+    fn make(&mut self, region: &Region, model: &Model) -> Result<Option<VendorRegion>, PluginError> {
+        let vendor = &self.vendors[region.vendor];
+        let artefacts = self.artefacts.clone();
+        if let Some(artefact) = artefacts.get(&region.name).filter(|a| a.vendor == region.vendor_name) {
+            let why = match load_region(vendor, region, model, artefact, self.env) {
+                Ok(Some(loaded)) => return Ok(Some(loaded)),
+                Ok(None) => format!("{} finds that its artefact does not fit here", vendor.name()),
+                Err(error) => error.to_string(),
+            };
+            self.warnings.push(format!("region {} is compiled anew: {why}", region.name));
+        }
+        compile_region(vendor, region, model, self.env)
+    }
+
     /// Compiles what has not been compiled yet; the regions that could not be.
     fn compile(&mut self, partition: &Partition, model: &Model) -> Vec<Failed> {
         let mut failed = Vec::new();
@@ -369,7 +422,7 @@ impl Compiler<'_> {
             if self.done.contains_key(&key) {
                 continue;
             }
-            match compile_region(&self.vendors[region.vendor], region, model, self.env) {
+            match self.make(region, model) {
                 Ok(Some(compiled)) => drop(self.done.insert(key, Arc::new(compiled))),
                 Ok(None) => {}
                 Err(error) => failed.push(Failed { region: index, error }),

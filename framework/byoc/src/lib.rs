@@ -14,6 +14,7 @@
 mod ask;
 mod bench;
 mod binding;
+pub mod bundle;
 mod checks;
 mod compare;
 mod compile;

@@ -7,6 +7,7 @@ use byoc_graph::normalise::{self, Evaluate, Removed};
 use byoc_graph::recognise::RECOGNISERS;
 use byoc_graph::{Model, onnx};
 
+use crate::bundle::is_bundle;
 use crate::{Error, Timings};
 
 /// What is settled before anything looks at a model.
@@ -74,6 +75,10 @@ impl Loaded {
         evaluate: &dyn Evaluate,
         timings: &mut Timings,
     ) -> Result<Loaded, Error> {
+        if is_bundle(path) {
+            let what = "is compiled already; `run` and `bench` take it, others want the model";
+            return Err(Error::Other(format!("{}: {what}", path.display())));
+        }
         let model = timings.time("load", || onnx::load(path))?;
         Loaded::from_model(path, model, options, evaluate, timings)
     }

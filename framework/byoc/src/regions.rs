@@ -8,8 +8,8 @@ use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{Buffer, Ctx, KernelError, Outputs, View};
 use byoc_graph::{DType, Dim, Expr, Graph, StaticDims, Tensor, TensorType};
 use byoc_host::{
-    AlignedBuffer, CallEnv, Compiled, DeviceMemory, Event, Executed, ExecutionContext, HOST, IoSpec, Output,
-    OutputMemory, PluginError, Stream, TensorData, TensorRef, adapt,
+    AlignedBuffer, ArtefactBytes, CallEnv, Compiled, DeviceMemory, Event, Executed, ExecutionContext, HOST,
+    IoSpec, Output, OutputMemory, PluginError, Stream, TensorData, TensorRef, adapt,
 };
 use byoc_runtime::{DeviceOutput, InFlight, Location, Operand, RegionCall, RegionExecutable};
 use bytes::Bytes;
@@ -98,6 +98,11 @@ impl VendorRegion {
     /// The vendor's name.
     pub fn vendor(&self) -> &str {
         self.compiled.plugin().vendor()
+    }
+
+    /// Bytes from which the vendor makes it again.
+    pub fn artefact(&self) -> Result<ArtefactBytes, PluginError> {
+        self.compiled.serialise()
     }
 
     /// How many values it takes when it runs.

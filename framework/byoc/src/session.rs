@@ -9,15 +9,16 @@ use byoc_cpu::fast::Isa;
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{KernelError, Observer, Registry, View};
 use byoc_graph::{Datum, Graph, Model, Node};
-use byoc_host::PluginError;
-use byoc_partitioner::{Plan, Report};
+use byoc_host::{ArtefactBytes, PluginError};
+use byoc_partitioner::{Plan, RegionReport, Report};
 use byoc_runtime::{
     InputSpec, OutputBuffer, OutputSpec, Program, Region, Regions, RunError, align_datum, prepare,
 };
 
+use crate::bundle::{Bundle, is_bundle};
 use crate::compile::{Compiled, Placement, place_and_compile};
 use crate::loaded::{Loaded, ModelOptions};
-use crate::vendors::{self, PluginOptions, VendorSource};
+use crate::vendors::{self, PluginOptions, Vendor, VendorSource};
 use crate::{Error, Timings};
 use byoc_cpu::reference::ReferenceEvaluator;
 
@@ -38,6 +39,7 @@ pub struct SessionBuilder {
 /// A model that is ready to run.
 pub struct Session {
     compiled: Compiled,
+    vendors: Vec<Vendor>,
     /// Replaced where a vendor fails in a way that leaves the host able to go on without it.
     program: RwLock<Arc<Program>>,
     host: Host,
@@ -98,9 +100,33 @@ impl SessionBuilder {
         self
     }
 
+    /// Takes model and decisions of the bundle that the file is.
+    fn unpack(&mut self, timings: &mut Timings) -> Result<(), Error> {
+        let at = self.path.display();
+        if !self.options.dims.is_empty() || !self.options.input_shapes.is_empty() {
+            return Err(Error::Other(format!("{at}: the dimensions of a bundle were settled by `compile`")));
+        }
+        if self.placement.is_choice() {
+            return Err(Error::Other(format!("{at}: the placement of a bundle was settled by `compile`")));
+        }
+        let bundle = timings.time("load", || Bundle::open(&self.path))?;
+        self.sources = bundle.sources(&self.sources)?;
+        self.plugin_options = PluginOptions(bundle.plugin_options(&self.plugin_options.0));
+        let extra = std::mem::take(&mut self.options.disabled_passes);
+        self.options = bundle.model_options();
+        self.options.disabled_passes.extend(extra);
+        self.placement.plan = Some(bundle.plan.clone());
+        self.placement.artefacts = bundle.artefacts.clone();
+        self.model = Some(bundle.model);
+        Ok(())
+    }
+
     /// Reads, places, compiles and prepares.
-    pub fn build(self) -> Result<Session, Error> {
+    pub fn build(mut self) -> Result<Session, Error> {
         let (mut timings, start) = (Timings::default(), Instant::now());
+        if self.model.is_none() && is_bundle(&self.path) {
+            self.unpack(&mut timings)?;
+        }
         let vendors = vendors::load(&self.sources, &self.plugin_options, &mut timings)?;
         let loaded = match self.model {
             Some(model) => {
@@ -123,6 +149,7 @@ impl SessionBuilder {
         let program = timings.time("prepare", || host.program(&compiled, &[]))?;
         Ok(Session {
             compiled,
+            vendors,
             program: RwLock::new(Arc::new(program)),
             host,
             strict: self.placement.strict,
@@ -209,6 +236,20 @@ impl Session {
     /// Every decision of the placement as a step.
     pub fn plan(&self) -> Result<Plan, Error> {
         self.compiled.placed.plan()
+    }
+
+    pub(crate) fn vendors(&self) -> &[Vendor] {
+        &self.vendors
+    }
+
+    /// What vendors make of their regions, to be loaded again.
+    pub(crate) fn artefacts(&self) -> Vec<(&RegionReport, Result<ArtefactBytes, Error>)> {
+        let regions = self.report().regions.iter();
+        let made = regions.filter_map(|report| {
+            let region = self.compiled.regions.get(report.name.as_str())?;
+            Some((report, region.artefact().map_err(Error::from)))
+        });
+        made.collect()
     }
 
     pub fn threads(&self) -> usize {

@@ -22,6 +22,8 @@ pub enum Command {
     Partition(PartitionArgs),
     /// Run a model, and compare its outputs with references where there are some.
     Run(RunArgs),
+    /// Compile a model for its vendors, into one file that `run` and `bench` take in its place.
+    Compile(CompileArgs),
     /// Measure a model's latency.
     Bench(BenchArgs),
     /// Measure how fast the host and vendors work, for the cost policy.
@@ -134,7 +136,8 @@ pub struct PluginInfoArgs {
 /// The model, and what is settled before anything looks at it.
 #[derive(Args, Clone)]
 pub struct ModelArgs {
-    /// `.onnx` (external data beside it) or `.onnxtxt` (ONNX textual syntax).
+    /// `.onnx` (external data beside it) or `.onnxtxt` (ONNX textual syntax); for `run` and `bench` also what
+    /// `compile` has written.
     pub model: PathBuf,
     /// Bind a symbolic dimension.
     #[arg(long = "dim", value_name = "NAME=N", value_parser = parse_dim)]
@@ -318,6 +321,18 @@ pub struct RunArgs {
 }
 
 #[derive(Args)]
+pub struct CompileArgs {
+    #[command(flatten)]
+    pub job: JobArgs,
+    /// The file to write.
+    #[arg(short, long, value_name = "OUT.byoc")]
+    pub output: PathBuf,
+    /// Threads that compiling may use; as many as there are cores by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+#[derive(Args)]
 pub struct BenchArgs {
     #[command(flatten)]
     pub job: JobArgs,
@@ -460,6 +475,7 @@ impl Cli {
             let vendors = match &mut cli.command {
                 Command::Partition(args) => Some(&mut args.job.vendors),
                 Command::Run(args) => Some(&mut args.job.vendors),
+                Command::Compile(args) => Some(&mut args.job.vendors),
                 Command::Bench(args) => Some(&mut args.job.vendors),
                 Command::Calibrate(args) => Some(&mut args.vendors),
                 Command::Conformance(args) => Some(&mut args.test.vendors),

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod calibrate;
 mod compare;
+mod compile;
 mod conformance;
 mod demo;
 mod explain;
@@ -24,6 +25,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Partition(args) => partition::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Compile(args) => compile::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Conformance(args) => conformance::run(&args),

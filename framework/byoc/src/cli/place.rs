@@ -28,7 +28,7 @@ impl PlacementArgs {
             },
             plan: self.plan.as_deref().map(plan::read).transpose()?,
             strict: self.strict,
-            rivals: false,
+            ..Placement::default()
         })
     }
 

@@ -12,8 +12,16 @@ use crate::{External, MappedFiles};
 pub(super) struct Storage {
     /// The folder of the model; without one, external data is refused.
     folder: Option<PathBuf>,
-    by_location: HashMap<String, (PathBuf, Bytes)>,
+    by_location: HashMap<String, Stored>,
     files: MappedFiles,
+}
+
+/// Content that a location stands for, and where in which file it begins.
+#[derive(Clone)]
+struct Stored {
+    path: PathBuf,
+    begin: u64,
+    bytes: Bytes,
 }
 
 /// Why external data cannot be had.
@@ -26,6 +34,12 @@ impl Storage {
             by_location: HashMap::new(),
             files: MappedFiles::default(),
         }
+    }
+
+    /// Locations that stand for parts of one mapped file, by where they begin in it; there are no others.
+    pub fn of_parts(path: &Path, parts: Vec<(String, u64, Bytes)>) -> Storage {
+        let stored = |(location, begin, bytes)| (location, Stored { path: path.to_owned(), begin, bytes });
+        Storage { by_location: parts.into_iter().map(stored).collect(), ..Storage::new(None) }
     }
 
     /// The files that have been mapped.
@@ -53,7 +67,7 @@ impl Storage {
         if len != expected as u64 {
             return Err(format!("takes {expected} bytes, but its external data has a length of {len}"));
         }
-        let (path, bytes) = self.map(location)?;
+        let Stored { path, begin, bytes } = self.map(location)?;
         let end = offset.checked_add(len).filter(|&end| end <= bytes.len() as u64);
         let Some(end) = end else {
             return Err(format!(
@@ -62,17 +76,18 @@ impl Storage {
             ));
         };
         let content = bytes.slice(offset as usize..end as usize);
-        Ok((content, External { path, offset, len }))
+        Ok((content, External { path, offset: begin + offset, len }))
     }
 
-    fn map(&mut self, location: &str) -> Result<(PathBuf, Bytes), Refusal> {
+    fn map(&mut self, location: &str) -> Result<Stored, Refusal> {
         if let Some(known) = self.by_location.get(location) {
             return Ok(known.clone());
         }
         let path = self.resolve(location)?;
         let bytes = self.files.map(&path).map_err(|error| format!("external data `{location}`: {error}"))?;
-        self.by_location.insert(location.to_owned(), (path.clone(), bytes.clone()));
-        Ok((path, bytes))
+        let stored = Stored { path, begin: 0, bytes };
+        self.by_location.insert(location.to_owned(), stored.clone());
+        Ok(stored)
     }
 
     /// The file of a location, which must lie in the model's folder, links followed.

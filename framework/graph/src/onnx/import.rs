@@ -1,7 +1,6 @@
 //! From messages to the graph IR.
 
 use std::mem;
-use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
@@ -25,8 +24,8 @@ const IR_VERSIONS: std::ops::RangeInclusive<i64> = 3..=14;
 /// The first IR version in which an initializer need not be a graph input, and is overridable if it is.
 const OVERRIDABLE_INITIALIZERS: i64 = 4;
 
-/// The model in `proto`; its external data lies below `folder`.
-pub(super) fn import(mut proto: ModelProto, folder: Option<&Path>) -> Result<Model> {
+/// The model in `proto`, with its external data from `storage`.
+pub(super) fn import(mut proto: ModelProto, storage: Storage) -> Result<Model> {
     let ir_version = proto.ir_version.take().unwrap_or(0);
     let graph = proto
         .graph
@@ -36,7 +35,7 @@ pub(super) fn import(mut proto: ModelProto, folder: Option<&Path>) -> Result<Mod
         return Err(Error::IrVersion(ir_version));
     }
     let opsets = import_opsets(mem::take(&mut proto.opset_import))?;
-    let mut importer = Importer { storage: Storage::new(folder), pool: Pool::default(), ir_version };
+    let mut importer = Importer { storage, pool: Pool::default(), ir_version };
     let mut functions = IndexMap::new();
     for function in mem::take(&mut proto.functions) {
         let (id, function) = importer.function(function, &opsets)?;

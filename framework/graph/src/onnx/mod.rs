@@ -19,6 +19,7 @@ mod tensor;
 mod types;
 mod value_info;
 
+use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ pub use error::Error;
 pub use save::save;
 
 use export::Sparse;
+use external::Storage;
 
 use crate::files::folder_of;
 use crate::{MappedFiles, Model, text};
@@ -69,7 +71,30 @@ pub fn from_text(text: &str, folder: Option<&Path>) -> Result<Model, Error> {
 
 /// The model in a parsed message.
 pub fn from_proto(proto: ModelProto, folder: Option<&Path>) -> Result<Model, Error> {
-    import::import(proto, folder)
+    import::import(proto, Storage::new(folder))
+}
+
+/// Reads a model from a part of a file. `data` has the other parts of it that are the model's external data, by
+/// the location that the model knows them by.
+pub fn load_part(
+    path: impl AsRef<Path>,
+    model: Range<u64>,
+    data: &[(String, Range<u64>)],
+) -> Result<Model, Error> {
+    let path = path.as_ref();
+    let mut files = MappedFiles::default();
+    let bytes = files.map(path).map_err(|error| Error::io(path, error))?;
+    let part = |range: &Range<u64>| match range.start <= range.end && range.end <= bytes.len() as u64 {
+        true => Ok(bytes.slice(range.start as usize..range.end as usize)),
+        false => Err(Error::invalid("the file", "ends before the model in it does").within(path)),
+    };
+    let parts = data.iter().map(|(name, range)| Ok((name.clone(), range.start, part(range)?)));
+    let whole = path.canonicalize().map_err(|error| Error::io(path, error))?;
+    let storage = Storage::of_parts(&whole, parts.collect::<Result<_, Error>>()?);
+    let model = onnx_protobuf::parse(&part(&model)?).map_err(Error::from);
+    let mut model = model.and_then(|proto| import::import(proto, storage)).map_err(|e| e.within(path))?;
+    model.files.append(files);
+    Ok(model)
 }
 
 /// The model as a message that holds all of its weights.
