@@ -26,6 +26,8 @@ const CASES: &[&str] = &[
     "(float[3, 1, 5] x, float[1, 16, 5] w, float[1, 16, 4] r) => (float[] y) { y = LSTM <hidden_size = 4, activations = [\"Sigmoid\", \"Relu\", \"Tanh\"]> (x, w, r) }",
     "(float[4, 3, 5] x, float[2, 20, 5] w, float[2, 20, 5] r, float[2, 40] b, float[2, 3, 5] h0, float[2, 3, 5] c0) => (float[] y, float[] h, float[] c) { y, h, c = LSTM <hidden_size = 5, direction = \"bidirectional\"> (x, w, r, b, , h0, c0) }",
     "(float[0, 2, 3] x, float[1, 4, 3] w, float[1, 4, 1] r) => (float[] y, float[] h, float[] c) { y, h, c = LSTM <hidden_size = 1> (x, w, r) }",
+    "(float[2, 0, 3, 5] x) => (int64[] y, int64[] z, int64[] n) { y = Shape(x) z = Shape <start = -9, end = -1> (x) n = Size(x) }",
+    "(int8[2, 3] x) => (int64[] y, int64[] z) { y = Shape <start = 1> (x) z = Shape <start = 2, end = 1> (x) }",
     "(float[40, 1000] x) => (float[] y) { y = Gelu(x) }",
     "(float[3, 4] x) => (float[] y) { y = LeakyRelu <alpha = 0.2> (x) }",
     "(float[0, 4] x) => (float[] y) { y = Sigmoid(x) }",

@@ -24,6 +24,7 @@ mod reduce;
 pub(crate) mod reference;
 mod rows;
 mod runs;
+mod shape;
 mod transpose;
 mod unary;
 mod windows;
@@ -46,6 +47,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     reduce::ENTRIES,
     rows::ENTRIES,
     runs::ENTRIES,
+    shape::ENTRIES,
     transpose::ENTRIES,
     unary::ENTRIES,
 ];

@@ -103,7 +103,9 @@ impl PackedConv {
         let pixels = window.output(size).map_or(0, |[height, width]| height * width);
         let method = if winograd::pays(channels, window, size) {
             Method::Winograd
-        } else if channels.groups == 1 && pixels::pays(pixels, channels.output) {
+        } else if channels.groups == 1
+            && pixels::pays(pixels, channels.output, channels.per_group().0 * window.taps())
+        {
             Method::Pixels
         } else {
             Method::Product

@@ -11,14 +11,19 @@ use crate::fast::scratch::with_scratch;
 use crate::fast::simd::{Simd, Task};
 use crate::fast::{Exec, transpose};
 
-/// Images of fewer pixels gain by it.
+/// Images of fewer pixels gain by it, and those of up to `MORE_PIXELS` where the sums are so long that the
+/// transposition is little beside them.
 const PIXELS: usize = 64;
+const MORE_PIXELS: usize = 200;
+const LONG_SUM: usize = 1024;
+/// Output channels that fill the panels.
+const OUTPUTS: usize = 64;
 /// Channels of one piece of the transposition.
 const CHANNELS: usize = 32;
 
-/// Whether the method pays for that many pixels and output channels.
-pub(super) fn pays(pixels: usize, outputs: usize) -> bool {
-    pixels < PIXELS && outputs >= PIXELS
+/// Whether the method pays for that many pixels and output channels, each a sum of `k` products.
+pub(super) fn pays(pixels: usize, outputs: usize, k: usize) -> bool {
+    outputs >= OUTPUTS && (pixels < PIXELS || pixels <= MORE_PIXELS && k >= LONG_SUM)
 }
 
 /// `frame` holds the planes of all images; `weights` has a column for each output channel.

@@ -41,11 +41,14 @@ const TRANSFORM_CHANNELS: usize = 16;
 /// Of any instruction set.
 const MAX_LANES: usize = 16;
 
+/// Transformed kernels take four times the memory of plain ones: with more of them, memory would be the limit.
+const MOST_KERNELS: usize = 512 * 1024;
+
 /// Whether the method applies, and pays for images of this size.
 pub(super) fn pays(channels: Channels, window: Window, size: [usize; 2]) -> bool {
     let plain = Window { pads: window.pads, ..Window::new([KERNEL; 2]) } == window;
     let wide = window.output(size).is_some_and(|[height, width]| height >= 12 && width >= 12);
-    let deep = channels.input.min(channels.output) >= 16 && channels.input.max(channels.output) <= 512;
+    let deep = channels.input.min(channels.output) >= 16 && channels.input * channels.output <= MOST_KERNELS;
     plain && wide && deep && channels.groups == 1
 }
 
