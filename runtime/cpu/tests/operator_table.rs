@@ -117,14 +117,7 @@ fn the_page_of_operators_is_what_the_registries_say() {
 }
 
 /// Operators that nothing runs, each with its reason.
-const MISSING: &[(&str, &str)] = &[
-    ("Crop", "an experiment that left the standard before opset 10"),
-    ("DynamicSlice", "an experiment that left the standard before opset 10"),
-    ("GRUUnit", "an experiment that left the standard before opset 10"),
-    ("GivenTensorFill", "an experiment that left the standard before opset 10"),
-    ("Scale", "an experiment that left the standard before opset 10"),
-    ("Gradient", "differentiates the graph around it"),
-];
+const MISSING: &[(&str, &str)] = &[("Gradient", "differentiates the graph around it")];
 
 #[test]
 fn every_operator_of_the_standard_runs() {

@@ -12,7 +12,7 @@ def resize(d):
     mode = d.pick(["nearest", "linear", "cubic"] if d.opset >= 11 else ["nearest", "linear"])
     scales = [1.0, 1.0, d.pick([0.5, 1.5, 2.0, 3.0]), d.pick([0.6, 1.0, 2.0, 2.5])]
     if d.opset < 11:
-        return Call([d.plain(shape), np.array(scales, np.float32)], {"mode": mode})
+        return Call([d.plain(shape, low=-9, high=9), np.array(scales, np.float32)], {"mode": mode})
     ways = ["half_pixel", "asymmetric", "pytorch_half_pixel", "align_corners"]
     ways += ["half_pixel_symmetric"] if d.opset >= 19 else []
     attributes = {"mode": mode} | maybe(d, coordinate_transformation_mode=d.pick(ways))
@@ -36,8 +36,8 @@ def upsample(d):
     scales = [1.0, 1.0, d.pick([1.5, 2.0, 3.0]), d.pick([1.0, 2.0, 2.5])]
     mode = {"mode": d.pick(["nearest", "linear"])}
     if d.opset < 9:
-        return Call([d.plain(shape)], mode | {"scales": scales})
-    return Call([d.plain(shape), np.array(scales, np.float32)], mode)
+        return Call([d.plain(shape, low=-9, high=9)], mode | {"scales": scales})
+    return Call([d.plain(shape, low=-9, high=9), np.array(scales, np.float32)], mode)
 
 
 @operator("GridSample")

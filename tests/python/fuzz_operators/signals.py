@@ -25,9 +25,11 @@ def dft(d):
     axis = d.int(0, len(shape) - 2)
     attributes = maybe(d, inverse=1) if shape[-1] == 2 else maybe(d, onesided=1)
     length = np.int64(d.int(1, shape[axis] + 2)) if d.chance(0.3) else None
+    # ONNX Runtime's transforms of long and awkward lengths lose digits.
+    close = max(1e-3, 3e-5 * shape[axis])
     if d.opset < 20:
-        return Call([d.plain(shape)] + ([length] if length else []), attributes | {"axis": axis}, atol=1e-3)
-    return Call([d.plain(shape), length, np.int64(axis)], attributes, atol=1e-3)
+        return Call([d.plain(shape)] + ([length] if length else []), attributes | {"axis": axis}, atol=close)
+    return Call([d.plain(shape), length, np.int64(axis)], attributes, atol=close)
 
 
 @operator("STFT")

@@ -56,14 +56,18 @@ impl Activation {
         const PIECE: usize = 16 * 1024;
         assert_eq!(x.len(), out.len(), "sizes of input and output");
         exec.pool.parallel_chunks(out, PIECE, &|piece, out| {
-            out.copy_from_slice(&x[piece * PIECE..][..out.len()]);
-            self.apply(exec.isa, out);
+            self.map_part(exec.isa, &x[piece * PIECE..][..out.len()], out);
         });
     }
 
     /// Replaces each element by its image.
     pub fn apply(self, isa: Isa, data: &mut [f32]) {
-        isa.run(Apply { activation: self, data });
+        isa.run(Apply { activation: self, from: None, data });
+    }
+
+    /// As [`Activation::map`], on this thread.
+    pub(crate) fn map_part(self, isa: Isa, x: &[f32], out: &mut [f32]) {
+        isa.run(Apply { activation: self, from: Some(x), data: out });
     }
 
     #[inline(always)]
@@ -108,6 +112,7 @@ fn hard_sigmoid<S: Simd>(s: S, x: S::F, alpha: f32, beta: f32) -> S::F {
 
 struct Apply<'a> {
     activation: Activation,
+    from: Option<&'a [f32]>,
     data: &'a mut [f32],
 }
 
@@ -121,10 +126,7 @@ impl Task for Apply<'_> {
             ($($variant:pat => $value:expr),* $(,)?) => {
                 // One loop for each function, so that the choice is made once and not for every vector.
                 match activation {
-                    $($variant => for at in (0..self.data.len()).step_by(S::LANES) {
-                        let y = $value.eval(s, math::load_at(s, self.data, at));
-                        math::store_at(s, self.data, at, y);
-                    })*
+                    $($variant => math::map(s, self.from, self.data, #[inline(always)] |x| $value.eval(s, x)),)*
                 }
             };
         }

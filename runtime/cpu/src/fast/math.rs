@@ -32,11 +32,9 @@ pub(super) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     let n = s.round(s.mul(x, s.splat(LOG2_E)));
     let r = s.fma(n, s.splat(-LN_2_HIGH), x);
     let r = s.fma(n, s.splat(-LN_2_LOW), r);
-    let p = s.fma(s.mul(r, r), polynomial(s, r, C), r);
-    let p = s.add(p, s.splat(1.0));
-    // In two factors, since 2ⁿ by itself may be out of range.
-    let half = s.round(s.mul(n, s.splat(0.5)));
-    s.mul(s.mul(p, s.pow2(half)), s.pow2(s.sub(n, half)))
+    let p = s.fma(polynomial(s, r, C), r, s.splat(1.0));
+    let p = s.fma(p, r, s.splat(1.0));
+    s.scale(p, n)
 }
 
 /// `1 / (1 + e^-x)` within 4 ulp.
@@ -88,6 +86,89 @@ pub(super) fn erf<S: Simd>(s: S, x: S::F) -> S::F {
     let near = s.mul(x, polynomial(s, s.mul(x, x), NEAR));
     let far = s.sub(one, exp(s, s.sub(s.splat(0.0), polynomial(s, a, FAR))));
     s.select(s.less(a, one), near, s.copy_sign(far, x))
+}
+
+/// Within 3 ulp.
+#[inline(always)]
+pub(super) fn ln<S: Simd>(s: S, x: S::F) -> S::F {
+    // (ln(1 + r) - r + r²/2) / r³, from √½ - 1 to √2 - 1.
+    const C: [f32; 8] = [
+        0.333_333_16,
+        -0.250_007_96,
+        0.200_022_82,
+        -0.166_249_69,
+        0.141_814_25,
+        -0.131_253_1,
+        0.128_791_73,
+        -0.078_653_775,
+    ];
+    const SMALLEST: f32 = f32::MIN_POSITIVE;
+    let (zero, tiny) = (s.splat(0.0), s.less(x, s.splat(SMALLEST)));
+    let (m, e) = s.split(s.select(tiny, s.mul(x, s.splat(8_388_608.0)), x));
+    let e = s.sub(e, s.select(tiny, s.splat(23.0), zero));
+    let r = s.sub(m, s.splat(1.0));
+    let r2 = s.mul(r, r);
+    let p = s.fma(e, s.splat(LN_2_LOW), s.mul(s.mul(r2, r), polynomial(s, r, C)));
+    let p = s.fma(r2, s.splat(-0.5), p);
+    let found = s.fma(e, s.splat(LN_2_HIGH), s.add(r, p));
+    let found = s.select(s.less(x, s.splat(f32::INFINITY)), found, x);
+    // Of zero -∞; NaN stays what it is, and negative numbers become it.
+    let none = s.select(s.less(x, zero), s.splat(f32::NAN), s.sub(s.splat(f32::NEG_INFINITY), x));
+    s.select(s.less(zero, x), found, none)
+}
+
+/// `sin(x + turns · π/2)`, of `turns` 0 or 1, for angles up to some thousands, within 1e-7.
+#[inline(always)]
+pub(super) fn sine<S: Simd>(s: S, x: S::F, turns: f32) -> S::F {
+    /// π/2 in three parts, the first two with so few bits that their products with small integers are exact.
+    const HALF_PI: [f32; 3] = [1.570_312_5, 4.837_513e-4, 7.549_79e-8];
+    const SINE: [f32; 4] = [-0.166_666_67, 0.008_333_329, -0.000_198_393_35, 2.718_311_6e-6];
+    const COSINE: [f32; 3] = [0.041_666_646, -0.001_388_736_8, 2.443_845e-5];
+    let n = s.round(s.mul(x, s.splat(std::f32::consts::FRAC_2_PI)));
+    let r = HALF_PI.into_iter().fold(x, |r, part| s.fma(n, s.splat(-part), r));
+    let r2 = s.mul(r, r);
+    let sine = s.fma(s.mul(r2, r), polynomial(s, r2, SINE), r);
+    let cosine = s.fma(s.mul(r2, r2), polynomial(s, r2, COSINE), s.fma(r2, s.splat(-0.5), s.splat(1.0)));
+    // The quarter, from 0 to 3: 1 and 3 take the cosine, 2 and 3 change the sign.
+    let n = s.add(n, s.splat(turns));
+    let quarter = s.fma(s.round(s.fma(n, s.splat(0.25), s.splat(-0.375))), s.splat(-4.0), n);
+    let off = s.copy_sign(
+        s.sub(s.copy_sign(s.sub(quarter, s.splat(2.0)), s.splat(0.0)), s.splat(1.0)),
+        s.splat(0.0),
+    );
+    let value = s.select(s.less(off, s.splat(0.5)), cosine, sine);
+    s.select(s.less(s.splat(1.5), quarter), s.mul(value, s.splat(-1.0)), value)
+}
+
+/// `ln(1 + e^x)`, in a form that neither overflows nor loses small results.
+#[inline(always)]
+pub(super) fn softplus<S: Simd>(s: S, x: S::F) -> S::F {
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    let e = exp(s, s.mul(s.copy_sign(x, zero), s.splat(-1.0)));
+    let whole = s.add(one, e);
+    let rounded = s.sub(whole, one);
+    // What was lost when one was added, the quotient puts back.
+    let log = s.select(s.less(zero, rounded), s.div(s.mul(ln(s, whole), e), rounded), e);
+    s.add(s.max(zero, x), log)
+}
+
+/// Sets each element of `to` to the image of the one of `from`, or its own where there is none.
+///
+/// # Panics
+/// If the sizes differ.
+#[inline(always)]
+pub(super) fn map<S: Simd>(s: S, from: Option<&[f32]>, to: &mut [f32], f: impl Fn(S::F) -> S::F) {
+    assert!(from.is_none_or(|from| from.len() == to.len()), "sizes of input and output");
+    let out = to.as_mut_ptr();
+    let source = from.map_or(out.cast_const(), <[f32]>::as_ptr);
+    let whole = to.len() - to.len() % S::LANES;
+    for at in (0..whole).step_by(S::LANES) {
+        // SAFETY: both have `whole` elements or more, and no reference to them is in use.
+        unsafe { s.store(out.add(at), f(s.load(source.add(at)))) };
+    }
+    let rest = to.len() - whole;
+    // SAFETY: as above, for the `rest` elements behind.
+    unsafe { s.store_part(out.add(whole), rest, f(s.load_part(source.add(whole), rest))) };
 }
 
 /// The vector from index `at`, zero beyond the end.

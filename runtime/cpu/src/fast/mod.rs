@@ -6,8 +6,11 @@
 
 pub mod activation;
 pub mod attention;
+pub mod columns;
 pub mod conv;
 mod copy;
+pub mod fold;
+pub mod function;
 pub mod gemm;
 mod math;
 pub mod pooling;

@@ -1,7 +1,7 @@
 //! Functions of whole rows: softmax, normalisations, sums.
 //!
-//! A row is summed in as many partial sums as the vector has lanes, added up in order, so results depend on
-//! the instruction set but not on threads.
+//! A row is summed in several vectors of partial sums, which are added up pair by pair, so results depend on the
+//! instruction set but not on threads.
 
 use super::Exec;
 use super::math;
@@ -16,6 +16,13 @@ const MAX_LANES: usize = 16;
 pub enum RowFunction<'a> {
     /// `e^(x - max) / Σ e^(x - max)`.
     Softmax,
+    /// `x - max - ln Σ e^(x - max)`.
+    LogSoftmax,
+    /// `x / |x|`, of order 1 or 2; zero where that is zero.
+    Unit { order: u32 },
+    /// As `LayerNorm`, but a row is `channels` channels of many elements, and each has a scale and a shift: the
+    /// first row those of the first channels, and so on, round and round.
+    ChannelNorm { scale: &'a [f32], shift: &'a [f32], channels: usize, epsilon: f32 },
     /// `(x - mean) / √(variance + epsilon) · scale + shift`.
     LayerNorm { scale: Option<&'a [f32]>, shift: Option<&'a [f32]>, epsilon: f32 },
     /// `x / √(mean of x² + epsilon) · scale`.
@@ -29,7 +36,12 @@ pub enum RowFunction<'a> {
 pub fn map_rows(exec: Exec<'_>, function: RowFunction<'_>, x: &[f32], columns: usize, out: &mut [f32]) {
     assert_eq!(x.len(), out.len(), "sizes of input and output");
     let (scale, shift) = match function {
-        RowFunction::Softmax => (None, None),
+        RowFunction::Softmax | RowFunction::LogSoftmax | RowFunction::Unit { .. } => (None, None),
+        RowFunction::ChannelNorm { scale, shift, channels, .. } => {
+            let fit = scale.len() == shift.len() && scale.len().is_multiple_of(channels);
+            assert!(fit && columns.is_multiple_of(channels), "a scale and a shift for each channel");
+            (None, None)
+        }
         RowFunction::LayerNorm { scale, shift, .. } => (scale, shift),
         RowFunction::RmsNorm { scale, .. } => (scale, None),
     };
@@ -42,7 +54,7 @@ pub fn map_rows(exec: Exec<'_>, function: RowFunction<'_>, x: &[f32], columns: u
     let rows = (PIECE / columns).max(1);
     exec.pool.parallel_chunks(out, rows * columns, &|piece, out| {
         let x = &x[piece * rows * columns..][..out.len()];
-        exec.isa.run(Rows { function, x, columns, out });
+        exec.isa.run(Rows { function, x, columns, first: piece * rows, out });
     });
 }
 
@@ -50,6 +62,8 @@ struct Rows<'a> {
     function: RowFunction<'a>,
     x: &'a [f32],
     columns: usize,
+    /// The number of the first row.
+    first: usize,
     out: &'a mut [f32],
 }
 
@@ -58,9 +72,29 @@ impl Task for Rows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for (x, out) in self.x.chunks_exact(self.columns).zip(self.out.chunks_exact_mut(self.columns)) {
+        let rows = self.x.chunks_exact(self.columns).zip(self.out.chunks_exact_mut(self.columns));
+        for (row, (x, out)) in rows.enumerate() {
             match self.function {
                 RowFunction::Softmax => softmax(s, x, out),
+                RowFunction::LogSoftmax => log_softmax(s, x, out),
+                RowFunction::Unit { order } => {
+                    let norm = match order {
+                        1 => reduce(s, Reduction::Magnitudes, x),
+                        _ => reduce(s, Reduction::SquaresAround(0.0), x).sqrt(),
+                    };
+                    let factor = if norm == 0.0 { 0.0 } else { 1.0 / norm };
+                    normalise(s, x, 0.0, factor, None, None, out);
+                }
+                RowFunction::ChannelNorm { scale, shift, channels, epsilon } => {
+                    let mean = reduce(s, Reduction::Sum, x) / x.len() as f32;
+                    let variance = reduce(s, Reduction::SquaresAround(mean), x) / x.len() as f32;
+                    let factor = 1.0 / (variance + epsilon).sqrt();
+                    let plane = x.len() / channels;
+                    let first = (self.first + row) * channels % scale.len();
+                    for (c, (x, out)) in x.chunks_exact(plane).zip(out.chunks_exact_mut(plane)).enumerate() {
+                        affine(s, x, mean, factor * scale[first + c], shift[first + c], out);
+                    }
+                }
                 RowFunction::LayerNorm { scale, shift, epsilon } => {
                     let mean = reduce(s, Reduction::Sum, x) / x.len() as f32;
                     let variance = reduce(s, Reduction::SquaresAround(mean), x) / x.len() as f32;
@@ -84,6 +118,23 @@ fn softmax<S: Simd>(s: S, x: &[f32], out: &mut [f32]) {
     let factor = s.splat(1.0 / reduce(s, Reduction::Sum, out));
     for at in (0..x.len()).step_by(S::LANES) {
         math::store_at(s, out, at, s.mul(math::load_at(s, out, at), factor));
+    }
+}
+
+/// Exponentials are summed up without being written down.
+#[inline(always)]
+fn log_softmax<S: Simd>(s: S, x: &[f32], out: &mut [f32]) {
+    let max = reduce(s, Reduction::Max, x);
+    let sum = max + reduce(s, Reduction::PowersLess(max), x).ln();
+    normalise(s, x, sum, 1.0, None, None, out);
+}
+
+/// `(x - mean) · factor + shift`.
+#[inline(always)]
+fn affine<S: Simd>(s: S, x: &[f32], mean: f32, factor: f32, shift: f32, out: &mut [f32]) {
+    let (mean, factor, shift) = (s.splat(mean), s.splat(factor), s.splat(shift));
+    for at in (0..x.len()).step_by(S::LANES) {
+        math::store_at(s, out, at, s.fma(s.sub(math::load_at(s, x, at), mean), factor, shift));
     }
 }
 
@@ -117,6 +168,9 @@ enum Reduction {
     Sum,
     /// The sum of the squares of the distances from a number.
     SquaresAround(f32),
+    Magnitudes,
+    /// The sum of `e^(x - number)`.
+    PowersLess(f32),
     /// NaN may be passed over: in softmax, the only user, it comes back by the sum.
     Max,
 }
@@ -131,12 +185,19 @@ impl Reduction {
     fn take<S: Simd>(self, s: S, acc: S::F, x: S::F) -> S::F {
         match self {
             Reduction::Sum => s.add(acc, x),
+            Reduction::Magnitudes => s.add(acc, s.copy_sign(x, s.splat(0.0))),
+            Reduction::PowersLess(number) => s.add(acc, math::exp(s, s.sub(x, s.splat(number)))),
             Reduction::SquaresAround(centre) => {
                 let d = s.sub(x, s.splat(centre));
                 s.fma(d, d, acc)
             }
             Reduction::Max => s.max(x, acc),
         }
+    }
+
+    #[inline(always)]
+    fn join_all<S: Simd>(self, s: S, a: S::F, b: S::F) -> S::F {
+        if let Reduction::Max = self { s.max(a, b) } else { s.add(a, b) }
     }
 
     #[inline(always)]
@@ -157,19 +218,28 @@ fn reduce<S: Simd>(s: S, reduction: Reduction, x: &[f32]) -> f32 {
         }
         at += CHAINS * S::LANES;
     }
-    let mut lanes = [reduction.start(); CHAINS * MAX_LANES];
     let last = x.len() - x.len() % S::LANES;
     while at < last {
         sums[0] = reduction.take(s, sums[0], math::load_at(s, x, at));
         at += S::LANES;
     }
-    for (chain, sum) in sums.into_iter().enumerate() {
-        math::store_at(s, &mut lanes, chain * S::LANES, sum);
+    let [a, b, c, d] = sums;
+    let all = reduction.join_all(s, reduction.join_all(s, a, b), reduction.join_all(s, c, d));
+    let mut lanes = [reduction.start(); MAX_LANES];
+    math::store_at(s, &mut lanes, 0, all);
+    let mut width = S::LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = reduction.join(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
     }
     // The elements after the last whole vector, one by one.
     let tail = x[last..].iter().fold(reduction.start(), |sum, &x| match reduction {
         Reduction::SquaresAround(centre) => sum + (x - centre) * (x - centre),
+        Reduction::Magnitudes => sum + x.abs(),
+        Reduction::PowersLess(number) => sum + (x - number).exp(),
         _ => reduction.join(sum, x),
     });
-    lanes.into_iter().fold(tail, |a, b| reduction.join(a, b))
+    reduction.join(lanes[0], tail)
 }

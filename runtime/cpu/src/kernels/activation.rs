@@ -82,11 +82,9 @@ impl Kernel for Unary {
         let held = outputs.holds_input(0);
         let source = if held { &[][..] } else { x.slice::<f32>()? };
         let out = outputs.tensor::<f32>(0, x.dims)?;
-        loops::split(ctx.exec, out, &|range, part| {
-            if !held {
-                part.copy_from_slice(&source[range]);
-            }
-            self.activation.apply(ctx.exec.isa, part);
+        loops::split(ctx.exec, out, &|range, part| match held {
+            true => self.activation.apply(ctx.exec.isa, part),
+            false => self.activation.map_part(ctx.exec.isa, &source[range], part),
         });
         Ok(())
     }

@@ -4,21 +4,27 @@ use byoc_graph::{DType, Element};
 
 use crate::fast::Isa;
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
-use crate::kernels::broadcast::{Walk, broadcast};
-use crate::kernels::loops;
+use crate::kernels::broadcast::{Walk, broadcast, from};
+use crate::kernels::{loops, unary};
 use crate::outputs::Outputs;
 use crate::registry::Entry;
-use crate::view::View;
+use crate::view::{TensorView, View};
 
-pub(super) const ENTRIES: &[Entry] = &[Entry {
-    name: "binary",
-    domain: "",
-    ops: &["Add", "Sub", "Mul", "Div", "Min", "Max"],
-    since: 7,
-    dtypes: &[DType::F32, DType::I64],
-    priority: 10,
-    prepare,
-}];
+const fn entry(
+    name: &'static str,
+    ops: &'static [&'static str],
+    dtypes: &'static [DType],
+    prepare: fn(&NodeDesc<'_>) -> Option<Box<dyn Kernel>>,
+) -> Entry {
+    Entry { name, domain: "", ops, since: 7, dtypes, priority: 10, prepare }
+}
+
+pub(super) const ENTRIES: &[Entry] = &[
+    entry("binary", &["Add", "Sub", "Mul", "Div", "Min", "Max"], &[DType::F32, DType::I64], prepare),
+    entry("binary", &["PRelu"], &[DType::F32], |node| kernel::<f32, PRelu>(node)),
+    entry("power", &["Pow"], &[DType::F32], prepare_power),
+    entry("several", &["Sum", "Min", "Max"], &[DType::F32], prepare_several),
+];
 
 /// An operator on two elements.
 trait Op<T>: Send + Sync + 'static {
@@ -31,6 +37,8 @@ struct Mul;
 struct Div;
 struct Min;
 struct Max;
+struct Pow;
+struct PRelu;
 
 macro_rules! ops {
     ($($ty:ty, $op:ident: |$a:ident, $b:ident| $value:expr;)*) => {
@@ -49,6 +57,8 @@ ops! {
     // A NaN on either side is the result.
     f32, Min: |a, b| if a < b || a.is_nan() { a } else { b };
     f32, Max: |a, b| if a > b || a.is_nan() { a } else { b };
+    f32, Pow: |a, b| a.powf(b);
+    f32, PRelu: |a, b| if a < 0.0 { a * b } else { a };
     i64, Add: |a, b| a.wrapping_add(b);
     i64, Sub: |a, b| a.wrapping_sub(b);
     i64, Mul: |a, b| a.wrapping_mul(b);
@@ -56,13 +66,57 @@ ops! {
     i64, Max: |a, b| a.max(b);
 }
 
+fn kernel<T: Element, O: Op<T>>(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
+    let in_place = (0..2).find(|&i| node.like_output(i) && node.constant(i).is_none());
+    Some(Box::new(Binary::<T, O> { in_place, op: std::marker::PhantomData }))
+}
+
+/// Powers that are something simpler are computed as that.
+fn prepare_power(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
+    if node.dtype(1) != Some(DType::F32) {
+        return None;
+    }
+    let alone = node.constant(1).is_some_and(|e| node.rank(0).is_some_and(|rank| e.rank() <= rank));
+    match node.scalar_f32(1).filter(|_| alone) {
+        Some(2.0) => unary::of(
+            #[inline(always)]
+            |x: f32| x * x,
+        ),
+        Some(3.0) => unary::of(
+            #[inline(always)]
+            |x: f32| x * x * x,
+        ),
+        Some(1.0) => unary::of(
+            #[inline(always)]
+            |x: f32| x,
+        ),
+        Some(-1.0) => unary::of(
+            #[inline(always)]
+            |x: f32| 1.0 / x,
+        ),
+        // Unlike the root, the power of -0 is 0, and that of -∞ is ∞.
+        Some(0.5) => unary::of(
+            #[inline(always)]
+            |x: f32| if x == f32::NEG_INFINITY { f32::INFINITY } else { (x + 0.0).sqrt() },
+        ),
+        _ => kernel::<f32, Pow>(node),
+    }
+}
+
+fn prepare_several(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
+    fn several<O: Op<f32>>() -> Option<Box<dyn Kernel>> {
+        Some(Box::new(Several::<O>(std::marker::PhantomData)))
+    }
+    match node.op() {
+        "Sum" => several::<Add>(),
+        "Min" => several::<Min>(),
+        _ => several::<Max>(),
+    }
+}
+
 fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     if node.inputs.len() != 2 {
         return None;
-    }
-    fn kernel<T: Element, O: Op<T>>(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
-        let in_place = (0..2).find(|&i| node.like_output(i) && node.constant(i).is_none());
-        Some(Box::new(Binary::<T, O> { in_place, op: std::marker::PhantomData }))
     }
     match (node.dtype(0)?, node.op()) {
         (DType::F32, "Add") => kernel::<f32, Add>(node),
@@ -101,16 +155,81 @@ impl<T: Element, O: Op<T>> Kernel for Binary<T, O> {
             (false, view) => view.slice::<T>(),
         };
         let sources = [source(0)?, source(1)?];
-        let walk = Walk::new(&dims, a.dims, b.dims);
+        let walk = Walk::new(&dims, [a.dims, b.dims]);
         let out = outputs.tensor::<T>(0, &dims)?;
         let isa = ctx.exec.isa;
-        walk.rows(ctx.exec, sources, out, |from, steps, part| row::<T, O>(isa, from, steps, held, part));
+        walk.rows(ctx.exec, out, |starts, steps, part| {
+            let operands = [from(sources[0], starts[0]), from(sources[1], starts[1])];
+            row::<T, O>(isa, operands, steps, held, part);
+        });
         Ok(())
     }
 
     fn in_place(&self) -> Option<usize> {
         self.in_place
     }
+}
+
+/// One operator between any number of inputs, the first ones first.
+struct Several<O>(std::marker::PhantomData<fn() -> O>);
+
+impl<O: Op<f32>> Kernel for Several<O> {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let parts: Vec<TensorView<'_>> =
+            (0..inputs.len()).map(|i| tensor(inputs, i)).collect::<Result<_, _>>()?;
+        let mut dims = parts[0].static_dims();
+        for part in &parts[1..] {
+            dims = broadcast(&dims, part.dims)?;
+        }
+        combine::<O>(ctx, &dims, &parts, outputs.tensor::<f32>(0, &dims)?)
+    }
+}
+
+/// The sum of all parts, which broadcast to `dims`.
+pub(super) fn add_all(
+    ctx: &Ctx<'_>,
+    dims: &[usize],
+    parts: &[TensorView<'_>],
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    for part in parts {
+        if broadcast(dims, part.dims)?[..] != *dims {
+            let message = format!("{:?} does not broadcast to {dims:?}", part.dims);
+            return Err(KernelError::invalid(message));
+        }
+    }
+    combine::<Add>(ctx, dims, parts, out)
+}
+
+/// One operator between all parts, the first ones first.
+fn combine<O: Op<f32>>(
+    ctx: &Ctx<'_>,
+    dims: &[usize],
+    parts: &[TensorView<'_>],
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    let isa = ctx.exec.isa;
+    let [first, second, more @ ..] = parts else {
+        out.copy_from_slice(parts.first().ok_or(KernelError::MissingInput(0))?.slice::<f32>()?);
+        return Ok(());
+    };
+    let sources = [first.slice::<f32>()?, second.slice::<f32>()?];
+    Walk::new(dims, [first.dims, second.dims]).rows(ctx.exec, out, |starts, steps, part| {
+        let operands = [from(sources[0], starts[0]), from(sources[1], starts[1])];
+        row::<f32, O>(isa, operands, steps, None, part);
+    });
+    for next in more {
+        let source = next.slice::<f32>()?;
+        Walk::new(dims, [dims, next.dims]).rows(ctx.exec, out, |starts, steps, part| {
+            row::<f32, O>(isa, [&[], from(source, starts[1])], steps, Some(0), part);
+        });
+    }
+    Ok(())
 }
 
 /// One row. `held` is the operand that `out` holds.

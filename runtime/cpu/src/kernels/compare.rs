@@ -3,21 +3,44 @@
 use byoc_graph::{DType, Element};
 
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
-use crate::kernels::broadcast::{Walk, broadcast};
+use crate::kernels::broadcast::{Walk, broadcast, from};
 use crate::kernels::loops;
 use crate::outputs::Outputs;
 use crate::registry::Entry;
-use crate::view::View;
+use crate::view::{TensorView, View};
 
-pub(super) const ENTRIES: &[Entry] = &[Entry {
-    name: "compare",
-    domain: "",
-    ops: &["Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"],
-    since: 7,
-    dtypes: &[DType::F32, DType::I32, DType::I64],
-    priority: 10,
-    prepare,
-}];
+const fn entry(
+    ops: &'static [&'static str],
+    dtypes: &'static [DType],
+    prepare: fn(&NodeDesc<'_>) -> Option<Box<dyn Kernel>>,
+) -> Entry {
+    Entry { name: "compare", domain: "", ops, since: 7, dtypes, priority: 10, prepare }
+}
+
+pub(super) const ENTRIES: &[Entry] = &[
+    entry(
+        &["Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"],
+        &[DType::F32, DType::I32, DType::I64],
+        prepare,
+    ),
+    entry(&["And", "Or", "Xor"], &[DType::Bool], |node| {
+        Some(match node.op() {
+            "And" => logic(
+                #[inline(always)]
+                |a, b| a & b,
+            ),
+            "Or" => logic(
+                #[inline(always)]
+                |a, b| a | b,
+            ),
+            _ => logic(
+                #[inline(always)]
+                |a, b| a ^ b,
+            ),
+        })
+    }),
+    entry(&["Not"], &[DType::Bool], |_| Some(Box::new(Not))),
+];
 
 /// A question about two elements.
 trait Relation: Send + Sync + 'static {
@@ -74,26 +97,102 @@ impl<T: Element + PartialOrd, R: Relation> Kernel for Compare<T, R> {
         outputs: &mut Outputs<'_>,
     ) -> Result<(), KernelError> {
         let (a, b) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
-        let dims = broadcast(a.dims, b.dims)?;
-        let walk = Walk::new(&dims, a.dims, b.dims);
-        let (a, b) = (a.slice::<T>()?, b.slice::<T>()?);
-        let out = outputs.bytes(0, DType::Bool, &dims)?;
-        let isa = ctx.exec.isa;
-        walk.rows(ctx.exec, [a, b], out, |[a, b], steps, out| {
+        relate(
+            ctx,
+            [a.dims, b.dims],
+            [a.slice::<T>()?, b.slice::<T>()?],
+            outputs,
+            #[inline(always)]
+            |a, b| R::holds(a, b),
+        )
+    }
+}
+
+/// What two truths make, on bytes that are zero or not.
+struct Logic<F>(F);
+
+fn logic<F: Fn(bool, bool) -> bool + Copy + Send + Sync + 'static>(f: F) -> Box<dyn Kernel> {
+    Box::new(Logic(f))
+}
+
+/// The bytes of a tensor of truths.
+fn truths<'a>(inputs: &[Option<View<'a>>], i: usize) -> Result<TensorView<'a>, KernelError> {
+    let x = tensor(inputs, i)?;
+    match x.dtype {
+        DType::Bool => Ok(x),
+        got => Err(KernelError::DType { expected: DType::Bool, got }),
+    }
+}
+
+impl<F: Fn(bool, bool) -> bool + Copy + Send + Sync> Kernel for Logic<F> {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let ((a, b), f) = ((truths(inputs, 0)?, truths(inputs, 1)?), self.0);
+        relate(
+            ctx,
+            [a.dims, b.dims],
+            [a.bytes(), b.bytes()],
+            outputs,
+            #[inline(always)]
+            move |a: u8, b: u8| f(a != 0, b != 0),
+        )
+    }
+}
+
+struct Not;
+
+impl Kernel for Not {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let x = truths(inputs, 0)?;
+        let (source, isa) = (x.bytes(), ctx.exec.isa);
+        let out = outputs.bytes(0, DType::Bool, x.dims)?;
+        loops::split(ctx.exec, out, &|range, out| {
             loops::vectorised(
                 isa,
                 #[inline(always)]
-                || match steps {
-                    [0, 0] => out.fill(R::holds(a[0], b[0]).into()),
-                    [0, _] => out.iter_mut().zip(b).for_each(|(x, &b)| *x = R::holds(a[0], b).into()),
-                    [_, 0] => out.iter_mut().zip(a).for_each(|(x, &a)| *x = R::holds(a, b[0]).into()),
-                    _ => {
-                        let both = a.iter().zip(b);
-                        out.iter_mut().zip(both).for_each(|(x, (&a, &b))| *x = R::holds(a, b).into());
-                    }
-                },
+                || out.iter_mut().zip(&source[range]).for_each(|(out, &x)| *out = u8::from(x == 0)),
             );
         });
         Ok(())
     }
+}
+
+/// Whether `holds` is true of each two elements.
+fn relate<T: Copy + Sync>(
+    ctx: &Ctx<'_>,
+    [a_dims, b_dims]: [&[usize]; 2],
+    [a, b]: [&[T]; 2],
+    outputs: &mut Outputs<'_>,
+    holds: impl Fn(T, T) -> bool + Copy + Sync,
+) -> Result<(), KernelError> {
+    let dims = broadcast(a_dims, b_dims)?;
+    let walk = Walk::new(&dims, [a_dims, b_dims]);
+    let out = outputs.bytes(0, DType::Bool, &dims)?;
+    let isa = ctx.exec.isa;
+    walk.rows(ctx.exec, out, |starts, steps, out| {
+        let (a, b) = (from(a, starts[0]), from(b, starts[1]));
+        loops::vectorised(
+            isa,
+            #[inline(always)]
+            || match steps {
+                [0, 0] => out.fill(holds(a[0], b[0]).into()),
+                [0, _] => out.iter_mut().zip(b).for_each(|(x, &b)| *x = holds(a[0], b).into()),
+                [_, 0] => out.iter_mut().zip(a).for_each(|(x, &a)| *x = holds(a, b[0]).into()),
+                _ => {
+                    let both = a.iter().zip(b);
+                    out.iter_mut().zip(both).for_each(|(x, (&a, &b))| *x = holds(a, b).into());
+                }
+            },
+        );
+    });
+    Ok(())
 }

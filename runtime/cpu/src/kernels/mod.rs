@@ -10,13 +10,17 @@ mod batch_normalization;
 mod binary;
 mod broadcast;
 mod cast;
+mod channel_norm;
 mod compare;
 mod conv;
 mod conv_transpose;
+mod cumulate;
 mod epilogue;
+mod gather;
 mod loops;
 mod lstm;
 mod matmul;
+mod places;
 mod pooling;
 mod quantize;
 mod quantized;
@@ -24,10 +28,13 @@ mod reduce;
 pub(crate) mod reference;
 mod rows;
 mod runs;
+mod select;
 mod shape;
+mod skip_norm;
 mod transpose;
 mod unary;
 mod windows;
+mod words;
 
 /// The tables of all families.
 pub(crate) const ALL: &[&[Entry]] = &[
@@ -36,11 +43,15 @@ pub(crate) const ALL: &[&[Entry]] = &[
     batch_normalization::ENTRIES,
     binary::ENTRIES,
     cast::ENTRIES,
+    channel_norm::ENTRIES,
     compare::ENTRIES,
     conv::ENTRIES,
     conv_transpose::ENTRIES,
+    cumulate::ENTRIES,
+    gather::ENTRIES,
     lstm::ENTRIES,
     matmul::ENTRIES,
+    places::ENTRIES,
     pooling::ENTRIES,
     quantize::ENTRIES,
     quantized::ENTRIES,
@@ -48,6 +59,8 @@ pub(crate) const ALL: &[&[Entry]] = &[
     rows::ENTRIES,
     runs::ENTRIES,
     shape::ENTRIES,
+    select::ENTRIES,
+    skip_norm::ENTRIES,
     transpose::ENTRIES,
     unary::ENTRIES,
 ];

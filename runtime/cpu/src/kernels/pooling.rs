@@ -3,10 +3,11 @@
 use byoc_graph::{DType, StaticDims};
 
 use crate::fast::conv::{Images, Window};
+use crate::fast::fold::Fold;
 use crate::fast::pooling::{Pooling, pool};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
+use crate::kernels::loops;
 use crate::kernels::windows::{Windows, pair};
-use crate::kernels::{loops, reduce};
 use crate::outputs::Outputs;
 use crate::registry::Entry;
 use crate::view::View;
@@ -133,7 +134,7 @@ impl Kernel for Global {
         ctx.exec.pool.parallel_chunks(out, rows, &|piece, out| {
             for (i, out) in out.iter_mut().enumerate() {
                 let row = &source[(piece * rows + i) * plane..][..plane];
-                *out = reduce::sum(isa, row) / plane as f32;
+                *out = Fold::Sum.row(isa, row) / plane as f32;
             }
         });
         Ok(())

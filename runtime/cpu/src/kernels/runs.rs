@@ -1,11 +1,13 @@
 //! Operators that copy runs of elements of any whole number of bytes: Concat, Split, Slice, Gather.
 
 use byoc_graph::{DType, StaticDims};
+use bytemuck::Pod;
 use smallvec::SmallVec;
 
 use crate::fast::Exec;
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
 use crate::kernels::loops;
+use crate::kernels::words::{by_size, strided};
 use crate::outputs::Outputs;
 use crate::registry::Entry;
 use crate::view::{TensorView, View};
@@ -241,6 +243,10 @@ impl Kernel for Slice {
                 out.copy_from_slice(&x.bytes()[from as usize * unit..][..out.len()]);
                 return;
             }
+            if inner.step > 0 && unit == size(x.dtype) {
+                let source = &x.bytes()[from as usize * unit..];
+                return by_size!(x.dtype, stepped(source, inner.step as usize, out));
+            }
             for (i, out) in out.chunks_exact_mut(unit).enumerate() {
                 let at = (from + i as i64 * inner.step) as usize;
                 out.copy_from_slice(&x.bytes()[at * unit..][..unit]);
@@ -250,21 +256,55 @@ impl Kernel for Slice {
     }
 }
 
+/// Every `step`-th element of bytes that lie aligned.
+fn stepped<T: Pod>(x: &[u8], step: usize, out: &mut [u8]) {
+    let (x, out) = (bytemuck::cast_slice::<u8, T>(x), bytemuck::cast_slice_mut::<u8, T>(out));
+    strided(x, step, out);
+}
+
 struct Gather {
     axis: i64,
 }
 
-impl Gather {
-    /// Copies one run for each index of each row.
-    fn copy(exec: Exec<'_>, x: &[u8], indices: &[usize], (along, unit): (usize, usize), out: &mut [u8]) {
-        if indices.is_empty() || unit == 0 {
-            return;
-        }
-        loops::rows(exec, out, unit, &|row, out| {
-            let (outer, i) = (row / indices.len(), row % indices.len());
-            out.copy_from_slice(&x[(outer * along + indices[i]) * unit..][..unit]);
-        });
+/// Where the indices of a Gather lead, each checked before anything is copied.
+fn places<I: Copy + Into<i64>>(indices: &[I], along: usize) -> Result<(), KernelError> {
+    let outside = |&&i: &&I| {
+        let i: i64 = i.into();
+        !(-(along as i64)..along as i64).contains(&i)
+    };
+    match indices.iter().find(outside) {
+        None => Ok(()),
+        Some(&i) => Err(KernelError::invalid(format!("index {} is outside of 0..{along}", i.into()))),
     }
+}
+
+/// Copies one run for each index of each row.
+fn gather<I: Copy + Into<i64> + Sync>(
+    exec: Exec<'_>,
+    x: &[u8],
+    indices: &[I],
+    (along, unit): (usize, usize),
+    out: &mut [u8],
+) -> Result<(), KernelError> {
+    places(indices, along)?;
+    if indices.is_empty() || unit == 0 {
+        return Ok(());
+    }
+    let rows = (loops::GRAIN / unit).max(1);
+    exec.pool.parallel_chunks(out, rows * unit, &|piece, out| {
+        let first = piece * rows;
+        let (mut outer, mut i) = (first / indices.len(), first % indices.len());
+        for out in out.chunks_exact_mut(unit) {
+            let index: i64 = indices[i].into();
+            let at = if index < 0 { index + along as i64 } else { index } as usize;
+            out.copy_from_slice(&x[(outer * along + at) * unit..][..unit]);
+            i += 1;
+            if i == indices.len() {
+                (outer, i) = (outer + 1, 0);
+            }
+        }
+    });
+    Ok(())
 }
 
 impl Kernel for Gather {
@@ -277,19 +317,15 @@ impl Kernel for Gather {
         let (x, indices) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
         let axis = wrap(self.axis, x.rank())?;
         let (_, along, behind) = around(x.dims, axis);
-        let wanted = indices.to_i64s().ok_or_else(|| KernelError::invalid("the indices are not integers"))?;
-        let index = |&i: &i64| {
-            let at = if i < 0 { i.saturating_add(along as i64) } else { i };
-            let at = usize::try_from(at).ok().filter(|&at| at < along);
-            at.ok_or_else(|| KernelError::invalid(format!("index {i} is outside of 0..{along}")))
-        };
-        let wanted: SmallVec<[usize; 32]> = wanted.iter().map(index).collect::<Result<_, _>>()?;
         let mut dims: StaticDims = x.dims[..axis].into();
         dims.extend_from_slice(indices.dims);
         dims.extend_from_slice(&x.dims[axis + 1..]);
         let out = outputs.bytes(0, x.dtype, &dims)?;
-        Gather::copy(ctx.exec, x.bytes(), &wanted, (along, behind * size(x.dtype)), out);
-        Ok(())
+        let sizes = (along, behind * size(x.dtype));
+        match indices.dtype {
+            DType::I64 => gather(ctx.exec, x.bytes(), indices.slice::<i64>()?, sizes, out),
+            _ => gather(ctx.exec, x.bytes(), indices.slice::<i32>()?, sizes, out),
+        }
     }
 }
 

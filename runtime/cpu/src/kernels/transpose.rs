@@ -7,19 +7,18 @@ use smallvec::SmallVec;
 use crate::fast::Exec;
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
 use crate::kernels::loops;
+use crate::kernels::words::{by_size, strided, words, words_mut};
 use crate::outputs::Outputs;
+use crate::pool::SharedSlice;
 use crate::registry::Entry;
-use crate::view::View;
+use crate::view::{TensorView, View};
 
-pub(super) const ENTRIES: &[Entry] = &[Entry {
-    name: "transpose",
-    domain: "",
-    ops: &["Transpose"],
-    since: 1,
-    dtypes: super::MOVABLE,
-    priority: 10,
-    prepare,
-}];
+const fn entry(ops: &'static [&'static str], prepare: fn(&NodeDesc<'_>) -> Option<Box<dyn Kernel>>) -> Entry {
+    Entry { name: "transpose", domain: "", ops, since: 1, dtypes: super::MOVABLE, priority: 10, prepare }
+}
+
+pub(super) const ENTRIES: &[Entry] =
+    &[entry(&["Transpose"], prepare), entry(&["DepthToSpace", "SpaceToDepth"], prepare_blocks)];
 
 struct Transpose {
     perm: Option<Vec<usize>>,
@@ -67,6 +66,20 @@ impl Axes {
         axes
     }
 
+    /// Where a plane of the last axis and of `other` begins, in the input and in the output.
+    fn plane(&self, mut plane: usize, other: usize) -> (usize, usize) {
+        let (mut from, mut to, mut distance) = (0, 0, 1);
+        for i in (0..self.sizes.len()).rev() {
+            if i != other && i + 1 != self.sizes.len() {
+                from += plane % self.sizes[i] * self.strides[i];
+                to += plane % self.sizes[i] * distance;
+                plane /= self.sizes[i];
+            }
+            distance *= self.sizes[i];
+        }
+        (from, to)
+    }
+
     /// Where row `row` of the last `skip` axes begins in the input.
     fn start(&self, mut row: usize, skip: usize) -> usize {
         let mut start = 0;
@@ -93,30 +106,63 @@ impl Kernel for Transpose {
         let from = |i: usize| self.perm.as_ref().map_or(rank - 1 - i, |p| p[i]);
         let dims: StaticDims = (0..rank).map(|i| x.dims[from(i)]).collect();
         let axes = Axes::new(x.dims, (0..rank).map(from));
-        let out = outputs.bytes(0, x.dtype, &dims)?;
-        let wrong = |_| KernelError::Misaligned;
-        match x.dtype.bits() / 8 {
-            1 => transpose::<u8>(ctx.exec, x.bytes(), out, &axes),
-            2 => transpose::<u16>(
-                ctx.exec,
-                bytemuck::try_cast_slice(x.bytes()).map_err(wrong)?,
-                bytemuck::try_cast_slice_mut(out).map_err(wrong)?,
-                &axes,
-            ),
-            4 => transpose::<u32>(
-                ctx.exec,
-                bytemuck::try_cast_slice(x.bytes()).map_err(wrong)?,
-                bytemuck::try_cast_slice_mut(out).map_err(wrong)?,
-                &axes,
-            ),
-            _ => transpose::<u64>(
-                ctx.exec,
-                bytemuck::try_cast_slice(x.bytes()).map_err(wrong)?,
-                bytemuck::try_cast_slice_mut(out).map_err(wrong)?,
-                &axes,
-            ),
-        }
+        permute(ctx.exec, x, &axes, outputs.bytes(0, x.dtype, &dims)?)
+    }
+}
+
+fn permute(exec: Exec<'_>, x: TensorView<'_>, axes: &Axes, out: &mut [u8]) -> Result<(), KernelError> {
+    fn of<T: Pod + Send + Sync>(
+        exec: Exec<'_>,
+        x: TensorView<'_>,
+        axes: &Axes,
+        out: &mut [u8],
+    ) -> Result<(), KernelError> {
+        transpose::<T>(exec, words(x)?, words_mut(out)?, axes);
         Ok(())
+    }
+    by_size!(x.dtype, of(exec, x, axes, out))
+}
+
+/// DepthToSpace and SpaceToDepth: a transpose of axes that are taken apart, and put together differently.
+struct Blocks {
+    size: usize,
+    /// From channels to space.
+    spread: bool,
+    /// The block's place is the slower part of a channel.
+    outer: bool,
+}
+
+fn prepare_blocks(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
+    let size = usize::try_from(node.int("blocksize")?).ok().filter(|&size| size > 0)?;
+    let outer = node.str("mode").unwrap_or("DCR") == "DCR";
+    Some(Box::new(Blocks { size, spread: node.op() == "DepthToSpace", outer }))
+}
+
+impl Kernel for Blocks {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let (x, s) = (tensor(inputs, 0)?, self.size);
+        let wrong = || KernelError::invalid(format!("blocks of {s} in an image of {:?}", x.dims));
+        let &[n, c, h, w] = x.dims else { return Err(wrong()) };
+        let whole = s.checked_mul(s).is_some_and(|area| match self.spread {
+            true => c.is_multiple_of(area),
+            false => h.is_multiple_of(s) && w.is_multiple_of(s),
+        });
+        if !whole {
+            return Err(wrong());
+        }
+        let (dims, parts, perm) = match (self.spread, self.outer) {
+            (true, true) => ([n, c / s / s, h * s, w * s], [n, s, s, c / s / s, h, w], [0, 3, 4, 1, 5, 2]),
+            (true, false) => ([n, c / s / s, h * s, w * s], [n, c / s / s, s, s, h, w], [0, 1, 4, 2, 5, 3]),
+            (false, true) => ([n, c * s * s, h / s, w / s], [n, c, h / s, s, w / s, s], [0, 3, 5, 1, 2, 4]),
+            (false, false) => ([n, c * s * s, h / s, w / s], [n, c, h / s, s, w / s, s], [0, 1, 3, 5, 2, 4]),
+        };
+        let axes = Axes::new(&parts, perm.into_iter());
+        permute(ctx.exec, x, &axes, outputs.bytes(0, x.dtype, &dims)?)
     }
 }
 
@@ -130,34 +176,77 @@ fn transpose<T: Pod + Send + Sync>(exec: Exec<'_>, x: &[T], out: &mut [T], axes:
             part.copy_from_slice(&x[axes.start(row, 1)..][..part.len()]);
         });
     }
-    // The input runs along another axis of the output; where that is the one before the last, planes of the
-    // two are transposed in small squares, so that neither side leaves the cache between its elements.
-    if n >= 2 && axes.strides[n - 2] == 1 {
-        let rows = axes.sizes[n - 2];
-        return loops::rows(exec, out, rows * inner, &|plane, part| {
-            let x = &x[axes.start(plane, 2)..];
-            squares(x, part, rows, inner, step);
-        });
+    match axes.strides[..n - 1].iter().position(|&stride| stride == 1) {
+        // The input runs along another axis of the output.
+        Some(other) if step > 4 && axes.sizes[other] > 4 => tiles(exec, x, out, axes, other),
+        _ => loops::rows(exec, out, inner, &|row, part| strided(&x[axes.start(row, 1)..], step, part)),
     }
-    loops::rows(exec, out, inner, &|row, part| {
-        let x = x[axes.start(row, 1)..].iter().step_by(step);
-        part.iter_mut().zip(x).for_each(|(out, &x)| *out = x);
-    });
 }
 
-/// `out[r][c] = x[c · step + r]`.
-fn squares<T: Copy>(x: &[T], out: &mut [T], rows: usize, columns: usize, step: usize) {
-    const SIDE: usize = 16;
-    for r0 in (0..rows).step_by(SIDE) {
-        for c0 in (0..columns).step_by(SIDE) {
-            for r in r0..rows.min(r0 + SIDE) {
-                let out = &mut out[r * columns..][..columns];
-                for c in c0..columns.min(c0 + SIDE) {
-                    out[c] = x[c * step + r];
+/// Side of the squares in which two axes change places: a cache line, and no more lines than a cache has ways.
+const SIDE: usize = 16;
+const BAND: usize = 4 * SIDE;
+
+/// Transposes `other`, along which the input runs, and the last axis, along which the output runs, in squares, so
+/// that every line of either side is touched once.
+fn tiles<T: Pod + Send + Sync>(exec: Exec<'_>, x: &[T], out: &mut [T], axes: &Axes, other: usize) {
+    let last = axes.sizes.len() - 1;
+    let (rows, columns, step) = (axes.sizes[other], axes.sizes[last], axes.strides[last]);
+    // Of the output: how far apart its rows of `other` lie.
+    let far: usize = axes.sizes[other + 1..].iter().product();
+    let planes = out.len() / (rows * columns);
+    // Bands of the longer side, a few squares wide, are walked along the shorter one: what lies side by side in
+    // either is still in the cache.
+    let by_columns = columns > rows;
+    let (long, short) = if by_columns { (columns, rows) } else { (rows, columns) };
+    let bands = long.div_ceil(BAND);
+    let shared = SharedSlice::new(out);
+    let grain = (loops::GRAIN / (BAND * short)).max(1);
+    exec.pool.parallel_ranges(planes * bands, grain, &|range| {
+        for band in range {
+            let (from, to) = axes.plane(band / bands, other);
+            let start = band % bands * BAND;
+            let within = (start..long.min(start + BAND)).step_by(SIDE);
+            let squares = (0..short).step_by(SIDE).flat_map(|at| within.clone().map(move |k| (at, k)));
+            for (at, k) in squares {
+                let (r0, c0) = if by_columns { (at, k) } else { (k, at) };
+                let (height, width) = (SIDE.min(rows - r0), SIDE.min(columns - c0));
+                let square = read(&x[from + r0 + c0 * step..], step, height, width);
+                for r in 0..height {
+                    let start = to + (r0 + r) * far + c0;
+                    // SAFETY: a square of the output belongs to one band alone, and each band is handed out once.
+                    let out = unsafe { shared.range(start..start + width) };
+                    out.copy_from_slice(&square[r][..width]);
                 }
             }
         }
+    });
+}
+
+/// `width` runs of `height` elements that lie `step` apart, transposed.
+#[inline(always)]
+fn read<T: Pod>(x: &[T], step: usize, height: usize, width: usize) -> [[T; SIDE]; SIDE] {
+    const PART: usize = 4;
+    let mut square = [[T::zeroed(); SIDE]; SIDE];
+    if (height, width) != (SIDE, SIDE) {
+        for c in 0..width {
+            let run = &x[c * step..][..height];
+            square.iter_mut().zip(run).for_each(|(row, &x)| row[c] = x);
+        }
+        return square;
     }
+    // In small squares that a few vectors hold.
+    for c in (0..SIDE).step_by(PART) {
+        let runs: [&[T; SIDE]; PART] =
+            std::array::from_fn(|i| x[(c + i) * step..].first_chunk().expect("a whole run"));
+        for r in (0..SIDE).step_by(PART) {
+            for i in r..r + PART {
+                let part: [T; PART] = std::array::from_fn(|k| runs[k][i]);
+                square[i][c..c + PART].copy_from_slice(&part);
+            }
+        }
+    }
+    square
 }
 
 #[cfg(test)]

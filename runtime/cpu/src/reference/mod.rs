@@ -19,6 +19,7 @@ mod detection;
 mod einsum;
 mod elementwise_binary;
 mod elementwise_unary;
+mod experimental;
 mod fault;
 mod generate;
 mod image;
@@ -77,6 +78,7 @@ const FAMILIES: &[&[Entry]] = &[
     einsum::OPS,
     elementwise_binary::OPS,
     elementwise_unary::OPS,
+    experimental::OPS,
     generate::OPS,
     image::OPS,
     index::OPS,

@@ -14,6 +14,7 @@ pub(super) const OPS: &[Entry] = &[
     onnx("CenterCropPad", 18, center_crop_pad),
     onnx("Concat", 1, concat),
     onnx("ConcatFromSequence", 11, concat_from_sequence),
+    onnx("DynamicSlice", 1, slice),
     onnx("Pad", 1, pad),
     onnx("Slice", 1, slice),
     onnx("Split", 1, split),
@@ -40,7 +41,7 @@ pub(super) fn part_along(tensor: &Tensor, axis: usize, start: usize, len: usize)
 type Cuts = (Vec<i64>, Vec<i64>, Option<Vec<i64>>, Option<Vec<i64>>);
 
 fn cuts(call: &Call<'_>) -> Result<Cuts, Fault> {
-    if call.opset() < 10 {
+    if call.opset() < 10 && &*call.node.op.name == "Slice" {
         return Ok((call.ints("starts")?, call.ints("ends")?, call.ints_opt("axes")?, None));
     }
     Ok((call.whole(1)?, call.whole(2)?, call.whole_opt(3)?, call.whole_opt(4)?))

@@ -27,6 +27,7 @@ pub const FAMILY: Family = Family {
                 "Elu",
                 "Erf",
                 "Exp",
+                "GRUUnit",
                 "Gelu",
                 "HardSigmoid",
                 "HardSwish",

@@ -111,6 +111,16 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn split(self, x: __m256) -> (__m256, __m256) {
+        // SAFETY: the token proves the instructions.
+        unsafe {
+            let bits = _mm256_castps_si256(x);
+            let e = _mm256_srai_epi32::<23>(_mm256_sub_epi32(bits, _mm256_set1_epi32(super::ROOT_HALF)));
+            let m = _mm256_sub_epi32(bits, _mm256_slli_epi32::<23>(e));
+            (_mm256_castsi256_ps(m), _mm256_cvtepi32_ps(e))
+        }
+    }
+    #[inline(always)]
     fn less(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: the token proves the instructions.
         unsafe { _mm256_cmp_ps::<_CMP_LT_OQ>(a, b) }

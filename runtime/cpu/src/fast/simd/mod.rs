@@ -112,6 +112,9 @@ fn run_avx512<T: Task>(task: T) -> T::Output {
     task.run(unsafe { Avx512::assume() })
 }
 
+/// The bits of √½, from which on numbers have the exponent 0 in [`Simd::split`].
+const ROOT_HALF: i32 = 0x3f35_04f3;
+
 /// Vectors of `f32` (`F`), of `i32` (`I`), and comparison results (`M`).
 ///
 /// Loads and stores take any alignment; the `_part` forms touch only the first `n` elements (`n` at most
@@ -155,6 +158,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn round(self, a: Self::F) -> Self::F;
     /// 2 to the power of `n`, an integer from -126 to 127.
     fn pow2(self, n: Self::F) -> Self::F;
+    /// `x · 2^n` for an integer `n` from -300 to 300, down to denormal numbers and up to infinity.
+    #[inline(always)]
+    fn scale(self, x: Self::F, n: Self::F) -> Self::F {
+        // In two factors, since 2ⁿ by itself may be out of range.
+        let half = self.round(self.mul(n, self.splat(0.5)));
+        self.mul(self.mul(x, self.pow2(half)), self.pow2(self.sub(n, half)))
+    }
+    /// `(m, e)` with `x = m · 2^e` and m from √½ to √2, for positive normal numbers.
+    fn split(self, x: Self::F) -> (Self::F, Self::F);
     /// `a < b`, false for NaN.
     fn less(self, a: Self::F, b: Self::F) -> Self::M;
     /// `a` where `m`, else `b`.

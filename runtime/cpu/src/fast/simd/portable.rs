@@ -90,6 +90,12 @@ impl Simd for Portable {
         n.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23))
     }
     #[inline(always)]
+    fn split(self, x: F) -> (F, F) {
+        let e = x.map(|x| (x.to_bits() as i32).wrapping_sub(super::ROOT_HALF) >> 23);
+        let m = |i: usize| f32::from_bits((x[i].to_bits() as i32).wrapping_sub(e[i] << 23) as u32);
+        (std::array::from_fn(m), e.map(|e| e as f32))
+    }
+    #[inline(always)]
     fn less(self, a: F, b: F) -> [bool; 4] {
         std::array::from_fn(|i| a[i] < b[i])
     }
