@@ -33,6 +33,18 @@ struct Heads {
     part: Option<i64>,
 }
 
+impl Heads {
+    /// How many there are, as far as known.
+    fn count<'g>(&self, graph: &'g Graph) -> Option<&'g Dim> {
+        let axis = match (self.part.is_some(), self.rows_first) {
+            (true, _) => 3,
+            (false, true) => 2,
+            (false, false) => 1,
+        };
+        graph.value(self.value).ty.as_ref()?.shape()?.get(axis)
+    }
+}
+
 struct Found {
     heads: [Heads; 3],
     mask: Option<ValueId>,
@@ -69,6 +81,8 @@ fn find(graph: &Graph, last: NodeId) -> Option<Found> {
     let (product, scale) = product_of(graph, scores)?;
     let v = heads(graph, graph.node(last).input(1)?)?;
     let (q, k) = (heads(graph, product.input(0)?)?, keys(graph, product.input(1)?)?);
+    // Repeated heads may have been found of the one and not of the other.
+    (k.count(graph) == v.count(graph)).then_some(())?;
     let back = sole_use(graph, output)
         .map(|(user, _)| user)
         .filter(|&user| is_transpose(graph.node(user), SWAP_ROWS_AND_HEADS) && !graph.is_output(output));

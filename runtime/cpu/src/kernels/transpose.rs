@@ -216,7 +216,11 @@ fn tiles<T: Pod + Send + Sync>(exec: Exec<'_>, x: &[T], out: &mut [T], axes: &Ax
                     let start = to + (r0 + r) * far + c0;
                     // SAFETY: a square of the output belongs to one band alone, and each band is handed out once.
                     let out = unsafe { shared.range(start..start + width) };
-                    out.copy_from_slice(&square[r][..width]);
+                    match <&mut [T; SIDE]>::try_from(&mut *out) {
+                        Ok(out) => *out = square[r],
+                        // One by one, since copying a few elements costs less than calling for it.
+                        Err(_) => out.iter_mut().zip(&square[r]).for_each(|(out, &x)| *out = x),
+                    }
                 }
             }
         }
