@@ -15,6 +15,7 @@ pub mod cost;
 mod explain;
 mod fold;
 mod index;
+mod known;
 mod limits;
 mod matcher;
 mod measured;
@@ -33,6 +34,7 @@ mod report;
 mod road_map;
 mod rules;
 mod story;
+mod trial;
 mod verify;
 mod view;
 pub mod where_clause;
@@ -60,6 +62,7 @@ pub use report::{
 };
 pub use road_map::{Obstacle, RoadMap};
 pub use story::{Operand, Story, Taker, Told, UnknownNode};
+pub use trial::{Trial, Way};
 
 use choose::cost::Setting;
 use cost::Prices;

@@ -201,7 +201,7 @@ fn run_with_child(script: &str, limit: Duration) -> byoc::conformance::Results {
 }
 
 const ANSWER: &str =
-    r#"echo '@byoc-conformance {"outcome":"passed","offloaded":0,"nodes":1,"ms":1,"peak_rss_mb":1}'"#;
+    r#"echo '@byoc-answer {"outcome":"passed","offloaded":0,"nodes":1,"ms":1,"peak_rss_mb":1}'"#;
 
 #[test]
 fn a_child_that_crashes_costs_one_test() {

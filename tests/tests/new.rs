@@ -19,8 +19,9 @@ g (float[2,2,6,5] x, float[3,4] a) => (float[2,3,3,3] z, float[3,2] m)
     m = Add(s, s)
 }"#;
 
-/// Runs the model with a plugin that takes all of it, and compares with the host.
+/// Verifies a plugin, and runs the model with it, which it takes all of, and compares with the host.
 fn check(library: &Path) {
+    run(["verify", library.to_str().unwrap(), "--cases", "100", "--rounds", "300"]).expect(0);
     let (folder, model) = written(MODEL);
     let output = |name: &str, words: &[&str]| {
         let out = folder.path().join(name);

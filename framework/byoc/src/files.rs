@@ -30,3 +30,8 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
         _ => Path::new("."),
     }
 }
+
+/// A folder for what is needed for a while; it goes away with the value.
+pub(crate) fn scratch() -> Result<tempfile::TempDir, crate::Error> {
+    tempfile::tempdir().map_err(|e| crate::Error::file(std::env::temp_dir(), e))
+}

@@ -14,6 +14,7 @@
 mod ask;
 mod bench;
 mod binding;
+pub mod bisect;
 pub mod bundle;
 mod checks;
 mod compare;
@@ -23,7 +24,10 @@ pub mod dataset;
 pub mod demo;
 mod error;
 pub mod files;
+mod generate;
 pub mod html;
+mod junit;
+pub mod layers;
 mod loaded;
 pub mod measure;
 mod memory;
@@ -35,6 +39,8 @@ mod session;
 mod stages;
 mod timings;
 mod vendors;
+pub mod verify;
+mod worker;
 
 pub use bench::{Bench, BenchOptions, StepTime, bench};
 pub use binding::Binding;

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicIsize, Ordering};
 
 use byoc_plugin::{Category, Error, abi};
 
@@ -40,8 +41,33 @@ pub(crate) static HOST: abi::Host = abi::Host {
     get_extension: Some(get_extension),
 };
 
+/// Handles that plugins hold at the moment, or have given back more often than they got them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handles {
+    pub errors: isize,
+    pub allocations: isize,
+}
+
+static ERRORS: AtomicIsize = AtomicIsize::new(0);
+static ALLOCATIONS: AtomicIsize = AtomicIsize::new(0);
+
+/// Handles of all plugins of this process.
+pub fn handles() -> Handles {
+    Handles { errors: ERRORS.load(Ordering::Relaxed), allocations: ALLOCATIONS.load(Ordering::Relaxed) }
+}
+
+impl Handles {
+    /// What has become of them, in words.
+    pub fn since(&self, before: &Handles) -> String {
+        let part = |now: isize, then: isize, what: &str| format!("{:+} {what}", now - then);
+        let errors = part(self.errors, before.errors, "errors");
+        format!("{errors}, {}", part(self.allocations, before.allocations, "allocations"))
+    }
+}
+
 /// An error as a plugin holds it.
 fn boxed(error: Error) -> *mut abi::Error {
+    ERRORS.fetch_add(1, Ordering::Relaxed);
     Box::into_raw(Box::new(error)).cast()
 }
 
@@ -50,8 +76,11 @@ fn boxed(error: Error) -> *mut abi::Error {
 /// # Safety
 /// The error is null, or one that the host made and that nobody else has.
 pub(crate) unsafe fn take_error(error: *mut abi::Error) -> Option<Error> {
-    // SAFETY: the caller's promise.
-    (!error.is_null()).then(|| *unsafe { Box::from_raw(error.cast::<Error>()) })
+    (!error.is_null()).then(|| {
+        ERRORS.fetch_sub(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        *unsafe { Box::from_raw(error.cast::<Error>()) }
+    })
 }
 
 /// Answers one call of a plugin's: reads the arguments, writes them back.
@@ -149,6 +178,7 @@ unsafe extern "C" fn alloc(args: *mut abi::AllocArgs) -> *mut abi::Error {
         // SAFETY: as above; alignment of 16 or more suits the header.
         unsafe { data.cast::<Allocation>().sub(1).write(Allocation { len, align, offset }) };
         args.data = data.cast();
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
         Ok(())
     };
     // SAFETY: the plugin's promise.
@@ -169,6 +199,7 @@ pub(crate) unsafe fn free_memory(data: *mut c_void) {
     if data.is_null() {
         return;
     }
+    ALLOCATIONS.fetch_sub(1, Ordering::Relaxed);
     // SAFETY: `alloc` has written the header.
     let header = unsafe { data.cast::<Allocation>().sub(1).read() };
     // SAFETY: the parts are those that `alloc` had.

@@ -5,6 +5,7 @@
 //! again. What cannot be contained in one process: a stack overflow, a failed allocation, `abort()`, a hang.
 
 pub mod adapt;
+pub mod border;
 mod calls;
 mod compiled;
 mod constants;
@@ -21,6 +22,7 @@ mod region;
 pub mod search;
 mod snapshot;
 mod tensor;
+mod version;
 
 pub use byoc_plugin::{
     Category, DType, DeviceId, Dim, HOST, OptionKind, RegionAnswer, ThreadPolicy,
@@ -32,8 +34,9 @@ pub use compiled::{
 };
 pub use device::{CopyEnd, DeviceMemory, Event, Freed, Stream};
 pub use error::{LoadError, OptionError, PluginError};
+pub use host_table::{Handles, handles};
 pub use library::{Library, OptionInfo, PluginFile};
-pub use memory::AlignedBuffer;
+pub use memory::{AlignedBuffer, heap_in_use};
 pub use plugin::{ArtefactFit, CompileRequest, DeviceInfo, Plugin};
 pub use pool::{SerialPool, ThreadPool};
 pub use region::{
@@ -41,3 +44,4 @@ pub use region::{
     SymbolData, ValueData,
 };
 pub use tensor::{TensorData, TensorRef};
+pub use version::HostVersion;

@@ -13,7 +13,7 @@ use byoc_plugin::{OptionKind, ThreadPolicy};
 use crate::elf::{self, ElfError};
 use crate::error::{LoadError, OptionError};
 use crate::fp_mode::FpMode;
-use crate::host_table::HOST;
+use crate::version::HostVersion;
 
 /// What a library says of itself, read without running any of its code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +114,12 @@ static LOADED: Mutex<Option<HashMap<PathBuf, Arc<Library>>>> = Mutex::new(None);
 impl Library {
     /// Loads a plugin's library, after a look at its file.
     pub fn load(path: &Path) -> Result<Arc<Library>, LoadError> {
+        Library::load_under(path, HostVersion::Own)
+    }
+
+    /// As [`Library::load`], where the host shows itself to be of another version; a library keeps the first host
+    /// that it has seen, so this is for a process of its own.
+    pub fn load_under(path: &Path, version: HostVersion) -> Result<Arc<Library>, LoadError> {
         let canonical =
             path.canonicalize().map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,12 +127,8 @@ impl Library {
         if let Some(library) = loaded.get(&canonical) {
             return Ok(Arc::clone(library));
         }
-        let file = PluginFile::read(&canonical)?;
-        if file.epoch != abi::EPOCH {
-            return Err(LoadError::Epoch { path: canonical, theirs: file.epoch, ours: abi::EPOCH });
-        }
-        let entry = open(&canonical)?;
-        let library = Arc::new(enter(&canonical, entry)?);
+        let entry = open_plugin(&canonical)?;
+        let library = Arc::new(enter(&canonical, entry, version)?);
         loaded.insert(canonical, Arc::clone(&library));
         Ok(library)
     }
@@ -171,6 +173,15 @@ fn expectation(kind: OptionKind, value: &str) -> Option<&'static str> {
     (!ok).then_some(expected)
 }
 
+/// Opens the library, after a look at its file.
+pub(crate) fn open_plugin(path: &Path) -> Result<abi::Entry, LoadError> {
+    let file = PluginFile::read(path)?;
+    if file.epoch != abi::EPOCH {
+        return Err(LoadError::Epoch { path: path.to_owned(), theirs: file.epoch, ours: abi::EPOCH });
+    }
+    open(path)
+}
+
 fn open(path: &Path) -> Result<abi::Entry, LoadError> {
     use libloading::os::unix::{Library as Unix, RTLD_LOCAL, RTLD_NOW};
 
@@ -188,10 +199,10 @@ fn open(path: &Path) -> Result<abi::Entry, LoadError> {
 }
 
 /// Calls the entry and reads the plugin's table.
-fn enter(path: &Path, entry: abi::Entry) -> Result<Library, LoadError> {
+fn enter(path: &Path, entry: abi::Entry, version: HostVersion) -> Result<Library, LoadError> {
     let broken = |why: &str| LoadError::Broken { path: path.to_owned(), why: why.to_owned() };
-    let mut args =
-        abi::EntryArgs { epoch: abi::EPOCH, minor: abi::MINOR, host: &raw const HOST, ..AbiStruct::empty() };
+    let (minor, host) = version.host();
+    let mut args = abi::EntryArgs { epoch: abi::EPOCH, minor, host, ..AbiStruct::empty() };
     let fp_mode = FpMode::save();
     // SAFETY: the arguments are as the interface says.
     let error = unsafe { entry(&mut args) };

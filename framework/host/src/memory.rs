@@ -84,3 +84,12 @@ impl Drop for AlignedBuffer {
         unsafe { dealloc(self.data.as_ptr(), self.layout) };
     }
 }
+
+/// Bytes of the C heap that are in use, as far as the main thread has allocated them: Rust's and plugins' alike.
+pub fn heap_in_use() -> usize {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: asks the allocator, and changes nothing.
+    return unsafe { libc::mallinfo2() }.uordblks;
+    #[cfg(not(target_env = "gnu"))]
+    0
+}

@@ -8,14 +8,15 @@ use std::collections::HashMap;
 use super::{Chosen, Composite, Rules};
 use crate::candidates::{self, Candidate};
 use crate::fold::{self, Folded};
+use crate::known;
 use crate::matcher::{Match, Matcher};
 use crate::misses::{Misses, Stage};
 use crate::options::{Check, MatchView, NoCheck};
 use crate::program::{Program, Programs};
 use crate::refusal::{Refusal, Taken};
 use crate::view::{View, is_outlined};
-use crate::where_clause::{Known, Language};
-use byoc_graph::{Attr, NodeId, Type, ValueId};
+use crate::where_clause::Language;
+use byoc_graph::{NodeId, Type, ValueId};
 
 pub fn choose(view: &View<'_>, programs: &Programs, rules: &Rules, check: &mut dyn Check) -> Chosen {
     let mut misses = Misses::new(programs.vendors.len(), view.order.len());
@@ -211,37 +212,12 @@ impl<'a, 'v, 'g> Chooser<'a, 'v, 'g> {
     }
 
     fn test_clauses(&self, program: &Program, found: &Match) -> Result<(), Refusal> {
-        let known = |name: &str| {
-            let index = program.names.iter().position(|n| n == name)?;
-            Some(self.known(found, found.names[index]?))
-        };
+        let known = |name: &str| known::named(self.view, program, found, name);
         for clause in &program.clauses {
             let outcome = clause.evaluate(&self.language, &known);
             outcome.map_err(Refusal::Clause)?;
         }
         Ok(())
-    }
-
-    fn known(&self, found: &Match, value: ValueId) -> Known<'_> {
-        let graph = self.view.graph;
-        let mut known = Known {
-            ty: graph.value(value).ty.as_ref(),
-            constant: graph.constant(value).map(|t| &**t),
-            attrs: Vec::new(),
-            opset: None,
-        };
-        let units = found.units.iter().map(|u| &self.view.units[*u as usize]);
-        if let Some(unit) = units.into_iter().find(|u| u.outputs.contains(&Some(value))) {
-            let mut attrs: Vec<(String, Attr)> =
-                unit.attrs.iter().map(|(name, attr)| (name.to_string(), attr.clone())).collect();
-            for schema in unit.schema.iter().flat_map(|s| s.attributes) {
-                if let (Some(default), None) = (schema.default, unit.attrs.get(schema.name)) {
-                    attrs.push((schema.name.to_owned(), default.to_attr()));
-                }
-            }
-            (known.attrs, known.opset) = (attrs, Some(unit.opset));
-        }
-        known
     }
 
     fn test_escape(&self, program: &Program, nodes: &[u32], owned: &[u32]) -> Result<(), Refusal> {

@@ -24,4 +24,4 @@
     "[[pattern]]\n"                                                                                                    \
     "name = 'add'\n"                                                                                                   \
     "match = 'y = Add(a, b)'\n"                                                                                        \
-    "where = [\"y.dtype == 'float32'\", 'a.shape == b.shape']\n"
+    "where = [\"y.dtype == 'float32'\", 'a.shape == b.shape', 'a.rank <= 4']\n"

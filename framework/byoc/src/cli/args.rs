@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+pub use super::check_args::{BisectArgs, FuzzArgs};
+pub use super::verify_args::{VerifyArgs, VerifyWorkerArgs};
+
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use byoc::{ModelOptions, PluginOption, PluginOptions, VendorSource};
@@ -26,6 +29,8 @@ pub enum Command {
     Compile(CompileArgs),
     /// Measure a model's latency.
     Bench(BenchArgs),
+    /// Find the region and the nodes where a vendor leaves the host's result, and write them as a model.
+    Bisect(BisectArgs),
     /// Measure how fast the host and vendors work, for the cost policy.
     Calibrate(CalibrateArgs),
     /// Run a suite of tests in the layout of ONNX's backend tests, each in a process of its own.
@@ -35,6 +40,8 @@ pub enum Command {
     ConformanceWorker(ConformanceWorkerArgs),
     /// The whole job on a model that byoc builds itself: partition, run, compare, report.
     Demo(DemoArgs),
+    /// Compute random graphs with a plugin's regions inside, and compare with the host.
+    Fuzz(FuzzArgs),
     /// Write a plugin to begin with, in Rust, C or C++.
     New(NewArgs),
     /// Show a plan, or what two plans decide differently.
@@ -43,6 +50,11 @@ pub enum Command {
     /// List plugins, or look at one without running its code.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Look at a plugin as a host does, in processes of its own, and say what it breaks.
+    Verify(VerifyArgs),
+    /// What `verify` starts for its checks.
+    #[command(hide = true)]
+    VerifyWorker(VerifyWorkerArgs),
 }
 
 #[derive(Args)]
@@ -315,6 +327,9 @@ pub struct RunArgs {
     /// Fail where a value is not of the type that was inferred for it.
     #[arg(long)]
     pub check_types: bool,
+    /// Show how far each region drifts from what the host computes of the same inputs.
+    #[arg(long, conflicts_with_all = ["reference", "verify_passes"])]
+    pub compare_layers: bool,
     /// Run the model before and after each pass, and name the first that changes a result beyond rounding.
     #[arg(long, conflicts_with_all = ["plugins", "tables", "strict"])]
     pub verify_passes: bool,
@@ -477,10 +492,11 @@ impl Cli {
                 Command::Run(args) => Some(&mut args.job.vendors),
                 Command::Compile(args) => Some(&mut args.job.vendors),
                 Command::Bench(args) => Some(&mut args.job.vendors),
+                Command::Bisect(args) => Some(&mut args.job.vendors),
                 Command::Calibrate(args) => Some(&mut args.vendors),
                 Command::Conformance(args) => Some(&mut args.test.vendors),
                 Command::ConformanceWorker(args) => Some(&mut args.test.vendors),
-                Command::Demo(_) | Command::New(_) | Command::Plugin(_) | Command::Plan(_) => None,
+                _ => None,
             };
             if let Some(vendors) = vendors {
                 vendors.sources = in_order(vendors, matches);
@@ -526,7 +542,7 @@ fn parse_shape(text: &str) -> Result<(String, Vec<i64>), String> {
     Ok((name.to_owned(), dims.collect::<Result<_, _>>()?))
 }
 
-fn parse_plugin_option(text: &str) -> Result<PluginOption, String> {
+pub(super) fn parse_plugin_option(text: &str) -> Result<PluginOption, String> {
     let (left, value) = text.split_once('=').ok_or("expected VENDOR.KEY=VALUE")?;
     let (vendor, key) = left.rsplit_once('.').ok_or("expected VENDOR.KEY=VALUE")?;
     Ok(PluginOption { vendor: vendor.to_owned(), key: key.to_owned(), value: value.to_owned() })

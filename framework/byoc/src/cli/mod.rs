@@ -2,12 +2,15 @@
 
 mod args;
 mod bench;
+mod bisect;
 mod calibrate;
+mod check_args;
 mod compare;
 mod compile;
 mod conformance;
 mod demo;
 mod explain;
+mod fuzz;
 mod new;
 mod partition;
 mod place;
@@ -15,6 +18,8 @@ mod plan;
 mod plugin;
 mod run;
 pub mod ui;
+mod verify;
+mod verify_args;
 mod verify_passes;
 
 pub use args::Cli;
@@ -27,12 +32,16 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Run(args) => run::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Bisect(args) => bisect::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::ConformanceWorker(args) => conformance::serve(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::New(args) => new::run(&args),
         Command::Plan(command) => plan::run(&command),
         Command::Plugin(command) => plugin::run(&command),
+        Command::Verify(args) => verify::run(&args),
+        Command::VerifyWorker(args) => verify::serve(&args),
     }
 }

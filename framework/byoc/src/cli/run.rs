@@ -10,7 +10,7 @@ use byoc_graph::{Datum, Graph, npy, onnx};
 
 use super::args::RunArgs;
 use super::place::{self, HostOptions, session};
-use super::{ui, verify_passes};
+use super::{bisect, ui, verify_passes};
 
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     if args.verify_passes {
@@ -31,6 +31,9 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
 
 fn run_once(args: &RunArgs, session: &Session) -> anyhow::Result<()> {
     let inputs = inputs(args, session.graph(), Vec::new())?;
+    if args.compare_layers {
+        bisect::compare_layers(&args.job, &inputs)?;
+    }
     let outputs = session.run(&inputs)?;
     if let Some(folder) = &args.output {
         write_outputs(folder, &outputs)?;
@@ -49,7 +52,11 @@ fn run_sets(args: &RunArgs, session: &Session, data: &Path) -> anyhow::Result<()
     let mut failed = 0;
     for folder in &folders {
         let set = DataSet::read(folder, graph)?;
-        let outputs = session.run(&inputs(args, graph, set.inputs)?).with_context(|| set.name.clone())?;
+        let inputs = inputs(args, graph, set.inputs)?;
+        if args.compare_layers {
+            bisect::compare_layers(&args.job, &inputs)?;
+        }
+        let outputs = session.run(&inputs).with_context(|| set.name.clone())?;
         if let Some(out) = &args.output {
             let out = if folders.len() > 1 { out.join(&set.name) } else { out.clone() };
             write_outputs(&out, &outputs)?;

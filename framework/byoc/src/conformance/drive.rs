@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::protocol::Answer;
-use super::worker::{Reply, Worker};
 use super::{Outcome, Results, Suite, Test, TestResult};
 use crate::Error;
+use crate::worker::{Reply, Worker};
 
 pub struct Options {
     /// The words that start a child which answers as [`super::serve`] does.
@@ -46,19 +46,19 @@ pub fn run(suite: &Suite, options: &Options, seen: &(dyn Fn(&TestResult) + Sync)
 }
 
 /// Runs a test in the worker, or in a new one where the last was lost.
-fn run_one(test: &Test, worker: &mut Option<Worker>, options: &Options) -> Result<TestResult, Error> {
+fn run_one(test: &Test, worker: &mut Option<Worker<Answer>>, options: &Options) -> Result<TestResult, Error> {
     let start = Instant::now();
     let mut running = match worker.take() {
         Some(worker) => worker,
-        None => Worker::start(&options.command)?,
+        None => Worker::start(&options.command, &[])?,
     };
     let answer = match running.run(test, options.limit)? {
         Reply::Answer(answer) => {
             *worker = Some(running);
             answer
         }
-        Reply::Lost(reason) => Answer {
-            outcome: Outcome::Failed { reason },
+        Reply::Lost(lost) => Answer {
+            outcome: Outcome::Failed { reason: lost.to_string() },
             offloaded: 0,
             nodes: 0,
             ms: start.elapsed().as_secs_f64() * 1e3,

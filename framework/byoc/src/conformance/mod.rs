@@ -2,17 +2,14 @@
 //! `test_data_set_*` beside it, each test in a child process that may crash or hang without harm.
 //!
 //! `suite` finds the tests, `test` runs one in this process, `protocol` is what parent and child say to each
-//! other, `random` compares what is drawn, `worker` is a child with its deadline, `drive` hands the tests out,
-//! `results` writes them down.
+//! other, `random` compares what is drawn, `drive` hands the tests out, `results` writes them down.
 
 mod drive;
-mod junit;
 mod protocol;
 mod random;
 mod results;
 mod suite;
 mod test;
-mod worker;
 
 pub use drive::{Options, run};
 pub use protocol::{Outcome, serve};

@@ -1,7 +1,4 @@
-//! What parent and child say to each other: one JSON value a line, a test each way.
-//!
-//! A plugin may print to standard output, too: an answer begins a line of its own with [`MARK`], everything
-//! else is passed over.
+//! What parent and child say to each other: a test, and how it ended.
 
 use std::io::{self, BufRead, Write};
 use std::time::Instant;
@@ -10,8 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Test, TestSession};
 use crate::memory::peak_rss_mb;
-
-pub(super) const MARK: &str = "@byoc-conformance ";
+use crate::worker;
 
 /// How a test ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,21 +32,16 @@ pub(super) struct Answer {
 }
 
 /// The child: answers the tests that come in until there are no more.
-pub fn serve(session: &TestSession, input: impl BufRead, mut output: impl Write) -> io::Result<()> {
-    for line in input.lines() {
-        let test: Test = serde_json::from_str(&line?)?;
+pub fn serve(session: &TestSession, input: impl BufRead, output: impl Write) -> io::Result<()> {
+    worker::serve(input, output, |test: Test| {
         let start = Instant::now();
         let done = session.run(&test);
-        let answer = Answer {
+        Answer {
             outcome: done.outcome,
             offloaded: done.offloaded,
             nodes: done.nodes,
             ms: start.elapsed().as_secs_f64() * 1e3,
             peak_rss_mb: peak_rss_mb(),
-        };
-        // The line break in front ends what a plugin may have left unfinished.
-        writeln!(output, "\n{MARK}{}", serde_json::to_string(&answer)?)?;
-        output.flush()?;
-    }
-    Ok(())
+        }
+    })
 }

@@ -22,6 +22,12 @@ pub use whole::in_turn;
 pub(crate) use placed::Measurer;
 pub(crate) use profile::{HOST, cost_model};
 
+/// The networks that are measured where no models are given, by name.
+pub(crate) fn networks() -> Result<Vec<(String, byoc_graph::Model)>, crate::Error> {
+    let models = samples::models()?;
+    Ok(models.into_iter().map(|(path, model)| (path.display().to_string(), model)).collect())
+}
+
 /// The value in the middle.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);

@@ -107,12 +107,26 @@ impl<'r, 'a> Products<'r, 'a> {
             Bias::Steps(steps) => spread(steps, count, "biases")?,
             Bias::Floats(floats) => {
                 let floats = spread(floats, count, "biases")?;
-                floats.iter().zip(&scales).map(|(&bias, &scale)| bias_steps(bias, input, scale)).collect()
+                let steps: Vec<i32> = floats
+                    .iter()
+                    .zip(&scales)
+                    .map(|(&bias, &scale)| bias_steps(bias, input, scale))
+                    .collect();
+                let unit = |channel: usize| f64::from(input) * f64::from(scales[channel]);
+                let left =
+                    |c: usize| (floats[c] - f64::from(steps[c]) * unit(c)) / f64::from(self.output.scale);
+                if (0..count).any(|channel| left(channel).abs() > COARSE) {
+                    return Err(Error::unsupported("a bias that steps of the sum are too coarse for"));
+                }
+                steps
             }
         };
         Ok((bias, multipliers))
     }
 }
+
+/// Steps of the result by which a bias may be off when it is stored in steps of the sum.
+const COARSE: f64 = 0.0625;
 
 /// A bias as float32 or behind a DequantizeLinear.
 fn bias(found: &Match<'_, '_>) -> Result<Bias> {

@@ -35,6 +35,15 @@ fn connected(
     if x.rank() != Some(2) || fixed(products.weights)? != want {
         return Err(Error::unsupported("the device multiplies rows of features with one matrix"));
     }
+    if let Some(bias) = found.value("b") {
+        let dims = fixed(bias)?;
+        let (last, rows) = dims.split_last().map_or((1, &[][..]), |(last, rows)| (*last, rows));
+        if rows.iter().any(|&rows| rows != 1) || (last != 1 && last != outputs) {
+            return Err(Error::unsupported(format!(
+                "a bias of shape {dims:?}, which differs from row to row"
+            )));
+        }
+    }
     let mut weights = constant::int8s(products.weights)?;
     if !by_output {
         weights =

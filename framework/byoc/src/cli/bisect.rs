@@ -1,0 +1,111 @@
+//! `byoc bisect`: where a vendor leaves the host's result.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, bail};
+use byoc::dataset::{self, DataSet};
+use byoc::layers::{Drift, Layers};
+use byoc::{Datum, Graph, Partitioned, bisect, onnx, random};
+
+use super::args::JobArgs;
+use super::check_args::BisectArgs;
+use super::place;
+use super::ui::{self, Align, Table};
+
+pub fn run(args: &BisectArgs) -> anyhow::Result<()> {
+    if args.job.vendors.sources.is_empty() {
+        bail!("there is no vendor to look for: name one with --plugin");
+    }
+    let mut timings = byoc::Timings::default();
+    let placed = place::partitioned(&args.job, &args.job.placement.placement()?, &mut timings)?;
+    let sets = match &args.data {
+        Some(data) => {
+            let graph = &placed.model.graph;
+            let sets = dataset::folders(data)?.into_iter().map(|f| DataSet::read(&f, graph));
+            sets.map(|set| Ok(set?.inputs)).collect::<Result<Vec<_>, byoc::Error>>()?
+        }
+        None => vec![drawn(&placed.model.graph, args.random)?],
+    };
+    for inputs in &sets {
+        let layers = layers(&args.job, &placed, inputs)?;
+        if let Some(culprit) = bisect::bisect(&layers)? {
+            return tell(args, &culprit);
+        }
+    }
+    ui::print(&format!(
+        "{} of the main graph: none is beyond tolerance\n",
+        ui::count(placed.partition.regions.iter().filter(|r| r.graph.text == "main").count(), "region")
+    ));
+    place::write_timings(&args.job.common, &timings)
+}
+
+fn drawn(graph: &Graph, seed: u64) -> anyhow::Result<Vec<(String, Datum)>> {
+    Ok(random::fill(graph, &HashMap::new(), &mut HashMap::new(), seed)?.into_iter().collect())
+}
+
+fn layers<'a>(
+    job: &JobArgs,
+    placed: &'a Partitioned,
+    inputs: &[(String, Datum)],
+) -> Result<Layers<'a>, byoc::Error> {
+    Layers::new(placed, &job.vendors.sources, &job.vendors.options(), inputs)
+}
+
+/// Writes the smallest model that shows the difference, and says so.
+fn tell(args: &BisectArgs, culprit: &bisect::Culprit) -> anyhow::Result<()> {
+    let folder = &args.output;
+    let part = &culprit.part;
+    byoc::verify::save(folder, &part.model, &part.inputs, &part.want)?;
+    let vendor = folder.join("vendor");
+    std::fs::create_dir_all(&vendor).with_context(|| vendor.display().to_string())?;
+    for (k, (name, datum)) in culprit.got.iter().enumerate() {
+        onnx::write_datum(vendor.join(format!("output_{k}.pb")), name, datum)?;
+    }
+    let ops: Vec<&str> = {
+        let graph = &part.model.graph;
+        graph.model_order().into_iter().map(|n| &*graph.node(n).op.name).collect()
+    };
+    ui::print(&format!(
+        "{}: {} differs: {}\n  nodes {}\n  as {}\n  wrote {0}/model.onnx with inputs, the host's outputs, and the vendor's in {0}/vendor\n",
+        culprit.region,
+        part.name,
+        culprit.difference,
+        part.nodes.join(", "),
+        ops.join(", "),
+    ).replace("{0}", &folder.display().to_string()));
+    bail!("{} leaves the host's result in region {}", culprit.vendor, culprit.region)
+}
+
+/// `run --compare-layers`: how far each region drifts, given what the host gives it.
+pub fn compare_layers(job: &JobArgs, inputs: &[(String, Datum)]) -> anyhow::Result<()> {
+    let placed = place::partitioned(job, &job.placement.placement()?, &mut byoc::Timings::default())?;
+    let layers = layers(job, &placed, inputs)?;
+    let mut table = Table::new(&[
+        ("region", Align::Left),
+        ("vendor", Align::Left),
+        ("nodes", Align::Right),
+        ("largest difference", Align::Right),
+        ("largest value", Align::Right),
+        ("", Align::Left),
+    ]);
+    for region in layers.regions() {
+        let part = layers.whole(region)?;
+        let (drift, note) = match layers.compute(&part)? {
+            Some(layer) => {
+                (layer.drift, layer.difference.map_or(String::new(), |d| format!("beyond tolerance, {d}")))
+            }
+            None => (Drift::default(), "not taken by itself".to_owned()),
+        };
+        let lost = if drift.lost > 0 { format!("{} not finite; ", drift.lost) } else { String::new() };
+        table.row(vec![
+            region.name.clone(),
+            region.vendor_name.clone(),
+            part.nodes.len().to_string(),
+            format!("{:.3e}", drift.largest_difference),
+            format!("{:.3e}", drift.largest_value),
+            ui::shorten(&format!("{lost}{note}"), 90),
+        ]);
+    }
+    ui::print(&table.render(ui::colour()));
+    Ok(())
+}
