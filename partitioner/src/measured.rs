@@ -2,7 +2,8 @@
 //!
 //! What vendors offer is timed match by match, what the greedy policy chooses region by region; with these times
 //! the cost policy chooses, what it chooses is timed, and so on until nothing is left to be timed or the rounds
-//! are used up. Of all placements that were seen, the one that takes least by the times then known is the result.
+//! are used up. Of all placements that were seen, those that take least by the times then known, and the greedy
+//! one, are run as a whole, and the fastest is the result.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +11,7 @@ use byoc_graph::{Graph, Model, NodeId};
 use byoc_plugin::table::PatternTable;
 
 use crate::choose::cost::offers::ALONE;
-use crate::cost::{Part, Times, parts};
+use crate::cost::{Part, RegionKey, Times, parts};
 use crate::options::{Answer, Check, MatchView, Options, PartitionError, Policy};
 use crate::place::{self, GraphPath};
 use crate::{Job, Partition, Region, partition};
@@ -18,6 +19,8 @@ use crate::{Job, Partition, Region, partition};
 const MAX_ROUNDS: usize = 8;
 /// Matches of one pattern that are timed alone, each of which has other work than the others.
 const MAX_OF_PATTERN: usize = 12;
+/// Placements beside the greedy one that are run as a whole.
+const MAX_WHOLE: usize = 3;
 
 /// Compiles and times, supplied by whoever can run the model.
 pub trait Measure {
@@ -26,6 +29,11 @@ pub trait Measure {
 
     /// Microseconds of a node on the host.
     fn host_us(&mut self, _: &GraphPath, _: NodeId) -> Option<f64> {
+        None
+    }
+
+    /// Microseconds of one run of each whole placement, transfers and all; `None` where they cannot be run.
+    fn placements_us(&mut self, _: &[&Partition]) -> Option<Vec<f64>> {
         None
     }
 }
@@ -60,10 +68,34 @@ pub fn partition_measured(
     let job = Job::new(model, tables, &options);
     found.iter_mut().for_each(|partition| job.predict(partition));
     let greedy_predicted = found[0].predicted;
-    let us = |partition: &Partition| partition.predicted.map(|total| total.us);
-    let least = (1..found.len()).fold(0, |best, i| if us(&found[i]) < us(&found[best]) { i } else { best });
-    let best = Partition { greedy_predicted, policy: Policy::Measured, ..found.swap_remove(least) };
-    Ok((best, options.times))
+    let mut least = least_first(&found);
+    if least.len() > 1 {
+        let placements: Vec<&Partition> = least.iter().map(|i| &found[*i]).collect();
+        if let Some(us) = timer.measure.placements_us(&placements) {
+            let fastest = (0..least.len()).min_by(|a, b| us[*a].total_cmp(&us[*b]));
+            least.swap(0, fastest.unwrap_or(0));
+        }
+    }
+    let best = found.swap_remove(least[0]);
+    Ok((Partition { greedy_predicted, policy: Policy::Measured, ..best }, options.times))
+}
+
+/// Placements that differ, by their numbers: those that are predicted to take least, and the greedy one, which is
+/// the first of `found`.
+fn least_first(found: &[Partition]) -> Vec<usize> {
+    let us = |i: &usize| found[*i].predicted.map_or(f64::INFINITY, |total| total.us);
+    let mut order: Vec<usize> = (0..found.len()).collect();
+    order.sort_by(|a, b| us(a).total_cmp(&us(b)));
+    let mut seen = HashSet::new();
+    order.retain(|i| seen.insert(found[*i].regions.iter().map(RegionKey::of).collect::<Vec<_>>()));
+    let mut beside = 0;
+    let greedy: Vec<RegionKey> = found[0].regions.iter().map(RegionKey::of).collect();
+    order.retain(|i| {
+        let is_greedy = found[*i].regions.iter().map(RegionKey::of).eq(greedy.iter().cloned());
+        beside += usize::from(!is_greedy);
+        is_greedy || beside <= MAX_WHOLE
+    });
+    order
 }
 
 struct Timer<'a> {

@@ -156,6 +156,40 @@ fn what_is_slower_than_the_host_stays_there() {
     assert_eq!(bench.total(&result), 45.0);
 }
 
+/// As a whole, a placement takes what its regions take, and so much more for each.
+struct Whole<'a>(Bench<'a>, f64);
+
+impl Measure for Whole<'_> {
+    fn region_us(&mut self, region: &Region, graph: &Graph) -> Option<f64> {
+        self.0.region_us(region, graph)
+    }
+
+    fn host_us(&mut self, path: &GraphPath, node: NodeId) -> Option<f64> {
+        self.0.host_us(path, node)
+    }
+
+    fn placements_us(&mut self, placements: &[&Partition]) -> Option<Vec<f64>> {
+        let us = |p: &&Partition| self.0.total(p) + self.1 * p.regions.len() as f64;
+        Some(placements.iter().map(us).collect())
+    }
+}
+
+#[test]
+fn what_is_faster_as_a_whole_counts() {
+    let ready = ready("a = Relu(x)\nb = Abs(a)\nc = Relu(b)\ny = Abs(c)");
+    let tables = tables(&["p", "q"].map(|v| table(v, &[("Relu", ""), ("Abs", "")]))).unwrap();
+    let truth = [("p", "Relu", 9.0), ("p", "Abs", 3.0), ("q", "Relu", 4.0), ("q", "Abs", 9.0)];
+    let mut options = Options { policy: Policy::Measured, ..Options::default() };
+    tables.iter().for_each(|t| options.cost.set(target(&t.vendor.name, &[])));
+    let mut regions = |more: f64| {
+        let mut whole = Whole(Bench::new(&truth, 0.0, 50.0), more);
+        let result = partition_measured(&ready.model, &tables, &options, &mut NoCheck, &mut whole);
+        result.unwrap().0.regions.len()
+    };
+    assert_eq!(regions(0.0), 4, "each on the faster vendor");
+    assert_eq!(regions(20.0), 1, "greedily, as one region");
+}
+
 /// Nothing can be timed.
 struct Blind;
 

@@ -21,6 +21,7 @@ use crate::ask::{Ask, opsets, outer_nodes, region_specs};
 use crate::bundle::{Artefact, Artefacts};
 use crate::loaded::{Loaded, ModelOptions};
 use crate::measure::{self, Measurer, ProfileSource};
+use crate::program::RegionsByName;
 use crate::regions::{Pool, VendorRegion};
 use crate::vendors::{self, PluginOptions, Vendor, VendorSource};
 use crate::{Error, Timings};
@@ -86,7 +87,7 @@ impl Partitioned {
 /// A partitioned model with its compiled regions.
 pub(crate) struct Compiled {
     pub placed: Partitioned,
-    pub regions: HashMap<Arc<str>, Arc<VendorRegion>>,
+    pub regions: RegionsByName,
 }
 
 impl Compiled {
@@ -252,8 +253,7 @@ pub(crate) fn place_and_compile(
 ) -> Result<Compiled, Error> {
     let threads = Pool(pool);
     let env = CallEnv { pool: &threads, stop: None };
-    let artefacts = placement.artefacts.clone();
-    let mut compiler = Compiler { vendors, env, artefacts, done: HashMap::new(), warnings: Vec::new() };
+    let mut compiler = Compiler::new(vendors, env, placement.artefacts.clone());
     let mut placing = Placing::new(loaded, vendors, options, placement, pool.clone())?;
     let mut partition = placing.partition(env, timings)?;
     let mut round = 1;
@@ -325,13 +325,13 @@ fn denials(region: &Region, model: &Model, error: &PluginError) -> Vec<Denied> {
 }
 
 /// A region, by its index, that a vendor could not compile.
-struct Failed {
+pub(crate) struct Failed {
     region: usize,
-    error: PluginError,
+    pub error: PluginError,
 }
 
 /// Compiles regions, each once.
-struct Compiler<'a> {
+pub(crate) struct Compiler<'a> {
     vendors: &'a [Vendor],
     env: CallEnv<'a>,
     artefacts: Artefacts,
@@ -398,7 +398,11 @@ fn load_region(
     Ok(Some(VendorRegion::new(region.target.clone(), compiled, &subgraph.graph)))
 }
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
+    pub fn new(vendors: &'a [Vendor], env: CallEnv<'a>, artefacts: Artefacts) -> Self {
+        Compiler { vendors, env, artefacts, done: HashMap::new(), warnings: Vec::new() }
+    }
+
     /// A region by its artefact, where there is one that fits, or compiled.
     fn make(&mut self, region: &Region, model: &Model) -> Result<Option<VendorRegion>, PluginError> {
         let vendor = &self.vendors[region.vendor];
@@ -415,7 +419,7 @@ impl Compiler<'_> {
     }
 
     /// Compiles what has not been compiled yet; the regions that could not be.
-    fn compile(&mut self, partition: &Partition, model: &Model) -> Vec<Failed> {
+    pub fn compile(&mut self, partition: &Partition, model: &Model) -> Vec<Failed> {
         let mut failed = Vec::new();
         for (index, region) in partition.regions.iter().enumerate() {
             let key = key(region, model);
@@ -432,7 +436,7 @@ impl Compiler<'_> {
     }
 
     /// Compiled regions by the names that they have in this partition.
-    fn regions(&self, partition: &Partition, model: &Model) -> HashMap<Arc<str>, Arc<VendorRegion>> {
+    pub fn regions(&self, partition: &Partition, model: &Model) -> RegionsByName {
         let named = |region: &Region| {
             Some((region.name.as_str().into(), self.done.get(&key(region, model))?.clone()))
         };

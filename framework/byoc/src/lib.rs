@@ -32,6 +32,7 @@ mod loaded;
 pub mod measure;
 mod memory;
 pub mod new;
+mod program;
 mod quantum;
 pub mod random;
 mod regions;

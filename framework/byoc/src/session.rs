@@ -5,19 +5,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use byoc_cpu::fast::Isa;
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{KernelError, Observer, Registry, View};
-use byoc_graph::{Datum, Graph, Model, Node};
+use byoc_graph::{Datum, Graph, Model};
 use byoc_host::{ArtefactBytes, PluginError};
 use byoc_partitioner::{Plan, RegionReport, Report};
-use byoc_runtime::{
-    InputSpec, OutputBuffer, OutputSpec, Program, Region, Regions, RunError, align_datum, prepare,
-};
+use byoc_runtime::{InputSpec, OutputBuffer, OutputSpec, Program, RunError, align_datum};
 
 use crate::bundle::{Bundle, is_bundle};
 use crate::compile::{Compiled, Placement, place_and_compile};
 use crate::loaded::{Loaded, ModelOptions};
+use crate::program::ProgramParts;
 use crate::vendors::{self, PluginOptions, Vendor, VendorSource};
 use crate::{Error, Timings};
 use byoc_cpu::reference::ReferenceEvaluator;
@@ -173,34 +171,14 @@ struct Host {
 impl Host {
     /// The program of a placed model; regions of the vendors `without` run on the host.
     fn program(&self, compiled: &Compiled, without: &[String]) -> Result<Program, Error> {
-        let regions = Calls { compiled };
-        let mut model = compiled.outlined(without)?;
-        prepare::prepare(&mut model, &|pass| !self.reference && self.options.enables(pass));
-        let options = byoc_runtime::Options {
+        let parts = ProgramParts {
+            regions: &compiled.regions,
             registry: &self.registry,
-            regions: &regions,
-            pool: self.pool.clone(),
-            isa: Isa::detect(),
+            pool: &self.pool,
+            enables: &|pass| !self.reference && self.options.enables(pass),
             check_types: self.check_types,
         };
-        Ok(Program::build(&model, &options)?)
-    }
-}
-
-/// The regions that calls in the partitioned model stand for.
-struct Calls<'a> {
-    compiled: &'a Compiled,
-}
-
-impl Regions for Calls<'_> {
-    fn region(&self, call: &Node) -> Option<Region> {
-        let region = self.compiled.regions.get(&call.op.name)?;
-        if call.op.domain.strip_prefix("byoc.") != Some(region.vendor()) {
-            return None;
-        }
-        // The region's inputs come first; its constants, which the vendor holds, behind them.
-        let takes = (0..call.inputs().len()).map(|i| i < region.input_count()).collect();
-        Some(Region { executable: region.clone(), takes })
+        parts.build(compiled.outlined(without)?)
     }
 }
 

@@ -18,6 +18,6 @@ pub(crate) use predict::predict;
 pub use profile::{PROFILE_SCHEMA, Profile, ProfileError, TargetProfile};
 pub use rates::{Link, Rates, RegionCost, Work};
 pub use times::Times;
-pub(crate) use times::{Part, parts};
+pub(crate) use times::{Part, RegionKey, parts};
 pub(crate) use work::size;
 pub use work::{is_heavy, of_nodes as work_of};

@@ -20,7 +20,7 @@ pub struct Times {
 
 /// What a region is made of, whatever it is called.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct RegionKey {
+pub(crate) struct RegionKey {
     vendor: usize,
     graph: String,
     composites: Vec<(usize, Vec<Member>)>,
@@ -36,7 +36,7 @@ struct RegionTime {
 }
 
 impl RegionKey {
-    fn of(region: &Region) -> RegionKey {
+    pub fn of(region: &Region) -> RegionKey {
         let composites = region.composites.iter().map(|c| (c.pattern_index, c.members.clone()));
         RegionKey {
             vendor: region.vendor,

@@ -59,7 +59,7 @@ fn measure_all(choices: &mut [Choice]) -> Result<(), Error> {
     let sessions: Vec<&Session> = different.iter().map(|i| &choices[*i].session).collect();
     let graph = choices[0].session.graph();
     let inputs = random::fill(graph, &HashMap::new(), &mut HashMap::new(), 0)?;
-    let times = measure::in_turn(&sessions, &inputs.into_iter().collect::<Vec<_>>())?;
+    let times = measure::sessions_in_turn(&sessions, &inputs.into_iter().collect::<Vec<_>>())?;
     for (choice, same) in choices.iter_mut().zip(same) {
         choice.measured_us = different.iter().position(|i| *i == same).map(|at| times[at]);
     }

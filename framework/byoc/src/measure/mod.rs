@@ -17,7 +17,7 @@ mod whole;
 
 pub use calibrate::{Calibrate, Calibration, SampleReport};
 pub use profile::{ProfileSource, default_path, read, write_merged};
-pub use whole::in_turn;
+pub use whole::sessions_in_turn;
 
 pub(crate) use placed::Measurer;
 pub(crate) use profile::{HOST, cost_model};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use byoc_cpu::pool::ThreadPool;
 use byoc_graph::{Graph, Model, NodeId};
 use byoc_partitioner::plan::model_hash;
-use byoc_partitioner::{CostModel, GraphPath, Link, Measure, Region};
+use byoc_partitioner::{CostModel, GraphPath, Link, Measure, Partition, Region, RegionComposite};
 
 use super::cache::{self, Cache};
 use super::vendor::RegionTimer;
@@ -110,6 +110,20 @@ fn about(vendor: &Vendor, threads: usize) -> String {
     format!("{name:?} {version:?} {build} {device:?} {options:?} on {host:?} {threads}")
 }
 
+/// Which composites are regions together.
+fn content(partition: &Partition, model: &Model) -> String {
+    let region = |region: &Region| {
+        let graph = region.graph.get(model)?;
+        let composite = |c: &RegionComposite| {
+            let names: Vec<String> = c.members.iter().map(|m| m.name(graph)).collect();
+            format!("{} {names:?}", c.pattern)
+        };
+        let composites: Vec<String> = region.composites.iter().map(composite).collect();
+        Some(format!("{} {} {}", region.vendor_name, region.graph.text, composites.join(", ")))
+    };
+    partition.regions.iter().filter_map(region).collect::<Vec<_>>().join("\n")
+}
+
 impl Measure for Measurer<'_> {
     fn region_us(&mut self, region: &Region, graph: &Graph) -> Option<f64> {
         self.timer.vendors[region.vendor].plugin.as_ref()?;
@@ -129,6 +143,27 @@ impl Measure for Measurer<'_> {
                 if self.warned.insert(what.clone()) {
                     self.warnings.push(format!("a region ({what}) cannot be timed: {error}"));
                 }
+                None
+            }
+        }
+    }
+
+    fn placements_us(&mut self, placements: &[&Partition]) -> Option<Vec<f64>> {
+        let model = self.timer.model;
+        let contents: Vec<String> = placements.iter().map(|partition| content(partition, model)).collect();
+        let about = self.about.join("\n");
+        let key = cache::key(&["placements", &about, &model_hash(model), &contents.join("\n\n")]);
+        let kept: Option<Vec<f64>> = self.cache.get(&key);
+        if let Some(times) = kept.filter(|times| times.len() == placements.len()) {
+            return Some(times);
+        }
+        match self.timer.time_placements(placements) {
+            Ok(times) => {
+                self.cache.put(&key, &times);
+                times
+            }
+            Err(error) => {
+                self.warnings.push(format!("whole placements cannot be timed: {error}"));
                 None
             }
         }

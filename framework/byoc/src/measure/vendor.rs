@@ -11,13 +11,15 @@ use byoc_graph::{Graph, GraphError, Model, Node, NodeId, NodeSpec};
 use byoc_host::CallEnv;
 use byoc_partitioner::cost::{Work, is_heavy, work_of};
 use byoc_partitioner::{Partition, Region, RegionComposite};
-use byoc_runtime::{Program, Regions};
+use byoc_runtime::{InputSpec, Program, Regions};
 
 use super::fit::Sample;
-use super::median;
+use super::{median, whole};
 use crate::Error;
 use crate::ask::composite_region;
-use crate::compile::compile_region;
+use crate::bundle::Artefacts;
+use crate::compile::{Compiler, compile_region};
+use crate::program::{ProgramParts, RegionsByName};
 use crate::random;
 use crate::regions::{Pool, VendorRegion};
 use crate::vendors::Vendor;
@@ -89,6 +91,40 @@ impl RegionTimer<'_> {
             }
         }
         Ok(Some(median(&mut times)))
+    }
+
+    /// Microseconds of one run of each whole placement, transfers and all; `None` where a vendor has no code or
+    /// cannot compile a region.
+    pub fn time_placements(&self, placements: &[&Partition]) -> Result<Option<Vec<f64>>, Error> {
+        let threads = Pool(&self.pool);
+        let env = CallEnv { pool: &threads, stop: None };
+        let mut compiler = Compiler::new(self.vendors, env, Artefacts::default());
+        let mut programs = Vec::new();
+        for partition in placements {
+            let failed = compiler.compile(partition, self.model);
+            let regions = compiler.regions(partition, self.model);
+            if !failed.is_empty() || regions.len() < partition.regions.len() {
+                return Ok(None);
+            }
+            let (registry, enables) = (&Registry::default(), &|_: &str| true);
+            let pool = &self.pool;
+            let parts = ProgramParts { regions: &regions, registry, pool, enables, check_types: false };
+            programs.push((parts.build(partition.outline(self.model)?)?, regions));
+        }
+        let made = random::fill(&self.model.graph, &HashMap::new(), &mut HashMap::new(), SEED)?;
+        let views = |program: &Program| {
+            let view = |input: &InputSpec| made.get(&*input.name).map(View::of);
+            program.inputs().iter().map(view).collect::<Vec<_>>()
+        };
+        let inputs: Vec<_> = programs.iter().map(|(program, _)| views(program)).collect();
+        let simulated = |regions: &RegionsByName| regions.values().map(|r| r.simulated_us()).sum::<f64>();
+        let times = whole::in_turn(programs.len(), &mut |i| {
+            let (program, regions) = &programs[i];
+            let before = simulated(regions);
+            program.run(&inputs[i])?;
+            Ok(simulated(regions) - before)
+        })?;
+        Ok(Some(times))
     }
 
     /// Times composites alone, and whole regions, of a partition over these vendors.
