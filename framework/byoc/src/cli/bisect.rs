@@ -7,8 +7,7 @@ use byoc::dataset::{self, DataSet};
 use byoc::layers::{Drift, Layers};
 use byoc::{Datum, Graph, Partitioned, bisect, onnx, random};
 
-use super::args::JobArgs;
-use super::check_args::BisectArgs;
+use super::args::{BisectArgs, JobArgs};
 use super::place;
 use super::ui::{self, Align, Table};
 

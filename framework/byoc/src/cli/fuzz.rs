@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use byoc::verify::{FuzzOptions, fuzz};
 
-use super::check_args::FuzzArgs;
+use super::args::FuzzArgs;
 use super::{ui, verify};
 
 pub fn run(args: &FuzzArgs) -> anyhow::Result<()> {

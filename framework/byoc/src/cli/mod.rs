@@ -4,7 +4,6 @@ mod args;
 mod bench;
 mod bisect;
 mod calibrate;
-mod check_args;
 mod compare;
 mod compile;
 mod conformance;
@@ -19,7 +18,6 @@ mod plugin;
 mod run;
 pub mod ui;
 mod verify;
-mod verify_args;
 mod verify_passes;
 
 pub use args::Cli;

@@ -8,7 +8,7 @@ use byoc::verify::{self, Check, Options, Subject, Verdict};
 use byoc::{PluginOptions, files};
 
 use super::ui;
-use super::verify_args::{PluginArgs, VerifyArgs, VerifyWorkerArgs};
+use super::args::{PluginArgs, VerifyArgs, VerifyWorkerArgs};
 
 pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     let filter = args.filter.clone();

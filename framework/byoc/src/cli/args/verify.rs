@@ -6,7 +6,7 @@ use byoc::PluginOption;
 use byoc::verify::Version;
 use clap::Args;
 
-use super::args::parse_plugin_option;
+use super::parse::parse_plugin_option;
 
 /// One plugin with its options.
 #[derive(Args)]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::args::JobArgs;
-use super::verify_args::PluginArgs;
+use super::job::JobArgs;
+use super::verify::PluginArgs;
 
 #[derive(Args)]
 pub struct BisectArgs {
