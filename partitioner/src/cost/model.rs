@@ -68,6 +68,12 @@ impl VendorPrices {
     }
 }
 
+/// The operator as profiles name it.
+fn operator(graph: &Graph, id: NodeId) -> String {
+    let op = &graph.node(id).op;
+    if op.domain.is_empty() { op.name.to_string() } else { format!("{}.{}", op.domain, op.name) }
+}
+
 /// Prices of all work on all targets.
 #[derive(Debug)]
 pub(crate) struct Prices {
@@ -116,12 +122,17 @@ impl Prices {
         if let Some(us) = self.times.host_us(path, id) {
             return Some(us);
         }
-        let op = &graph.node(id).op;
-        let name =
-            if op.domain.is_empty() { op.name.to_string() } else { format!("{}.{}", op.domain, op.name) };
+        let name = operator(graph, id);
         let class = if is_heavy(graph, id) { (COMPUTE, HOST_COMPUTE) } else { (MEMORY, HOST_MEMORY) };
         let rates = self.host.get(&name).or(self.host.get(class.0)).copied().unwrap_or(class.1);
         rates.time(of_nodes(graph, &[id]))
+    }
+
+    /// Whether the time of a node on the host is only that of its class, though other operators were measured: a
+    /// kernel may be a hundred times slower than others of its class.
+    pub fn is_guess(&self, path: &GraphPath, graph: &Graph, id: NodeId) -> bool {
+        let by_operator = self.host.keys().any(|name| name != COMPUTE && name != MEMORY);
+        by_operator && self.times.host_us(path, id).is_none() && !self.host.contains_key(&operator(graph, id))
     }
 
     /// Time of one composite: as it was measured, as its vendor answers, at measured rates, or at those of the

@@ -9,6 +9,8 @@ pub mod offers;
 mod problem;
 mod search;
 
+use byoc_graph::NodeId;
+
 use super::{Chosen, Rules, greedily};
 use crate::cost::Prices;
 use crate::merge::Group;
@@ -41,7 +43,10 @@ pub fn choose(setting: &Setting<'_, '_>, budget_ms: u64, check: &mut dyn Check) 
     let mut chosen = greedily(view, programs, rules, check);
     let host_us: Vec<Option<f64>> =
         view.order.iter().map(|id| prices.host_us(setting.path, view.graph, *id)).collect();
-    let (offers, greedy) = offers::collect(setting, &host_us, &chosen, check);
+    let is_known =
+        |(us, id): (&Option<f64>, &NodeId)| us.is_some() && !prices.is_guess(setting.path, view.graph, *id);
+    let known: Vec<bool> = host_us.iter().zip(&view.order).map(is_known).collect();
+    let (offers, greedy) = offers::collect(setting, &known, &chosen, check);
     let problem = Problem::new(setting, offers, &host_us);
     let best = Search::new(&problem, budget_ms).run(&greedy);
     if let Some(best) = &best {

@@ -29,14 +29,14 @@ pub struct Offer {
 }
 
 /// All matches that could be taken, each set of nodes once a vendor: the cheapest. Also which of them `greedy`
-/// has.
+/// has. `is_known` says by place of which nodes the host's time is known.
 pub fn collect(
     setting: &Setting<'_, '_>,
-    host_us: &[Option<f64>],
+    is_known: &[bool],
     greedy: &Chosen,
     check: &mut dyn Check,
 ) -> (Vec<Offer>, Vec<u32>) {
-    let mut collector = Collector::new(setting, host_us, greedy);
+    let mut collector = Collector::new(setting, is_known, greedy);
     for composite in admitted(setting, check) {
         collector.add(composite, check);
     }
@@ -70,12 +70,12 @@ struct Collector<'a, 'g> {
 }
 
 impl<'a, 'g> Collector<'a, 'g> {
-    fn new(setting: &'a Setting<'a, 'g>, host_us: &'a [Option<f64>], greedy: &'a Chosen) -> Self {
+    fn new(setting: &'a Setting<'a, 'g>, is_known: &'a [bool], greedy: &'a Chosen) -> Self {
         let nodes = setting.view.order.len();
         let mut collector = Collector {
             setting,
             greedy,
-            is_fixed: (0..nodes).map(|n| host_us[n].is_none() && greedy.owner[n].is_none()).collect(),
+            is_fixed: (0..nodes).map(|n| !is_known[n] && greedy.owner[n].is_none()).collect(),
             offers: Vec::new(),
             index: HashMap::new(),
             alone: Chosen {
@@ -87,7 +87,7 @@ impl<'a, 'g> Collector<'a, 'g> {
             },
         };
         for composite in &greedy.composites {
-            let wanted = |n: &u32| setting.rules.forced.contains_key(n) || host_us[*n as usize].is_none();
+            let wanted = |n: &u32| setting.rules.forced.contains_key(n) || !is_known[*n as usize];
             if composite.nodes.iter().any(wanted) {
                 composite.nodes.iter().for_each(|n| collector.is_fixed[*n as usize] = true);
             }
