@@ -19,10 +19,12 @@ fn of_kind(reason: &Reason, (node, op): (&str, &str), tables: &[PatternTable]) -
     match reason.kind {
         Kind::NoPattern => format!("a pattern of {vendor} for {op}"),
         Kind::Structure => format!("a pattern of {vendor} for {op} as it stands here"),
-        Kind::Attribute => format!("a `{pattern}` that leaves this attribute open, or another for its value"),
+        Kind::Attribute => {
+            format!("`{pattern}` leaving this attribute open, or another pattern for its value")
+        }
         Kind::Where => match found.and_then(|p| clause(p, &reason.detail)) {
-            Some(clause) => format!("a `{pattern}` whose clause `{clause}` admits these values"),
-            None => format!("a `{pattern}` whose clause admits these values"),
+            Some(clause) => format!("`{pattern}`'s clause `{clause}` admitting these values"),
+            None => format!("clauses of `{pattern}` that admit these values"),
         },
         Kind::Escape => format!("`allow_taps = true` in `{pattern}`, or nobody outside who uses the value"),
         Kind::Cycle => format!("{vendor} taking the nodes on that path, too, or a shorter `{pattern}`"),
@@ -61,7 +63,9 @@ fn go_before(reason: &Reason, rival: &Rival, node: (&str, &str), tables: &[Patte
         None => way,
         Some((kind, detail)) => {
             let next = Reason::new(&reason.vendor, reason.pattern.as_deref(), *kind, detail.as_str());
-            format!("{way}, and then {}", of_kind(&next, node, tables))
+            // Of a path nothing has been said yet.
+            let why = if *kind == Kind::Cycle { format!(", since {detail}") } else { String::new() };
+            format!("{way}, and then {}{why}", of_kind(&next, node, tables))
         }
     }
 }

@@ -109,7 +109,7 @@ pub fn partition(
     let job = Job::new(model, tables, options);
     let will = Will::of(options, model, &job.graphs)?;
     let mut settle = |policy| {
-        let mut rules = AllRules::new(&job.graphs, &job.programs, &will, &options.denied)?;
+        let mut rules = AllRules::new((model, &job.graphs), &job.programs, &will, &options.denied)?;
         if options.policy != Policy::Greedy {
             rules.keep_placed(&will.placed);
         }
@@ -147,7 +147,7 @@ pub fn replay(
     let options = plan.options(options);
     let job = Job::new(model, tables, &options);
     let will = Will::of(&options, model, &job.graphs)?;
-    let rules = AllRules::new(&job.graphs, &job.programs, &will, &options.denied)?;
+    let rules = AllRules::new((model, &job.graphs), &job.programs, &will, &options.denied)?;
     let told = |error| PartitionError::Plan(plan.error(error, model, tables));
     plan.check_folds(removed).map_err(told)?;
     let merged = job.replay(&rules).run(&plan.steps, check).map_err(told)?;
@@ -177,7 +177,7 @@ pub fn drop_regions(
     dropped: &[Dropped],
 ) -> Result<Partition, PartitionError> {
     let job = Job::new(model, tables, options);
-    let rules = AllRules::new(&job.graphs, &job.programs, &Will::default(), &[])?;
+    let rules = AllRules::new((model, &job.graphs), &job.programs, &Will::default(), &[])?;
     let mut left = job.without(partition, dropped, &rules)?;
     job.predict(&mut left);
     left.greedy_predicted = partition.greedy_predicted;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use byoc_graph::{Graph, NodeId, schema};
+use byoc_graph::{Graph, Model, NodeId, schema};
 use byoc_plugin::table::nearest;
 
 use crate::choose::Rules;
@@ -24,6 +24,7 @@ struct GraphRules {
 }
 
 pub struct AllRules<'a> {
+    model: &'a Model,
     graphs: &'a [(GraphPath, &'a Graph)],
     vendors: Vec<&'a str>,
     targets: Vec<&'a str>,
@@ -42,7 +43,7 @@ pub struct Objection {
 
 impl<'a> AllRules<'a> {
     pub fn new(
-        graphs: &'a [(GraphPath, &'a Graph)],
+        (model, graphs): (&'a Model, &'a [(GraphPath, &'a Graph)]),
         programs: &'a Programs,
         will: &Will,
         denied: &[Denied],
@@ -53,7 +54,7 @@ impl<'a> AllRules<'a> {
         }
         let by_graph = graphs.iter().map(|_| GraphRules::default()).collect();
         let targets = programs.vendors.iter().map(|v| v.target.as_str()).collect();
-        let mut rules = AllRules { graphs, vendors, targets, by_graph };
+        let mut rules = AllRules { model, graphs, vendors, targets, by_graph };
         rules.only(&will.only_ops)?;
         for name in &will.exclude {
             let why = format!("`{name}` is excluded");
@@ -181,8 +182,14 @@ impl<'a> AllRules<'a> {
         found
     }
 
-    /// The nearest node's name, or operator.
+    /// Where a node is that was asked for by a name; or the nearest node's name, or operator.
     fn hint(&self, wrong: &str, operators: bool) -> String {
+        let is_there = |body: &Graph| body.node_ids().any(|id| *body.node(id).label == *wrong);
+        let mut outlined = self.model.functions.iter().filter(|(id, _)| id.domain.starts_with("byoc."));
+        if let Some((region, _)) = outlined.find(|(_, function)| is_there(&function.body)) {
+            let stays = "of an earlier partition, which stays as it is; partition the original model instead";
+            return format!(": it is in region {} {stays}", region.name);
+        }
         let nodes = self.graphs.iter().flat_map(|(_, graph)| graph.node_ids().map(|id| graph.node(id)));
         let names = nodes.flat_map(|node| {
             let op = operators.then_some(&*node.op.name);

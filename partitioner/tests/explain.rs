@@ -93,6 +93,48 @@ fn an_offloaded_node_names_its_composite_and_what_lost() {
 }
 
 #[test]
+fn what_came_too_late_foresees_a_cycle() {
+    const LATE: &str = r#"
+[vendor]
+name = "npu"
+
+[[pattern]]
+name = "relu"
+priority = 5
+match = "y = Relu(x)"
+
+[[pattern]]
+name = "relu_add"
+allow_taps = true
+match = """
+r = Relu(x)
+y = Add(r, _)
+"""
+"#;
+    let change = |far: &str| {
+        let body = format!("  [near] r = Relu(x)\n  [far] h = {far}(x)\n  [sum] y = Add(r, h)\n");
+        let body = if far == "Exp" { body.replace("Exp(x)", "Exp(r)") } else { body };
+        let model = format!(
+            "<ir_version: 9, opset_import: [\"\" : 17]>\ng (float[4] x) => (float[4] y) {{\n{body}}}"
+        );
+        let story = Explained::of(&model, &[LATE], Options::default()).story("sum");
+        story
+            .reasons
+            .into_iter()
+            .find(|r| r.pattern.as_deref() == Some("relu_add"))
+            .expect("it matches")
+            .change
+    };
+    assert_eq!(change("Neg"), "a priority of `relu_add` above 5, which `relu` has");
+    let cycle = change("Exp");
+    assert!(
+        cycle.contains("above 5") && cycle.contains("and then npu taking the nodes on that path"),
+        "{cycle}"
+    );
+    assert!(cycle.contains("near → far → sum"), "{cycle}");
+}
+
+#[test]
 fn without_being_asked_nothing_is_said_of_offloaded_nodes() {
     let ready = Ready::from_text(MODEL);
     let tables = tables(&[TABLE.to_owned()]).expect("the table parses");
@@ -177,7 +219,7 @@ fn what_else_stands_against_a_match_that_came_too_late_is_told() {
     let tall = story.reasons.iter().find(|r| r.pattern.as_deref() == Some("tall")).expect("it is told of");
     assert_eq!(tall.kind, Kind::Taken);
     assert!(tall.besides.as_ref().is_some_and(|b| b.contains("x.rank = 4")), "{tall:?}");
-    assert!(tall.change.contains("and then a `tall` whose clause `x.rank == 5`"), "{tall:?}");
+    assert!(tall.change.contains("and then `tall`'s clause `x.rank == 5`"), "{tall:?}");
 }
 
 const RELU: &str = "[vendor]\nname = \"npu\"\n[[pattern]]\nname = \"relu\"\nmatch = \"y = Relu(x)\"\n[[pattern]]\nname = \"add\"\nmatch = \"y = Add(a, b)\"\n";

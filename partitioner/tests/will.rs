@@ -151,3 +151,18 @@ fn errors_name_the_nearest() {
         assert!(error.contains(message), "{error}");
     }
 }
+
+#[test]
+fn what_an_earlier_partition_has_taken_is_named() {
+    let ready = Ready::from_text(MODEL);
+    let tables = support::tables(&TABLES.map(str::to_owned)).expect("good tables");
+    let done = partition(&ready.model, &tables, &Options::default(), &mut NoCheck).expect("it can be placed");
+    let again = Ready::new(done.outline(&ready.model).expect("it can be outlined"));
+    let cut = |name: &str| {
+        let cuts = Cut::parse(&format!("after:{name}")).expect("a cut");
+        let options = Options { cuts, ..Options::default() };
+        partition(&again.model, &tables, &options, &mut NoCheck).expect_err("it is not there").to_string()
+    };
+    assert!(cut("b").contains("in region one_0 of an earlier partition"), "{}", cut("b"));
+    assert!(!cut("bb").contains("region"), "{}", cut("bb"));
+}

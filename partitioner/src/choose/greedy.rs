@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use super::{Chosen, Composite, Rules};
+use super::{Chosen, Composite, Rules, foresee};
 use crate::candidates::{self, Candidate};
 use crate::fold::{self, Folded};
 use crate::known;
@@ -42,8 +42,8 @@ pub fn choose(view: &View<'_>, programs: &Programs, rules: &Rules, check: &mut d
     chooser.chosen
 }
 
-/// Says of matches whose nodes another composite has whether anything else stands against them: clauses are
-/// not tested while nodes are not free.
+/// Says of matches whose nodes another composite has whether anything else stands against them: clauses and
+/// cycles are not tested while nodes are not free.
 pub fn look_past_takers(view: &View<'_>, programs: &Programs, rules: &Rules, chosen: &mut Chosen) {
     let mut misses = std::mem::replace(&mut chosen.misses, Misses::new(0, 0));
     let nothing = Misses::new(programs.vendors.len(), view.order.len());
@@ -54,7 +54,8 @@ pub fn look_past_takers(view: &View<'_>, programs: &Programs, rules: &Rules, cho
             let Candidate { program, root, way, .. } = taken.candidate;
             let besides = known.entry((program, root, way)).or_insert_with(|| {
                 let nodes = chooser.matcher.nth(program as usize, root, way as usize)?.nodes.to_vec();
-                chooser.admit(&taken.candidate, &nodes, false).err()
+                let cycle = || foresee::cycle(chosen, &nodes).map(Refusal::Cycle);
+                chooser.admit(&taken.candidate, &nodes, false).err().or_else(cycle)
             });
             taken.besides = besides.clone().map(Box::new);
         });

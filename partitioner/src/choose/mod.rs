@@ -1,6 +1,7 @@
 //! Chooses composites among the candidates of one graph, by one of the policies.
 
 pub mod cost;
+mod foresee;
 mod greedy;
 
 use std::collections::HashMap;
