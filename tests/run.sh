@@ -15,6 +15,9 @@ if ! cmp -s tests/requirements.txt "$venv/requirements.txt"; then
 fi
 export BYOC_PYTHON="$venv/bin/python3"
 
+step "oneDNN for the plugin around it"
+plugins/onednn/fetch.sh
+
 step "Format"
 cargo fmt --all --check
 

@@ -79,6 +79,19 @@ pub fn on_openvino() -> Option<Vec<String>> {
     Some(["--plugin".into(), plugin, "--plugin-option".into(), library].into())
 }
 
+/// The oneDNN plugin, where it was built with oneDNN.
+pub fn on_onednn() -> Option<PathBuf> {
+    let library = plugin("byoc-onednn");
+    let (_folder, model) =
+        written("<ir_version: 10, opset_import: [\"\": 20]>\ng (float[4] x) => (float[4] y) { y = Relu(x) }");
+    let report = partition_report(&model, vec!["--plugin".into(), library.display().to_string()]);
+    if report.summary.offloaded == 1 {
+        return Some(library);
+    }
+    println!("skipped: {} is built without oneDNN, see plugins/onednn/fetch.sh", library.display());
+    None
+}
+
 /// Where cargo puts what it builds, for the profile that this test was built with.
 fn built() -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use byoc_tests::{byoc, data, on_openvino, python, root, run, run_command};
+use byoc_tests::{byoc, data, on_onednn, on_openvino, python, root, run, run_command};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -82,6 +82,12 @@ fn the_onnx_suite_passes_on_openvino_but_for_more_exceptions() {
     let mut excepted = exceptions("exceptions.toml");
     excepted.extend(exceptions("openvino.toml"));
     run_suite(&words, &excepted);
+}
+
+#[test]
+fn the_onnx_suite_passes_on_onednn_as_on_the_host() {
+    let Some(library) = on_onednn() else { return };
+    run_suite(&["--plugin".into(), library.display().to_string()], &exceptions("exceptions.toml"));
 }
 
 fn run_suite(words: &[String], excepted: &BTreeSet<String>) {

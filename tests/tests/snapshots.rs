@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use byoc::Report;
-use byoc_tests::{QUANTISED, data, on_openvino, on_refnpu, partition_report};
+use byoc_tests::{QUANTISED, data, on_onednn, on_openvino, on_refnpu, partition_report};
 
 /// Names that a line lists before it only counts them.
 const SHOWN: usize = 4;
@@ -77,5 +77,14 @@ fn models_on_openvino() {
     for name in ["scan_lstm", "silero_vad", "squeezenet_customvision_legacy", "yolox_nano"] {
         let model = folder.join(name).join("model.onnx");
         snapshot(&format!("openvino_{name}"), &model, words.clone());
+    }
+}
+
+#[test]
+fn models_on_onednn() {
+    let (Some(folder), Some(library)) = (data("models"), on_onednn()) else { return };
+    for name in ["bert_toy", "ppocr_v3_det", "unet_sed", "yolox_nano"] {
+        let model = folder.join(name).join("model.onnx");
+        snapshot(&format!("onednn_{name}"), &model, vec!["--plugin".into(), library.display().to_string()]);
     }
 }

@@ -1,0 +1,127 @@
+//! The border to C++: plain descriptions go over, a network that can be run comes back.
+
+#[cxx::bridge(namespace = "byoc::onednn")]
+pub mod ffi {
+    /// What a primitive does.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Kind {
+        Convolution,
+        Deconvolution,
+        Product,
+        Pooling,
+        Softmax,
+        LayerNorm,
+        BatchNorm,
+        Lrn,
+        Concat,
+        Eltwise,
+        Binary,
+        Prelu,
+        Reduction,
+        Resampling,
+        /// The same elements in the same order under another shape.
+        View,
+        Transpose,
+    }
+
+    /// Which function of its kind; `primitives.cc` has oneDNN's names in the same order.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    enum Algorithm {
+        #[default]
+        None,
+        Max,
+        Min,
+        Add,
+        Sub,
+        Mul,
+        Div,
+        PoolMax,
+        PoolMean,
+        PoolMeanOfAll,
+        Sum,
+        Mean,
+        Product,
+        NormL1,
+        NormL2,
+        Relu,
+        Elu,
+        Tanh,
+        Logistic,
+        Abs,
+        Sqrt,
+        Linear,
+        SoftRelu,
+        Exp,
+        Log,
+        GeluErf,
+        GeluTanh,
+        Swish,
+        Clip,
+        Pow,
+        HardSwish,
+        HardSigmoid,
+        Mish,
+        Round,
+        Nearest,
+        Bilinear,
+    }
+
+    /// What is done to a result before it is written.
+    #[derive(Debug, Clone)]
+    struct PostOp {
+        /// `Eltwise` or `Binary`.
+        kind: Kind,
+        algorithm: Algorithm,
+        alpha: f32,
+        beta: f32,
+        /// The other operand of a binary one.
+        value: usize,
+    }
+
+    /// One primitive to be. Values are numbers; `output` gets the shape `dims`.
+    #[derive(Debug, Clone)]
+    struct Op {
+        kind: Kind,
+        algorithm: Algorithm,
+        inputs: Vec<usize>,
+        output: usize,
+        dims: Vec<i64>,
+        kernel: Vec<i64>,
+        strides: Vec<i64>,
+        dilations: Vec<i64>,
+        begin: Vec<i64>,
+        end: Vec<i64>,
+        groups: i64,
+        axis: i64,
+        alpha: f32,
+        beta: f32,
+        post: Vec<PostOp>,
+    }
+
+    unsafe extern "C++" {
+        include!("byoc-onednn/src/network.h");
+
+        /// Constants in the layouts that primitives want, shared by all networks of a region.
+        type Weights;
+        fn new_weights() -> Result<SharedPtr<Weights>>;
+
+        /// Primitives for one set of shapes.
+        type Network;
+        fn new_network(weights: SharedPtr<Weights>, threads: i32) -> Result<UniquePtr<Network>>;
+
+        /// The next input, whose memory is given when it runs.
+        fn input(self: Pin<&mut Network>, value: usize, dims: &[i64]) -> Result<()>;
+        /// A constant. `data` may be empty where another network of the region had the same shapes.
+        fn constant(self: Pin<&mut Network>, value: usize, dims: &[i64], data: &[u8]) -> Result<()>;
+        fn op(self: Pin<&mut Network>, op: &Op) -> Result<()>;
+        /// Settles where everything lies.
+        fn finish(self: Pin<&mut Network>, outputs: &[usize]) -> Result<()>;
+        /// Runs, with the addresses of inputs and outputs.
+        ///
+        /// # Safety
+        /// They are valid for the call, and as large as the shapes say.
+        unsafe fn run(self: Pin<&mut Network>, inputs: &[usize], outputs: &[usize]) -> Result<()>;
+        /// The implementations that oneDNN has chosen, one a line.
+        fn describe(self: &Network) -> String;
+    }
+}

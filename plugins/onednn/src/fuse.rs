@@ -1,0 +1,89 @@
+//! Post-ops: what is done to the result of one layer alone is done before that result is written.
+
+use byoc_plugin::{Dim, Error, Region, Result};
+
+use crate::layer::{Algorithm, Layer, Post, What};
+
+/// Post-ops of one layer at most.
+const MOST: usize = 8;
+
+/// Layers, in an order in which each finds its operands made, with as many of them as can be as post-ops of others.
+pub fn fuse(layers: Vec<Layer>, region: &Region<'_>) -> Vec<Layer> {
+    let mut done: Vec<Layer> = Vec::new();
+    let uses = |value: usize| {
+        let inside: usize = layers.iter().map(|l| l.inputs.iter().filter(|&&i| i == value).count()).sum();
+        inside + usize::from(region.is_output(value))
+    };
+    for layer in &layers {
+        let host = layer.inputs.iter().enumerate().find_map(|(at, &value)| {
+            let host = done.iter().position(|l| l.output == value)?;
+            let post = post_op(layer, at)?;
+            let fits = takes(&done[host]) && uses(value) == 1 && same_sizes(region, value, layer.output);
+            (fits && operand_is_ready(&post, host, &done, region)).then_some((host, post))
+        });
+        match host {
+            Some((host, post)) => {
+                done[host].post.push(post);
+                (done[host].output, done[host].node) = (layer.output, layer.node);
+            }
+            None => done.push(layer.clone()),
+        }
+    }
+    done
+}
+
+fn takes(layer: &Layer) -> bool {
+    let kind = matches!(
+        layer.what,
+        What::Convolution { .. } | What::Deconvolution { .. } | What::Product { .. } | What::Binary(_)
+    );
+    kind && layer.post.len() < MOST
+}
+
+/// A layer as something done to its operand number `at`.
+fn post_op(layer: &Layer, at: usize) -> Option<Post> {
+    match layer.what {
+        What::Eltwise(function) => Some(Post::Eltwise(function)),
+        What::Binary(algorithm) => {
+            let commutes = !matches!(algorithm, Algorithm::Sub | Algorithm::Div);
+            (at == 0 || commutes).then_some(Post::Binary { algorithm, value: layer.inputs[1 - at] })
+        }
+        _ => None,
+    }
+}
+
+fn same_sizes(region: &Region<'_>, a: usize, b: usize) -> bool {
+    let (a, b) = (&region.value(a).dims, &region.value(b).dims);
+    a == b && a.as_ref().is_some_and(|dims| !dims.contains(&Dim::Unknown))
+}
+
+/// The other operand is there before the layer runs, and has the result's sizes or is a vector along its channels.
+fn operand_is_ready(post: &Post, host: usize, done: &[Layer], region: &Region<'_>) -> bool {
+    let Post::Binary { value, .. } = *post else { return true };
+    if done[host..].iter().any(|layer| layer.output == value) {
+        return false;
+    }
+    let output = done[host].output;
+    // From behind: a product's channels are its columns.
+    let along = match done[host].what {
+        What::Product { .. } => Some(0),
+        _ => region.value(output).rank().and_then(|rank| rank.checked_sub(2)),
+    };
+    let operand = region.value(value);
+    let shape = operand.shape().filter(|_| operand.constant.is_some());
+    let is_vector =
+        |shape: Vec<usize>| shape.iter().rev().enumerate().all(|(i, &dim)| dim == 1 || Some(i) == along);
+    same_sizes(region, value, output) || shape.is_some_and(is_vector)
+}
+
+/// Whether sums and products of two operands broadcast one of them only, as far as sizes are known.
+pub fn sizes_agree(layer: &Layer, region: &Region<'_>) -> Result<()> {
+    let What::Binary(algorithm) = layer.what else { return Ok(()) };
+    let first = same_sizes(region, layer.inputs[0], layer.output);
+    let second = same_sizes(region, layer.inputs[1], layer.output);
+    let swaps = !matches!(algorithm, Algorithm::Sub | Algorithm::Div);
+    if first || (second && swaps) {
+        return Ok(());
+    }
+    Err(Error::unsupported("oneDNN broadcasts the second operand only").at_node(layer.node))
+}

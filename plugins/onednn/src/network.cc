@@ -1,0 +1,206 @@
+// Values, layouts and memory of a network; primitives.cc makes the primitives.
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+#include <stdexcept>
+
+#include "byoc-onednn/src/bridge.rs.h"
+#include "byoc-onednn/src/network.h"
+
+// Of the OpenMP runtime that oneDNN computes on.
+extern "C" void omp_set_num_threads(int);
+
+namespace byoc::onednn {
+
+Desc plain(const Dims& dims) {
+    using Tag = dnnl::memory::format_tag;
+    constexpr Tag tags[] = {Tag::a, Tag::a, Tag::ab, Tag::abc, Tag::abcd, Tag::abcde, Tag::abcdef};
+    if (dims.size() >= std::size(tags)) throw std::invalid_argument("more than six dimensions");
+    // oneDNN knows no scalars.
+    return Desc(dims.empty() ? Dims{1} : dims, dnnl::memory::data_type::f32, tags[dims.size()]);
+}
+
+Desc any(const Dims& dims) { return Desc(dims, dnnl::memory::data_type::f32, dnnl::memory::format_tag::any); }
+
+dnnl::memory Weights::get(std::size_t value, const Desc& plain, const Desc& wanted, const float* data) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& [key, memory] : packed_) {
+        if (key.first == value && key.second == wanted) return memory;
+    }
+    if (data == nullptr) throw std::logic_error("a constant is needed that was given back");
+    dnnl::memory from(plain, engine, const_cast<float*>(data)), into(wanted, engine);
+    dnnl::stream stream(engine);
+    dnnl::reorder(from, into).execute(stream, from, into);
+    stream.wait();
+    packed_.push_back({{value, wanted}, into});
+    return into;
+}
+
+std::shared_ptr<Weights> new_weights() { return std::make_shared<Weights>(); }
+
+std::unique_ptr<Network> new_network(std::shared_ptr<Weights> weights, std::int32_t threads) {
+    // Primitives are made for as many threads as there are when they are made.
+    omp_set_num_threads(threads);
+    return std::make_unique<Network>(std::move(weights), threads);
+}
+
+Network::Value& Network::at(std::size_t value) {
+    if (value >= values_.size()) values_.resize(value + 1);
+    return values_[value];
+}
+
+std::size_t Network::new_slot(const Desc& desc, std::size_t root) {
+    std::size_t index = slots_.size();
+    Slot slot{dnnl::memory(desc, weights_->engine, DNNL_MEMORY_NONE), root == none ? index : slots_[root].root};
+    slots_.push_back(slot);
+    return index;
+}
+
+void Network::set(std::size_t value, std::size_t slot, const Dims& dims) { at(value) = {slot, dims, nullptr}; }
+
+void Network::input(std::size_t value, rust::Slice<const std::int64_t> dims) {
+    Dims shape(dims.begin(), dims.end());
+    std::size_t slot = new_slot(plain(shape));
+    slots_[slot].input = inputs_.size();
+    inputs_.push_back(slot);
+    set(value, slot, shape);
+}
+
+void Network::constant(std::size_t value, rust::Slice<const std::int64_t> dims, rust::Slice<const std::uint8_t> data) {
+    at(value) = {none, Dims(dims.begin(), dims.end()), data.empty() ? nullptr : reinterpret_cast<const float*>(data.data())};
+}
+
+std::size_t Network::constant_slot(std::size_t value, const Desc& plain, const Desc& wanted) {
+    dnnl::memory memory = weights_->get(value, plain, wanted, at(value).data);
+    std::size_t index = slots_.size();
+    Slot slot{memory, index};
+    slot.constant = true;
+    slots_.push_back(slot);
+    return index;
+}
+
+std::size_t Network::packed(std::size_t value, const Desc& given, const Desc& wanted) {
+    if (is_constant(value)) return constant_slot(value, given, wanted);
+    return reordered(new_slot(given, reordered(at(value).slot, plain(at(value).dims))), wanted);
+}
+
+std::size_t Network::slot(std::size_t value) {
+    if (!is_constant(value)) return at(value).slot;
+    Desc desc = plain(at(value).dims);
+    return constant_slot(value, desc, desc);
+}
+
+std::size_t Network::reordered(std::size_t from, const Desc& wanted) {
+    if (desc(from) == wanted) return from;
+    std::size_t into = new_slot(wanted);
+    step(dnnl::reorder(slots_[from].memory, slots_[into].memory), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, into}});
+    return into;
+}
+
+std::size_t Network::as(std::size_t value, const Desc& wanted) {
+    if (is_constant(value)) return constant_slot(value, plain(at(value).dims), wanted);
+    return reordered(at(value).slot, wanted);
+}
+
+std::size_t Network::reshaped(std::size_t value, const Dims& dims) {
+    Desc wanted = plain(dims);
+    if (is_constant(value)) return constant_slot(value, wanted, wanted);
+    std::size_t from = reordered(at(value).slot, plain(at(value).dims));
+    return desc(from) == wanted ? from : new_slot(wanted, from);
+}
+
+void Network::step(const dnnl::primitive& primitive, const std::vector<Argument>& arguments) {
+    Step step{primitive, {}, {}};
+    for (auto [argument, slot] : arguments) {
+        step.arguments.emplace(argument, slots_[slot].memory);
+        Slot& root = slots_[slots_[slot].root];
+        if (root.first == none) root.first = steps_.size();
+        root.last = steps_.size();
+    }
+    const_dnnl_primitive_desc_t chosen = nullptr;
+    const char* name = "";
+    if (dnnl_primitive_get_primitive_desc(primitive.get(), &chosen) == dnnl_success) {
+        dnnl_primitive_desc_query(chosen, dnnl_query_impl_info_str, 0, &name);
+    }
+    step.name = name;
+    steps_.push_back(std::move(step));
+}
+
+void Network::finish(rust::Slice<const std::size_t> outputs) {
+    for (std::size_t value : outputs) {
+        std::size_t slot = reordered(this->slot(value), plain(at(value).dims));
+        const Slot& root = slots_[slots_[slot].root];
+        bool own = !root.constant && root.input == none && root.output == none;
+        if (!own) {
+            std::size_t copy = new_slot(plain(at(value).dims));
+            step(dnnl::reorder(slots_[slot].memory, slots_[copy].memory), {{DNNL_ARG_FROM, slot}, {DNNL_ARG_TO, copy}});
+            slot = copy;
+        }
+        slots_[slots_[slot].root].output = outputs_.size();
+        outputs_.push_back(slot);
+    }
+    place();
+    stream_ = dnnl::stream(weights_->engine);
+    values_.clear();
+}
+
+// Gives what lives inside a place in one block, the largest first, beside all whose lives overlap its own.
+void Network::place() {
+    constexpr std::size_t alignment = 64;
+    std::vector<std::size_t> inner, placed;
+    for (std::size_t i = 0; i < slots_.size(); i++) {
+        const Slot& slot = slots_[i];
+        if (slot.root == i && !slot.constant && slot.input == none && slot.output == none && slot.first != none) {
+            inner.push_back(i);
+        }
+    }
+    auto size = [&](std::size_t i) { return (desc(i).get_size() + alignment - 1) / alignment * alignment; };
+    std::stable_sort(inner.begin(), inner.end(), [&](auto a, auto b) { return size(a) > size(b); });
+    std::size_t total = alignment;
+    for (std::size_t i : inner) {
+        std::vector<std::pair<std::size_t, std::size_t>> taken;
+        for (std::size_t other : placed) {
+            bool apart = slots_[other].last < slots_[i].first || slots_[i].last < slots_[other].first;
+            if (!apart) taken.push_back({slots_[other].offset, slots_[other].offset + size(other)});
+        }
+        std::sort(taken.begin(), taken.end());
+        std::size_t offset = 0;
+        for (auto [begin, end] : taken) {
+            if (offset + size(i) <= begin) break;
+            offset = std::max(offset, end);
+        }
+        slots_[i].offset = offset;
+        placed.push_back(i);
+        total = std::max(total, offset + size(i));
+    }
+    arena_.reset(static_cast<char*>(std::aligned_alloc(alignment, total)));
+    if (!arena_) throw std::bad_alloc();
+    for (Slot& slot : slots_) {
+        const Slot& root = slots_[slot.root];
+        bool outside = root.constant || root.input != none || root.output != none;
+        if (!outside) slot.memory.set_data_handle(arena_.get() + root.offset);
+        if (root.constant && &root != &slot) slot.memory.set_data_handle(root.memory.get_data_handle());
+    }
+}
+
+void Network::run(rust::Slice<const std::size_t> inputs, rust::Slice<const std::size_t> outputs) {
+    if (inputs.size() != inputs_.size() || outputs.size() != outputs_.size()) {
+        throw std::invalid_argument("wrong number of inputs or outputs");
+    }
+    for (Slot& slot : slots_) {
+        const Slot& root = slots_[slot.root];
+        if (root.input != none) slot.memory.set_data_handle(reinterpret_cast<void*>(inputs[root.input]));
+        if (root.output != none) slot.memory.set_data_handle(reinterpret_cast<void*>(outputs[root.output]));
+    }
+    omp_set_num_threads(threads_);
+    for (const Step& step : steps_) step.primitive.execute(stream_, step.arguments);
+    stream_.wait();
+}
+
+rust::String Network::describe() const {
+    std::string text;
+    for (const Step& step : steps_) text += step.name + "\n";
+    return text;
+}
+
+}  // namespace byoc::onednn

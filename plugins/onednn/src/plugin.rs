@@ -1,0 +1,77 @@
+//! The plugin: what the host calls.
+
+use std::sync::{Mutex, PoisonError};
+
+use byoc_plugin::{
+    CompileContext, Error, Executable, LogLevel, MatchContext, Options, Plugin, Region, Result, ThreadPolicy,
+};
+
+use crate::bridge::ffi;
+use crate::executable::{Compiled, networks};
+use crate::{fuse, lower, shape};
+
+pub struct OneDnn;
+
+byoc_plugin::export_plugin!(OneDnn, table = include_str!("table.toml"));
+
+impl Plugin for OneDnn {
+    /// As many as the host has, of the OpenMP runtime that oneDNN computes on.
+    const THREADS: ThreadPolicy = ThreadPolicy::Own(0);
+
+    fn open(_: &Options) -> Result<Self> {
+        Ok(OneDnn)
+    }
+
+    fn check_match(&self, region: &Region<'_>, _: &MatchContext<'_>) -> Result<()> {
+        let layers = lower::layers(region)?;
+        match static_shapes(region) {
+            Some(mut sizes) => layers.iter().try_for_each(|layer| {
+                sizes[layer.output] = shape::resolve(layer, &sizes)?.dims;
+                Ok(())
+            }),
+            None => layers.iter().try_for_each(|layer| fuse::sizes_agree(layer, region)),
+        }
+    }
+
+    fn compile(&self, region: &Region<'_>, context: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
+        let layers = fuse::fuse(lower::layers(region)?, region);
+        let shape_of = |&value: &usize| {
+            let shape = region.value(value).shape().unwrap_or_default();
+            (value, shape.into_iter().map(|dim| dim as i64).collect())
+        };
+        let compiled = Compiled {
+            layers,
+            values: region.values.len(),
+            inputs: region.inputs.clone(),
+            outputs: region.outputs.clone(),
+            constants: region.constants.iter().map(shape_of).collect(),
+            weights: ffi::new_weights().map_err(|error| Error::internal(error.what()))?,
+            threads: context.call.threads(),
+            sizes: Mutex::default(),
+            first: Mutex::default(),
+        };
+        // Where all sizes are known, primitives are made here, and their weights are all that is kept.
+        if let Some(sizes) = static_shapes(region) {
+            let shapes = region.inputs.iter().map(|&input| sizes[input].clone()).collect();
+            let bytes = |index: usize| Some(region.value(region.constants[index]).constant?.bytes);
+            let network = compiled.build(&shapes, bytes);
+            if let Err(Error { node: Some(node), message, .. }) = &network {
+                context.call.refuse_node(*node, message)?;
+            }
+            let network = network?;
+            context.call.host().log(LogLevel::Debug, &format!("{}:\n{}", region.name, network.describe()));
+            *compiled.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(networks(shapes, network));
+            (0..region.constants.len()).for_each(|constant| context.release_constant(constant));
+        }
+        Ok(Box::new(compiled))
+    }
+}
+
+/// The sizes of inputs and constants by value, where all of them are known; room for the others.
+fn static_shapes(region: &Region<'_>) -> Option<Vec<Vec<i64>>> {
+    let mut sizes = vec![Vec::new(); region.values.len()];
+    for &value in region.inputs.iter().chain(&region.constants) {
+        sizes[value] = region.value(value).shape()?.into_iter().map(|dim| dim as i64).collect();
+    }
+    Some(sizes)
+}

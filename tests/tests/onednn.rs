@@ -1,0 +1,237 @@
+//! oneDNN through its plugin: post-ops, broadcasts, shapes that change from run to run, and what it refuses.
+
+use std::fmt::Write;
+
+use byoc::{Datum, Session, Tensor};
+use byoc_graph::{Dim, Type};
+use byoc_tests::{on_onednn, partition_report, written};
+
+/// Models that exercise one way through the plugin each; it takes all of their nodes. `RandomNormal` stands for weights.
+const MODELS: [(&str, &str); 12] = [
+    (
+        "residual block",
+        r#"g (float[N,8,9,9] x) => (float[N,8,9,9] y) {
+    w = RandomNormal<seed=1.0, shape=[8,8,3,3]>()
+    v = RandomNormal<seed=2.0, shape=[8,8,1,1]>()
+    b = RandomNormal<seed=3.0, shape=[8]>()
+    c = Conv<pads=[1,1,1,1]>(x, w, b)
+    r = Relu(c)
+    d = Conv(r, v)
+    s = Add(d, x)
+    y = Relu(s)
+}"#,
+    ),
+    (
+        "grouped and dilated, one and three dimensions",
+        r#"g (float[2,4,11] x, float[1,4,5,6,7] z) => (float[2,6,5] y, float[1,2,4,5,6] u) {
+    w = RandomNormal<seed=1.0, shape=[6,2,3]>()
+    y = Conv<group=2, dilations=[2], strides=[2], pads=[1,1]>(x, w)
+    v = RandomNormal<seed=2.0, shape=[2,4,2,2,2]>()
+    u = Conv(z, v)
+}"#,
+    ),
+    (
+        "padding to keep the size",
+        r#"g (float[1,3,7,7] x) => (float[1,4,4,4] y, float[1,4,4,4] z) {
+    w = RandomNormal<seed=1.0, shape=[4,3,2,2]>()
+    y = Conv<auto_pad="SAME_UPPER", strides=[2,2]>(x, w)
+    z = Conv<auto_pad="SAME_LOWER", strides=[2,2]>(x, w)
+}"#,
+    ),
+    (
+        "transposed convolution",
+        r#"g (float[1,4,5,5] x) => (float[1,6,11,11] y, float[1,4,10,10] z) {
+    w = RandomNormal<seed=1.0, shape=[4,3,3,3]>()
+    y = ConvTranspose<group=2, strides=[2,2]>(x, w)
+    v = RandomNormal<seed=2.0, shape=[4,4,3,3]>()
+    z = ConvTranspose<strides=[2,2], pads=[1,1,1,1], output_padding=[1,1]>(x, v)
+}"#,
+    ),
+    (
+        "products with bias, activation and residual",
+        r#"g (float[N,3,16] x) => (float[N,3,16] y, float[N,3,3] z) {
+    w = RandomNormal<seed=1.0, shape=[16,16]>()
+    b = RandomNormal<seed=2.0, shape=[16]>()
+    p = MatMul(x, w)
+    s = Add(p, b)
+    g = Gelu(s)
+    y = Add(x, g)
+    t = Transpose<perm=[0,2,1]>(y)
+    z = MatMul(y, t)
+}"#,
+    ),
+    (
+        "gemm transposed",
+        r#"g (float[5,7] x) => (float[7,3] y) {
+    w = RandomNormal<seed=1.0, shape=[3,5]>()
+    b = RandomNormal<seed=2.0, shape=[3]>()
+    p = Gemm<transA=1, transB=1>(x, w, b)
+    y = Sigmoid(p)
+}"#,
+    ),
+    (
+        "pooling",
+        r#"g (float[1,5,9,9] x) => (float[1,5,5,5] a, float[1,5,5,5] b, float[1,5,5,5] c, float[1,5,1,1] d) {
+    a = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(x)
+    b = AveragePool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(x)
+    c = AveragePool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1], count_include_pad=1>(x)
+    d = GlobalAveragePool(x)
+}"#,
+    ),
+    (
+        "normalisation",
+        r#"g (float[2,3,8] x) => (float[2,3,8] y, float[2,3,8] z) {
+    s = RandomNormal<seed=1.0, shape=[8]>()
+    b = RandomNormal<seed=2.0, shape=[8]>()
+    n = LayerNormalization(x, s, b)
+    y = Softmax<axis=1>(n)
+    l = LogSoftmax(x)
+    z = Mul(l, s)
+}"#,
+    ),
+    (
+        "broadcasts and numbers",
+        r#"g (float[2,3,4] x) => (float[2,3,4] y, float[2,3,4] z) <float k = {2.5}> {
+    m = ReduceMean<keepdims=1>(x)
+    a = Sub(x, m)
+    b = Mul(m, a)
+    c = Sub(k, b)
+    y = Div(c, k)
+    d = Max(x, k)
+    z = Mul(x, d)
+}"#,
+    ),
+    (
+        "reductions",
+        r#"g (float[2,3,4] x) => (float[2,4] a, float[1,1,1] b, float[2,3] c, float[3,4] d) <int64[1] axis = {1}, int64[1] last = {-1}, int64[1] first = {0}> {
+    a = ReduceProd<keepdims=0>(x, axis)
+    b = ReduceSum(x)
+    c = ReduceL2<keepdims=0>(x, last)
+    d = ReduceL1<keepdims=0>(x, first)
+}"#,
+    ),
+    (
+        "resampling, concatenation and views",
+        r#"g (float[1,4,3,3] x) => (float[2,216] y) <float[4] k = {1,1,2,2}, int64[2] shape = {2,-1}> {
+    a = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(x, , k)
+    b = Resize<mode="linear">(x, , k)
+    c = Concat<axis=1>(a, b, a)
+    t = Transpose<perm=[0,2,3,1]>(c)
+    f = Flatten(t)
+    y = Reshape(f, shape)
+}"#,
+    ),
+    (
+        "an input that is an output, twice the same output",
+        r#"g (float[2,6] x) => (float[3,4] y, float[12] z) <int64[2] s = {3,4}, int64[1] f = {-1}> {
+    y = Reshape(x, s)
+    z = Reshape(y, f)
+}"#,
+    ),
+];
+
+fn model_of(text: &str) -> String {
+    let mut state = 7u64;
+    let mut numbers = |count: usize| -> String {
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / 8_388_608.0 - 1.0
+        };
+        (0..count).map(|_| next().to_string()).collect::<Vec<_>>().join(",")
+    };
+    let mut out = String::from("<ir_version: 10, opset_import: [\"\": 20]>\n");
+    for line in text.lines() {
+        match line.trim().split_once(" = RandomNormal<") {
+            None => out.push_str(line),
+            Some((name, rest)) => {
+                let dims = rest.split_once("shape=").map_or("", |(_, dims)| dims.trim_end_matches(">()"));
+                let count =
+                    dims.trim_matches(['[', ']']).split(',').map(|d| d.parse::<usize>().unwrap()).product();
+                let _ = write!(out, "    {name} = Constant<value = float{dims} {{{}}}>()", numbers(count));
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Numbers for an input of this shape.
+fn input(dims: &[usize], seed: usize) -> Datum {
+    let count: usize = dims.iter().product();
+    let values = (0..count).map(|i| ((i * 37 + seed * 11) % 101) as f32 / 25.0 - 2.0).collect();
+    Tensor::from_vec::<f32>(dims, values).expect("a tensor").into()
+}
+
+fn floats(datum: &Datum) -> Vec<f32> {
+    let Datum::Tensor(tensor) = datum else { panic!("a tensor") };
+    tensor.bytes().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect()
+}
+
+#[test]
+fn results_are_those_of_the_host_in_every_way_through_the_plugin() {
+    let Some(library) = on_onednn() else { return };
+    for (name, text) in MODELS {
+        let (_folder, path) = written(&model_of(text));
+        let host = Session::builder(&path).threads(2).build().unwrap_or_else(|e| panic!("{name}: {e}"));
+        let vendor = Session::builder(&path).plugin(library.display().to_string()).threads(2).build();
+        let vendor = vendor.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(vendor.warnings(), [""; 0], "{name}");
+        assert_eq!(vendor.report().host, [""; 0], "{name}: {:?}", vendor.report().nodes);
+        // The same network again, then another one where the batch is open.
+        for (run, batch) in [2usize, 2, 3, 1].into_iter().enumerate() {
+            let inputs: Vec<_> = vendor
+                .inputs()
+                .iter()
+                .map(|spec| {
+                    let size = |dim: &Dim| dim.value().map_or(batch, |size| size as usize);
+                    let dims = spec.ty.as_ref().and_then(Type::shape).expect("a shape");
+                    (spec.name.to_string(), input(&dims.iter().map(size).collect::<Vec<_>>(), run))
+                })
+                .collect();
+            let (want, got) = (host.run(&inputs).expect(name), vendor.run(&inputs).expect(name));
+            for ((output, want), (_, got)) in want.iter().zip(&got) {
+                let (want, got) = (floats(want), floats(got));
+                let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 + 1e-4 * a.abs();
+                let all = want.len() == got.len() && want.iter().zip(&got).all(close);
+                assert!(all, "{name}, {output}, batch {batch}:\n{want:?}\n{got:?}");
+            }
+        }
+    }
+}
+
+/// Nodes that oneDNN does not get.
+const REFUSED: [(&str, &str, &str); 7] = [
+    ("double[4] x) => (double[4] y", "", "y = Relu(x)"),
+    (
+        "float[1,2,4,4] x) => (float[1,2,8,8] y",
+        "float[4] k = {1,1,2,2}",
+        r#"y = Resize<mode="cubic">(x, , k)"#,
+    ),
+    (
+        "float[1,2,4,4] x) => (float[1,2,6,6] y",
+        "float[4] k = {1,1,1.5,1.5}",
+        r#"y = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(x, , k)"#,
+    ),
+    ("float[2,1] x, float[1,3] z) => (float[2,3] y", "", "y = Add(x, z)"),
+    ("float[3] x, float[2,3] z) => (float[2,3] y", "", "y = Sub(x, z)"),
+    ("float[2,3] x, float[3,4] w, float[2,4] c) => (float[2,4] y", "", "y = Gemm(x, w, c)"),
+    ("float[2,6] x, int64[2] s) => (float[n,m] y", "", "y = Reshape(x, s)"),
+];
+
+#[test]
+fn what_is_refused_is_refused_with_reasons() {
+    let Some(library) = on_onednn() else { return };
+    let mut table = String::new();
+    for (signature, constants, node) in REFUSED {
+        let text =
+            format!("<ir_version: 10, opset_import: [\"\": 20]>\ng ({signature}) <{constants}> {{ {node} }}");
+        let (_folder, model) = written(&text.replace("<>", ""));
+        let report = partition_report(&model, vec!["--plugin".into(), library.display().to_string()]);
+        let reason = report.nodes.first().and_then(|node| node.reasons.first());
+        let reason = reason.map_or("taken".into(), |reason| format!("{:?}: {}", reason.kind, reason.detail));
+        let _ = writeln!(table, "{node}\n  {reason}");
+    }
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("onednn_refusals", table);
+    });
+}
