@@ -21,7 +21,7 @@ const fn entry(
 
 pub(super) const ENTRIES: &[Entry] = &[
     entry("binary", &["Add", "Sub", "Mul", "Div", "Min", "Max"], &[DType::F32, DType::I64], prepare),
-    entry("binary", &["PRelu"], &[DType::F32], |node| kernel::<f32, PRelu>(node)),
+    entry("binary", &["PRelu"], &[DType::F32], kernel::<f32, PRelu>),
     entry("power", &["Pow"], &[DType::F32], prepare_power),
     entry("several", &["Sum", "Min", "Max"], &[DType::F32], prepare_several),
 ];

@@ -212,14 +212,14 @@ fn tiles<T: Pod + Send + Sync>(exec: Exec<'_>, x: &[T], out: &mut [T], axes: &Ax
                 let (r0, c0) = if by_columns { (at, k) } else { (k, at) };
                 let (height, width) = (SIDE.min(rows - r0), SIDE.min(columns - c0));
                 let square = read(&x[from + r0 + c0 * step..], step, height, width);
-                for r in 0..height {
+                for (r, row) in square.iter().enumerate().take(height) {
                     let start = to + (r0 + r) * far + c0;
                     // SAFETY: a square of the output belongs to one band alone, and each band is handed out once.
                     let out = unsafe { shared.range(start..start + width) };
                     match <&mut [T; SIDE]>::try_from(&mut *out) {
-                        Ok(out) => *out = square[r],
+                        Ok(out) => *out = *row,
                         // One by one, since copying a few elements costs less than calling for it.
-                        Err(_) => out.iter_mut().zip(&square[r]).for_each(|(out, &x)| *out = x),
+                        Err(_) => out.iter_mut().zip(row).for_each(|(out, &x)| *out = x),
                     }
                 }
             }
