@@ -20,6 +20,7 @@ mod checks;
 mod compare;
 mod compile;
 pub mod conformance;
+pub mod coverage;
 pub mod dataset;
 pub mod demo;
 mod error;
@@ -37,6 +38,7 @@ mod quantum;
 pub mod random;
 mod regions;
 mod session;
+mod simple_page;
 mod stages;
 mod timings;
 mod vendors;
@@ -56,3 +58,13 @@ pub use session::{Session, SessionBuilder};
 pub use stages::{Stage, stages};
 pub use timings::Timings;
 pub use vendors::{DEVICE, PluginOption, PluginOptions, Vendor, VendorSource};
+
+/// What host kernels use of this processor.
+pub fn instructions() -> String {
+    format!("{:?}", byoc_cpu::fast::Isa::detect())
+}
+
+/// Epoch and minor of the plugin interface.
+pub fn interface_version() -> (u32, u32) {
+    (byoc_plugin::abi::EPOCH, byoc_plugin::abi::MINOR)
+}

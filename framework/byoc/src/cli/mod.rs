@@ -7,7 +7,9 @@ mod calibrate;
 mod compare;
 mod compile;
 mod conformance;
+mod coverage;
 mod demo;
+mod doctor;
 mod explain;
 mod fuzz;
 mod new;
@@ -34,7 +36,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Conformance(args) => conformance::run(&args),
         Command::ConformanceWorker(args) => conformance::serve(&args),
+        Command::Coverage(args) => coverage::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::New(args) => new::run(&args),
         Command::Plan(command) => plan::run(&command),

@@ -55,6 +55,11 @@ pub fn serve(args: &VerifyWorkerArgs) -> anyhow::Result<()> {
     verify::serve(&subject, std::io::stdin().lock(), std::io::stdout()).context("a worker's pipes")
 }
 
+/// The child that works with a plugin, for whoever has no command line of it.
+pub fn worker_of(subject: &Subject) -> anyhow::Result<Vec<OsString>> {
+    worker_command(&PluginArgs { plugin: subject.plugin.clone(), plugin_options: subject.options.0.clone() })
+}
+
 pub fn worker_command(args: &PluginArgs) -> anyhow::Result<Vec<OsString>> {
     let program = std::env::current_exe().context("the path of this executable")?;
     let mut words: Vec<OsString> = vec![program.into(), "verify-worker".into(), args.plugin.clone().into()];

@@ -23,6 +23,6 @@ pub use case::differing;
 pub use file::Version;
 pub use fuzz::{Failure, FuzzOptions, Fuzzed, fuzz};
 pub use job::{Subject, serve};
-pub use plan::{Options, verify};
+pub use plan::{Options, examine, verify};
 pub use results::{Check, Results, Verdict};
 pub use save::save;

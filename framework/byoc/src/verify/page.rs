@@ -3,9 +3,7 @@
 use std::fmt::Write;
 
 use super::{Results, Verdict};
-use crate::junit::escape;
-
-const HEAD: &str = include_str!("page.html");
+use crate::simple_page::{self, escape};
 
 pub(super) fn page(results: &Results) -> String {
     let mut body = String::new();
@@ -28,7 +26,7 @@ pub(super) fn page(results: &Results) -> String {
         );
     }
     body += "</table>";
-    HEAD.replace("{{title}}", &escape(&results.plugin)).replace("{{body}}", &body)
+    simple_page::page(&escape(&results.plugin), &body)
 }
 
 #[cfg(test)]

@@ -51,6 +51,12 @@ pub fn verify(plugin: &str, options: &Options, seen: &mut dyn FnMut(&Check)) -> 
     Ok(Results::new(path.display().to_string(), options.seed, start.elapsed(), plan.checks))
 }
 
+/// Whether a plugin loads, in a child process; how it ended, and what was seen.
+pub fn examine(command: Vec<OsString>, limit: Duration) -> Result<(Verdict, String), Error> {
+    let Ended { verdict, detail } = Runner::new(command, limit).run(&Job::Load)?;
+    Ok((verdict, detail))
+}
+
 struct Plan<'a> {
     plugin: &'a str,
     options: &'a Options,

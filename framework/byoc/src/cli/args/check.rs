@@ -4,8 +4,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+<<<<<<< HEAD:framework/byoc/src/cli/args/check.rs
 use super::job::JobArgs;
 use super::verify::PluginArgs;
+=======
+use super::args::{JobArgs, VendorArgs};
+use super::verify_args::PluginArgs;
+>>>>>>> 900e674 (byoc doctor says why a plugin cannot be loaded; byoc coverage ranks what is missing over a folder of models):framework/byoc/src/cli/check_args.rs
 
 #[derive(Args)]
 pub struct BisectArgs {
@@ -48,4 +53,19 @@ pub struct DoctorArgs {
     /// Write JSON to standard output.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args)]
+pub struct CoverageArgs {
+    /// A folder; every `.onnx` and `.onnxtxt` in it and in its folders is a model.
+    #[arg(value_name = "MODEL_DIR")]
+    pub models: PathBuf,
+    #[command(flatten)]
+    pub vendors: VendorArgs,
+    /// Write all of it as JSON.
+    #[arg(long, value_name = "OUT")]
+    pub json: Option<PathBuf>,
+    /// Write one self-contained page.
+    #[arg(long, value_name = "OUT")]
+    pub html: Option<PathBuf>,
 }

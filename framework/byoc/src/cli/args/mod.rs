@@ -42,8 +42,12 @@ pub enum Command {
     /// What `conformance` starts for its tests.
     #[command(hide = true)]
     ConformanceWorker(ConformanceWorkerArgs),
+    /// Show what vendors take of a set of models, and what they lack.
+    Coverage(CoverageArgs),
     /// The whole job on a model that byoc builds itself: partition, run, compare, report.
     Demo(DemoArgs),
+    /// Show what there is to run on, and why a plugin cannot be loaded.
+    Doctor(DoctorArgs),
     /// Compute random graphs with a plugin's regions inside, and compare with the host.
     Fuzz(FuzzArgs),
     /// Write a plugin to begin with, in Rust, C or C++.
@@ -73,6 +77,7 @@ impl Cli {
                 Command::Compile(args) => Some(&mut args.job.vendors),
                 Command::Bench(args) => Some(&mut args.job.vendors),
                 Command::Bisect(args) => Some(&mut args.job.vendors),
+                Command::Coverage(args) => Some(&mut args.vendors),
                 Command::Calibrate(args) => Some(&mut args.vendors),
                 Command::Conformance(args) => Some(&mut args.test.vendors),
                 Command::ConformanceWorker(args) => Some(&mut args.test.vendors),

@@ -23,7 +23,7 @@ pub struct VerifyArgs {
     #[command(flatten)]
     pub plugin: PluginArgs,
     /// Run the checks whose `group/name` this matches.
-    #[arg(long, value_name = "REGEX", value_parser = super::conformance::parse_filter)]
+    #[arg(long, value_name = "REGEX", value_parser = crate::cli::conformance::parse_filter)]
     pub filter: Option<regex::Regex>,
     /// Which models are made at random.
     #[arg(long, value_name = "S", default_value_t = 1)]
