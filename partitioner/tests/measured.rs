@@ -181,7 +181,7 @@ fn what_is_faster_as_a_whole_counts() {
     let truth = [("p", "Relu", 9.0), ("p", "Abs", 3.0), ("q", "Relu", 4.0), ("q", "Abs", 9.0)];
     let mut options = Options { policy: Policy::Measured, ..Options::default() };
     tables.iter().for_each(|t| options.cost.set(target(&t.vendor.name, &[])));
-    let mut regions = |more: f64| {
+    let regions = |more: f64| {
         let mut whole = Whole(Bench::new(&truth, 0.0, 50.0), more);
         let result = partition_measured(&ready.model, &tables, &options, &mut NoCheck, &mut whole);
         result.unwrap().0.regions.len()
