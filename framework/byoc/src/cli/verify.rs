@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use byoc::verify::{self, Check, Options, Subject, Verdict};
 use byoc::{PluginOptions, files};
 
-use super::ui;
 use super::args::{PluginArgs, VerifyArgs, VerifyWorkerArgs};
+use super::ui;
 
 pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     let filter = args.filter.clone();

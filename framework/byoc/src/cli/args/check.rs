@@ -4,13 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-<<<<<<< HEAD:framework/byoc/src/cli/args/check.rs
-use super::job::JobArgs;
+use super::job::{JobArgs, VendorArgs};
 use super::verify::PluginArgs;
-=======
-use super::args::{JobArgs, VendorArgs};
-use super::verify_args::PluginArgs;
->>>>>>> 900e674 (byoc doctor says why a plugin cannot be loaded; byoc coverage ranks what is missing over a folder of models):framework/byoc/src/cli/check_args.rs
 
 #[derive(Args)]
 pub struct BisectArgs {
