@@ -208,3 +208,18 @@ fn without_times_it_is_greedy() {
     let greedy = partition(&ready.model, &tables, &Options::default(), &mut NoCheck).unwrap();
     assert_eq!(ready.report(&result), ready.report(&greedy));
 }
+
+#[test]
+fn what_a_measured_host_has_no_rate_of_stays_where_greedy_has_it() {
+    let ready = ready("a = Relu(x)\ny = Abs(a)");
+    let slow = "cost = { fixed_us = 1000 }";
+    let tables = tables(&[table("v", &[("Relu", slow), ("Abs", slow)])]).unwrap();
+    let offloaded = |host: &[(&str, f64)]| {
+        let mut options = Options { policy: Policy::Cost, ..Options::default() };
+        options.cost.set(target("host", host));
+        let result = partition(&ready.model, &tables, &options, &mut NoCheck).unwrap();
+        result.regions.iter().flat_map(|r| &r.composites).map(|c| c.pattern.clone()).collect::<Vec<_>>()
+    };
+    assert!(offloaded(&[("memory", 1.0)]).is_empty(), "all that is known is the class");
+    assert_eq!(offloaded(&[("memory", 1.0), ("Relu", 1.0)]), ["Abs"]);
+}

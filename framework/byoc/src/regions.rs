@@ -9,7 +9,7 @@ use byoc_cpu::{Buffer, Ctx, KernelError, Outputs, View};
 use byoc_graph::{DType, Dim, Expr, Graph, StaticDims, Tensor, TensorType};
 use byoc_host::{
     AlignedBuffer, ArtefactBytes, CallEnv, Compiled, DeviceMemory, Event, Executed, ExecutionContext, HOST,
-    IoSpec, Output, OutputMemory, PluginError, Stream, TensorData, TensorRef, adapt,
+    IoSpec, Output, OutputMemory, PluginError, Stream, TensorData, TensorRef, ThreadPolicy, adapt,
 };
 use byoc_runtime::{DeviceOutput, InFlight, Location, Operand, RegionCall, RegionExecutable};
 use bytes::Bytes;
@@ -251,9 +251,12 @@ impl RegionExecutable for VendorRegion {
             wanted.push(Output { dtype: adapt::dtype(self.output_dtype(i)?), shape, memory });
         }
         let mut execution = self.execution(&tensors)?;
+        let own_threads = matches!(self.compiled.plugin().library().threads, ThreadPolicy::Own(_));
+        let rest = own_threads.then(|| ctx.exec.pool.rest());
         // SAFETY: device memory is the caller's promise; with a stream there is none of the host's but the
         // workspace, which the execution keeps.
         let done = unsafe { self.execute(&mut execution, &tensors, &mut wanted, stream, env) };
+        drop(rest);
         let done = done.map_err(other)?;
         drop(wanted);
         if stream.is_some() && buffers.iter().any(|buffer| matches!(buffer, Target::Pending)) {

@@ -20,13 +20,22 @@ const MARK: &str = "@byoc-answer ";
 
 /// Bytes of a child's standard error that are kept for the reason of a crash.
 const TAIL: usize = 4096;
+/// How long its end is waited for: somebody that the child has started may hold the pipe open.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// A child that gives an `A` for every job.
 pub(crate) struct Worker<A> {
     child: Child,
     jobs: ChildStdin,
     answers: Receiver<A>,
-    errors: Arc<Mutex<Vec<u8>>>,
+    errors: Errors,
+}
+
+/// The end of what a child says on standard error.
+struct Errors {
+    kept: Arc<Mutex<Vec<u8>>>,
+    /// Disconnected once nothing more can come.
+    drained: Receiver<()>,
 }
 
 /// What became of a job in a child.
@@ -73,8 +82,7 @@ impl<A: DeserializeOwned + Send + 'static> Worker<A> {
         else {
             unreachable!("all three are piped");
         };
-        let errors = Arc::new(Mutex::new(Vec::new()));
-        Ok(Worker { child, jobs, answers: read_answers(output), errors: keep_tail(stderr, errors.clone()) })
+        Ok(Worker { child, jobs, answers: read_answers(output), errors: keep_tail(stderr) })
     }
 
     /// Has a job done. A child that does not answer within `limit` is ended.
@@ -106,7 +114,9 @@ impl<A> Worker<A> {
 
     /// The last lines of standard error.
     fn last_words(&self) -> String {
-        let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        // The child is gone; its words may still be in the pipe.
+        let _ = self.errors.drained.recv_timeout(DRAIN);
+        let errors = self.errors.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&errors);
         let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
         lines[lines.len().saturating_sub(3)..].join(" | ")
@@ -138,9 +148,12 @@ fn read_answers<A: DeserializeOwned + Send + 'static>(output: ChildStdout) -> Re
 }
 
 /// Drains standard error, so that the child never waits for a reader, and keeps its end.
-fn keep_tail(mut stderr: ChildStderr, kept: Arc<Mutex<Vec<u8>>>) -> Arc<Mutex<Vec<u8>>> {
+fn keep_tail(mut stderr: ChildStderr) -> Errors {
+    let kept: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let (open, drained) = channel();
     let tail = kept.clone();
     std::thread::spawn(move || {
+        let _open = open;
         let mut chunk = [0; TAIL];
         while let Ok(count @ 1..) = stderr.read(&mut chunk) {
             let mut kept = tail.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +162,7 @@ fn keep_tail(mut stderr: ChildStderr, kept: Arc<Mutex<Vec<u8>>>) -> Arc<Mutex<Ve
             kept.drain(..surplus);
         }
     });
-    kept
+    Errors { kept, drained }
 }
 
 /// The child: does the jobs that come in until there are no more.

@@ -46,6 +46,20 @@ fn many_short_loops_with_naps_between() {
 }
 
 #[test]
+fn loops_run_while_the_pool_rests() {
+    let pool = ThreadPool::new(4);
+    for _ in 0..500 {
+        let rest = pool.rest();
+        let hits = counts(9);
+        pool.parallel_for(9, &|i| {
+            hits[i].fetch_add(1, Ordering::Relaxed);
+        });
+        drop(rest);
+        assert!(all_once(&hits));
+    }
+}
+
+#[test]
 fn several_users_at_once() {
     let pool = ThreadPool::new(3);
     std::thread::scope(|scope| {

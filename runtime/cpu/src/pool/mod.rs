@@ -60,6 +60,12 @@ impl ThreadPool {
         }
     }
 
+    /// Leaves the cores to others until the result is dropped. Loops run as ever, but have to wake the workers.
+    pub fn rest(&self) -> Rest<'_> {
+        self.shared.begin_rest();
+        Rest(&self.shared)
+    }
+
     /// Cuts `0..len` into ranges of `grain` (the last one shorter) and runs `body` on each.
     pub fn parallel_ranges(&self, len: usize, grain: usize, body: &(dyn Fn(Range<usize>) + Sync)) {
         let grain = grain.max(1);
@@ -83,6 +89,16 @@ impl ThreadPool {
             // SAFETY: the ranges of one loop are disjoint, and each is handed out once.
             body(index, unsafe { shared.range(range) });
         });
+    }
+}
+
+/// While one lives, idle workers sleep at once instead of looking for work for a while: the cores belong to somebody
+/// else's threads.
+pub struct Rest<'a>(&'a Shared);
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        self.0.end_rest();
     }
 }
 

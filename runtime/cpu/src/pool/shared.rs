@@ -37,6 +37,8 @@ pub(super) struct Shared {
     shares: Box<[Alone<Share>]>,
     panic: Mutex<Option<Panic>>,
     shut: AtomicBool,
+    /// How many ask that idle workers sleep at once.
+    resting: AtomicUsize,
 }
 
 /// The running loop; its lifetime is erased, because the loop outlives every reader.
@@ -74,6 +76,7 @@ impl Shared {
             shares: (0..threads).map(|_| share()).collect(),
             panic: Mutex::new(None),
             shut: AtomicBool::new(false),
+            resting: AtomicUsize::new(0),
         }
     }
 
@@ -190,7 +193,7 @@ impl Shared {
             if self.shut.load(Ordering::SeqCst) {
                 return None;
             }
-            if since.elapsed() > SPIN {
+            if since.elapsed() > SPIN || self.resting.load(Ordering::Relaxed) > 0 {
                 let asleep = &self.shares[index].0.asleep;
                 asleep.store(true, Ordering::SeqCst);
                 // Whoever publishes or shuts down after this look sees the flag and wakes this thread.
@@ -202,6 +205,14 @@ impl Shared {
                 since = Instant::now();
             }
         }
+    }
+
+    pub(super) fn begin_rest(&self) {
+        self.resting.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn end_rest(&self) {
+        self.resting.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(super) fn shut_down(&self) {
