@@ -23,11 +23,17 @@ fn step(graph: &Graph, mut id: ValueId) -> Option<f64> {
     }
 }
 
-/// The elements of a constant, be it an initializer or a Constant node of a model that was not normalised.
-fn content(graph: &Graph, id: ValueId) -> Option<Vec<f64>> {
-    if let Some(tensor) = graph.constant(id) {
-        return tensor.to_f64s();
+/// The elements of a constant; in a model that was not normalised it may be a Constant node, with Identity behind it.
+fn content(graph: &Graph, mut id: ValueId) -> Option<Vec<f64>> {
+    loop {
+        if let Some(tensor) = graph.constant(id) {
+            return tensor.to_f64s();
+        }
+        let (producer, _) = graph.value(id).producer()?;
+        let node = graph.node(producer);
+        if let Some(value) = node.attrs.get("value") {
+            return value.as_tensor()?.to_f64s();
+        }
+        id = node.input(0).filter(|_| &*node.op.name == "Identity")?;
     }
-    let (producer, _) = graph.value(id).producer()?;
-    graph.node(producer).attrs.get("value")?.as_tensor()?.to_f64s()
 }

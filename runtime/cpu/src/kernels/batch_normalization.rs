@@ -35,12 +35,12 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     if [&shift, &mean, &variance].iter().any(|p| p.len() != channels) {
         return None;
     }
-    let epsilon = f64::from(node.float("epsilon").unwrap_or(1e-5));
-    let factor = |c: usize| f64::from(scale[c]) / (f64::from(variance[c]) + epsilon).sqrt();
-    let moved = |c: usize| f64::from(shift[c]) - f64::from(mean[c]) * factor(c);
+    let epsilon = node.float("epsilon").unwrap_or(1e-5);
+    // Rounded as other runtimes round: what is quantised next may lie on a tie, and one unit there spreads.
+    let factor = |c: usize| scale[c] * (1.0 / (variance[c] + epsilon).sqrt());
     Some(Box::new(Affine {
-        scale: (0..channels).map(|c| factor(c) as f32).collect(),
-        shift: (0..channels).map(|c| moved(c) as f32).collect(),
+        scale: (0..channels).map(factor).collect(),
+        shift: (0..channels).map(|c| shift[c] - mean[c] * factor(c)).collect(),
     }))
 }
 
