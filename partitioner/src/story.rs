@@ -140,6 +140,7 @@ fn removed(node: &Removed) -> Story {
         Why::Identity => "it passed its input on unchanged",
         Why::Folded => "it was computed from constants, once and for all",
         Why::Unused => "nobody used its results",
+        Why::Differentiated => "the nodes that compute it stand in its place",
     };
     Story {
         node: node.name.clone(),

@@ -1,18 +1,19 @@
 //! What is done to every model before patterns are matched, and nothing else.
 //!
-//! Constant nodes become initializers; nodes that only pass a value on, nodes that can be computed from
-//! constants, and nodes whose results nobody uses go away. Each pass works on one graph; the driver runs it
+//! Gradient nodes are written out; Constant nodes become initializers; nodes that only pass a value on, nodes that
+//! can be computed from constants, and nodes whose results nobody uses go away. Each pass works on one graph; the driver runs it
 //! on the main graph, on every body inside and on every local function. Names, order and types of graph
 //! inputs and outputs never change. What went away is reported.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::{Graph, Model, Node, NodeId, Tensor, ValueId};
+use crate::{FunctionId, Graph, Model, Node, NodeId, Opsets, Tensor, ValueId};
 
 mod captures;
 mod constant_nodes;
 mod fold_constants;
+mod gradient;
 mod look_through;
 mod unused;
 
@@ -53,6 +54,8 @@ pub enum Why {
     Folded,
     /// Nobody used its results.
     Unused,
+    /// Was a Gradient, whose nodes stand in its place.
+    Differentiated,
 }
 
 /// What a pass needs and reports.
@@ -61,6 +64,8 @@ pub struct Context<'a> {
     /// Name of the graph at hand.
     path: String,
     removed: &'a mut Vec<Removed>,
+    /// Functions of [`gradient`] that the graph at hand calls.
+    called: BTreeSet<FunctionId>,
 }
 
 impl Context<'_> {
@@ -80,7 +85,8 @@ pub struct Pass {
 }
 
 /// All passes, in the order in which they run.
-pub const PASSES: &[Pass] = &[constant_nodes::PASS, look_through::PASS, fold_constants::PASS, unused::PASS];
+pub const PASSES: &[Pass] =
+    &[gradient::PASS, constant_nodes::PASS, look_through::PASS, fold_constants::PASS, unused::PASS];
 
 /// Runs the passes that `enabled` lets through, and calls `after` with the model behind each.
 pub fn normalise_watched(
@@ -91,11 +97,24 @@ pub fn normalise_watched(
 ) -> Vec<Removed> {
     let mut removed = Vec::new();
     for pass in PASSES.iter().filter(|p| enabled(p.name)) {
-        let mut context = Context { evaluate, path: "main".into(), removed: &mut removed };
-        run_deep(pass, &mut model.graph, &mut context);
+        let mut all = BTreeSet::new();
+        let mut run = |path: String, graph: &mut Graph, opsets: &mut Opsets| {
+            let called = BTreeSet::new();
+            let mut context = Context { evaluate, path, removed: &mut removed, called };
+            run_deep(pass, graph, &mut context);
+            if !context.called.is_empty() {
+                opsets.entry(gradient::DOMAIN.into()).or_insert(1);
+                all.append(&mut context.called);
+            }
+        };
+        run("main".into(), &mut model.graph, &mut model.opsets);
         for (id, function) in &mut model.functions {
-            context.path = id.to_string();
-            run_deep(pass, &mut function.body, &mut context);
+            run(id.to_string(), &mut function.body, &mut function.opsets);
+        }
+        if !all.is_empty() {
+            // Files of this version may hold functions with overloads.
+            model.ir_version = model.ir_version.max(10);
+            model.functions.extend(gradient::functions(&all));
         }
         after(pass, model);
     }
