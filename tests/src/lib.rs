@@ -114,7 +114,7 @@ pub fn plugin(package: &str) -> PathBuf {
 }
 
 /// What became of a command.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Finished {
     /// `None`: ended by a signal.
     pub status: Option<i32>,

@@ -63,7 +63,7 @@ impl Setup {
         for name in ["byoc-probe"].iter().chain(others) {
             builder = builder.plugin(plugin(name).display().to_string());
         }
-        builder.plugin_options(PluginOptions(vec![option])).build().expect("the host can run it")
+        builder.plugin_options(PluginOptions::from(vec![option])).build().expect("the host can run it")
     }
 
     /// What a session reports.

@@ -211,7 +211,8 @@ fn a_region_that_does_not_compile_goes_back_to_the_host() {
 
     let option = PluginOption { vendor: "probe".into(), key: "fault".into(), value: "fail:compile".into() };
     let builder = Session::builder(&setup.model).plugin(text(&probe));
-    let session = builder.plugin_options(PluginOptions(vec![option])).build().expect("the host can run it");
+    let session =
+        builder.plugin_options(PluginOptions::from(vec![option])).build().expect("the host can run it");
     let report: &Report = session.report();
     assert!(report.regions.is_empty() && report.nodes.len() == 4, "{report:?}");
     for node in &report.nodes {

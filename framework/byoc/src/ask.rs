@@ -23,9 +23,9 @@ impl<'a> Ask<'a> {
         Ask { vendors, model, env, warnings: Vec::new() }
     }
 
-    /// The vendor's words; a panic is told once, too.
+    /// The vendor's words; a panic or a lost worker is told once, too.
     fn refusal(&mut self, error: &PluginError) -> String {
-        if error.error.panicked {
+        if error.error.panicked || error.lost {
             let warning = format!("{} is left out: {error}", error.plugin);
             if !self.warnings.iter().any(|w| w.starts_with(&format!("{} is left out", error.plugin))) {
                 self.warnings.push(warning);

@@ -33,6 +33,8 @@ pub struct Bench {
     pub by_target: IndexMap<String, f64>,
     /// Time each vendor's device says it took for one run, where it says so.
     pub device_ms: BTreeMap<String, f64>,
+    /// How vendors failed meanwhile, and were replaced by the host.
+    pub fallbacks: Vec<String>,
     #[serde(skip)]
     pub steps: Vec<StepTime>,
 }
@@ -80,6 +82,7 @@ pub fn bench(session: &Session, inputs: &[(String, Datum)], options: BenchOption
         peak_rss_mb: peak_rss_mb(),
         by_target,
         device_ms: session.device_ms(),
+        fallbacks: session.fallbacks(),
         steps: profile,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
 use byoc_cpu::pool::ThreadPool;
@@ -11,13 +11,14 @@ use byoc_graph::{Datum, Graph, Model};
 use byoc_host::{ArtefactBytes, PluginError};
 use byoc_partitioner::{Plan, RegionReport, Report};
 use byoc_runtime::{InputSpec, OutputBuffer, OutputSpec, Program, RunError, align_datum};
+use indexmap::IndexMap;
 
 use crate::bundle::{Bundle, is_bundle};
 use crate::compile::{Compiled, Placement, place_and_compile};
 use crate::loaded::{Loaded, ModelOptions};
 use crate::program::ProgramParts;
 use crate::vendors::{self, PluginOptions, Vendor, VendorSource};
-use crate::{Error, Timings};
+use crate::{Error, Isolation, Timings};
 use byoc_cpu::reference::ReferenceEvaluator;
 
 /// Settles what a session is made of.
@@ -38,12 +39,12 @@ pub struct SessionBuilder {
 pub struct Session {
     compiled: Compiled,
     vendors: Vec<Vendor>,
-    /// Replaced where a vendor fails in a way that leaves the host able to go on without it.
-    program: RwLock<Arc<Program>>,
+    /// By the vendors that they leave out, whose regions run on the host; the first leaves out none.
+    programs: RwLock<Vec<(Vec<String>, Arc<Program>)>>,
     host: Host,
     strict: bool,
     load_ms: f64,
-    fallbacks: RwLock<Vec<Fallback>>,
+    fallbacks: Mutex<IndexMap<String, usize>>,
     timings: Timings,
 }
 
@@ -72,6 +73,12 @@ impl SessionBuilder {
 
     pub fn plugin_options(mut self, options: PluginOptions) -> Self {
         self.plugin_options = options;
+        self
+    }
+
+    /// Runs plugins in worker processes.
+    pub fn isolate(mut self, isolation: Isolation) -> Self {
+        self.plugin_options.isolation = Some(isolation);
         self
     }
 
@@ -109,7 +116,7 @@ impl SessionBuilder {
         }
         let bundle = timings.time("load", || Bundle::open(&self.path))?;
         self.sources = bundle.sources(&self.sources)?;
-        self.plugin_options = PluginOptions(bundle.plugin_options(&self.plugin_options.0));
+        self.plugin_options.values = bundle.plugin_options(&self.plugin_options.values);
         let extra = std::mem::take(&mut self.options.disabled_passes);
         self.options = bundle.model_options();
         self.options.disabled_passes.extend(extra);
@@ -124,6 +131,9 @@ impl SessionBuilder {
         let (mut timings, start) = (Timings::default(), Instant::now());
         if self.model.is_none() && is_bundle(&self.path) {
             self.unpack(&mut timings)?;
+        }
+        if let Some(isolation) = &mut self.plugin_options.isolation {
+            isolation.threads = isolation.threads.or(self.threads);
         }
         let vendors = vendors::load(&self.sources, &self.plugin_options, &mut timings)?;
         let loaded = match self.model {
@@ -148,11 +158,11 @@ impl SessionBuilder {
         Ok(Session {
             compiled,
             vendors,
-            program: RwLock::new(Arc::new(program)),
+            programs: RwLock::new(vec![(Vec::new(), Arc::new(program))]),
             host,
             strict: self.placement.strict,
             load_ms: start.elapsed().as_secs_f64() * 1e3,
-            fallbacks: RwLock::default(),
+            fallbacks: Mutex::default(),
             timings,
         })
     }
@@ -265,14 +275,39 @@ impl Session {
         &self.compiled.placed.warnings
     }
 
-    /// Vendors that failed while running and were replaced by the host, in words.
+    /// How vendors failed while running, and were replaced by the host, in words.
     pub fn fallbacks(&self) -> Vec<String> {
-        let fallbacks = self.fallbacks.read().unwrap_or_else(PoisonError::into_inner);
-        fallbacks.iter().map(|f| f.message.clone()).collect()
+        let fallbacks = self.fallbacks.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = |(message, times): (&String, &usize)| match times {
+            1 => message.clone(),
+            _ => format!("{message} ({times} times)"),
+        };
+        fallbacks.iter().map(told).collect()
+    }
+
+    fn note(&self, message: String) {
+        *self.fallbacks.lock().unwrap_or_else(PoisonError::into_inner).entry(message).or_default() += 1;
     }
 
     fn program(&self) -> Arc<Program> {
-        self.program.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.programs.read().unwrap_or_else(PoisonError::into_inner)[0].1.clone()
+    }
+
+    /// The program in which the host runs the regions of some vendors. It is built when it is first needed.
+    fn program_without(&self, without: &[String]) -> Result<Arc<Program>, Error> {
+        let find = |programs: &[(Vec<String>, Arc<Program>)]| {
+            programs.iter().find(|(vendors, _)| vendors == without).map(|(_, program)| program.clone())
+        };
+        if let Some(program) = find(&self.programs.read().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(program);
+        }
+        let mut programs = self.programs.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = find(&programs) {
+            return Ok(program);
+        }
+        let program = Arc::new(self.host.program(&self.compiled, without)?);
+        programs.push((without.to_vec(), program.clone()));
+        Ok(program)
     }
 
     /// Puts named values in the order of the program's inputs.
@@ -312,39 +347,48 @@ impl Session {
         self.run_contained(&views(inputs), &mut [], Some(observer))
     }
 
-    /// Runs; where a vendor panics, its regions go to the host and the run begins anew.
+    /// Runs; where a vendor panics or its worker is lost, the run begins anew with the host in its place.
     pub(crate) fn run_contained(
         &self,
         inputs: &[Option<View<'_>>],
         buffers: &mut [Option<OutputBuffer<'_>>],
         observer: Option<&dyn Observer>,
     ) -> Result<Vec<Datum>, Error> {
+        let mut lost = Vec::new();
         loop {
-            let error = match self.program().run_observed(inputs, buffers, observer) {
+            let without = self.left_out(&lost);
+            let error = match self.program_without(&without)?.run_observed(inputs, buffers, observer) {
                 Ok(outputs) => return Ok(outputs),
                 Err(error) => error,
             };
-            let vendor = panicked(&error);
-            match vendor {
-                Some(vendor) if !self.strict => self.fall_back(vendor, &error)?,
-                _ => return Err(error.into()),
-            }
+            let failed = failed_vendor(&error).filter(|(_, e)| !self.strict && !lost.contains(&e.plugin));
+            let Some((region, failure)) = failed else { return Err(error.into()) };
+            let PluginError { plugin, call, error, .. } = failure;
+            self.note(format!(
+                "{plugin} failed in {call} of {region}, the host runs its regions: {}",
+                error.message
+            ));
+            lost.push(plugin.clone());
         }
     }
 
-    /// Builds the program anew without a vendor. Another run may have done so already.
-    fn fall_back(&self, vendor: String, error: &RunError) -> Result<(), Error> {
-        let mut fallbacks = self.fallbacks.write().unwrap_or_else(PoisonError::into_inner);
-        if fallbacks.iter().any(|f| f.vendor == vendor) {
-            return Ok(());
+    /// Vendors that cannot be called now, or were lost in this run. Under `strict` their errors are wanted.
+    fn left_out(&self, lost: &[String]) -> Vec<String> {
+        let mut without = Vec::new();
+        for vendor in self.vendors.iter().filter(|_| !self.strict) {
+            let absence = vendor.plugin.as_ref().and_then(|plugin| plugin.absence());
+            let (is_lost, is_isolated) = (
+                lost.iter().any(|l| l == vendor.name()),
+                vendor.plugin.as_ref().is_some_and(|p| p.is_isolated()),
+            );
+            if let Some(why) = absence.as_ref().filter(|_| is_isolated && !is_lost) {
+                self.note(format!("{} is left out, the host runs its regions: {why}", vendor.name()));
+            }
+            if is_lost || absence.is_some() {
+                without.push(vendor.name().to_owned());
+            }
         }
-        let mut without: Vec<String> = fallbacks.iter().map(|f| f.vendor.clone()).collect();
-        without.push(vendor.clone());
-        let program = self.host.program(&self.compiled, &without)?;
-        *self.program.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(program);
-        let message = format!("{vendor} failed and is left out, its regions run on the host: {error}");
-        fallbacks.push(Fallback { vendor, message });
-        Ok(())
+        without
     }
 }
 
@@ -352,15 +396,9 @@ fn views(inputs: &[Option<Datum>]) -> Vec<Option<View<'_>>> {
     inputs.iter().map(|d| d.as_ref().map(View::of)).collect()
 }
 
-/// A vendor that was left out while running.
-struct Fallback {
-    vendor: String,
-    message: String,
-}
-
-/// The vendor whose panic an error is, if it is one.
-fn panicked(error: &RunError) -> Option<String> {
-    let RunError::Step { source: KernelError::Other(source), .. } = error else { return None };
-    let error = source.downcast_ref::<PluginError>()?;
-    error.error.panicked.then(|| error.plugin.clone())
+/// The region in which a vendor has panicked, or its worker was lost, if that is what an error is.
+fn failed_vendor(error: &RunError) -> Option<(&str, &PluginError)> {
+    let RunError::Step { node, source: KernelError::Other(source), .. } = error else { return None };
+    let failure = source.downcast_ref::<PluginError>()?;
+    (failure.error.panicked || failure.lost).then_some((node, failure))
 }

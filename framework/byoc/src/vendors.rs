@@ -7,7 +7,7 @@ use byoc_host::{DeviceInfo, Library, Plugin, search};
 use byoc_plugin::table::PatternTable;
 
 use crate::checks::Checks;
-use crate::{Error, Timings};
+use crate::{Error, Isolation, Timings};
 
 /// Where a vendor comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,9 +31,19 @@ pub struct Vendor {
 /// The option by which a device is chosen, of plugins that have no option of that name themselves.
 pub const DEVICE: &str = "device";
 
-/// Options of plugins, by vendor.
+/// How plugins are opened.
 #[derive(Clone, Debug, Default)]
-pub struct PluginOptions(pub Vec<PluginOption>);
+pub struct PluginOptions {
+    pub values: Vec<PluginOption>,
+    /// `None`: all of them run in this process.
+    pub isolation: Option<Isolation>,
+}
+
+impl From<Vec<PluginOption>> for PluginOptions {
+    fn from(values: Vec<PluginOption>) -> Self {
+        PluginOptions { values, isolation: None }
+    }
+}
 
 /// One option of one vendor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,11 +89,16 @@ pub fn load(
             return Err(Error::Other(format!("two vendors are named `{name}`; give each a name of its own")));
         }
     }
-    if let Some(o) = options.0.iter().find(|o| !vendors.iter().any(|v| v.name() == o.vendor)) {
+    if let Some(o) = options.values.iter().find(|o| !vendors.iter().any(|v| v.name() == o.vendor)) {
         return Err(Error::Other(format!(
             "option `{}.{}`: no vendor is named `{}`",
             o.vendor, o.key, o.vendor
         )));
+    }
+    let named = options.isolation.iter().flat_map(|isolation| &isolation.plugins);
+    let is_given = |name: &str| sources.contains(&VendorSource::Plugin(name.to_owned()));
+    if let Some(name) = named.clone().find(|n| !is_given(n) && !vendors.iter().any(|v| v.name() == **n)) {
+        return Err(Error::Other(format!("`{name}` is to be isolated, but there is no such plugin")));
     }
     Ok(vendors)
 }
@@ -98,10 +113,16 @@ fn load_one(source: &VendorSource, options: &PluginOptions) -> Result<Vendor, Er
             Ok(Vendor { table, plugin: None, device: None })
         }
         VendorSource::Plugin(name) => {
-            let library = Library::load(&search::find(name)?)?;
+            let path = search::find(name)?;
+            let launch =
+                options.isolation.as_ref().map(|isolation| isolation.launch(name, &path)).transpose()?;
+            let library = match launch.flatten() {
+                Some(launch) => Library::isolate(&path, &launch)?,
+                None => Library::load(&path)?,
+            };
             let table = library.table.clone();
             table.check(&Checks)?;
-            let own = options.0.iter().filter(|o| o.vendor == table.vendor.name);
+            let own = options.values.iter().filter(|o| o.vendor == table.vendor.name);
             let has_own = library.options.iter().any(|o| o.name == DEVICE);
             let (device, given): (Vec<_>, Vec<_>) =
                 own.map(|o| (o.key.clone(), o.value.clone())).partition(|(key, _)| key == DEVICE && !has_own);

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use byoc_plugin::{Category, Error, abi};
+use serde::{Deserialize, Serialize};
 
 use crate::memory::AlignedBuffer;
 use crate::pool::{SerialPool, ThreadPool};
@@ -23,7 +24,7 @@ impl Default for CallEnv<'_> {
 }
 
 /// A span of device time that a plugin has reported.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceSpan {
     pub name: String,
     pub start_ns: u64,

@@ -1,7 +1,7 @@
-//! A compiled region: safe calls into an executable's table.
+//! A compiled region: safe calls into an executable's table, or to the worker that has it.
 
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use byoc_plugin::abi::{self, AbiStruct, NONE};
@@ -12,6 +12,7 @@ use crate::constants::ConstantSet;
 use crate::device::Stream;
 use crate::error::PluginError;
 use crate::host_table::free_memory;
+use crate::isolate::RemoteExecutable;
 use crate::memory::AlignedBuffer;
 use crate::plugin::Plugin;
 use crate::region::RegionData;
@@ -29,6 +30,8 @@ pub struct Compiled {
     outputs: Vec<IoSpec>,
     /// Held during an execution where the executable does not take several at once.
     turnstile: Option<Mutex<()>>,
+    /// Where it is in a worker; all functions of the table are absent then.
+    remote: Option<RemoteExecutable>,
 }
 
 // SAFETY: the interface lets an executable be called from any thread; one at a time, unless it says otherwise.
@@ -122,10 +125,27 @@ impl Compiled {
             inputs,
             outputs,
             turnstile,
+            remote: None,
         };
         let (inputs, outputs) = compiled.read_io(device)?;
         (compiled.inputs, compiled.outputs) = (inputs, outputs);
         Ok(compiled)
+    }
+
+    /// An executable in a worker.
+    pub(crate) fn remote(plugin: Arc<Plugin>, remote: RemoteExecutable, signature: Signature) -> Self {
+        let (inputs, outputs) = remote.io();
+        Compiled {
+            plugin,
+            table: AbiStruct::empty(),
+            executable: std::ptr::null_mut(),
+            _constants: Box::new(ConstantSet::new(&[])),
+            signature,
+            inputs,
+            outputs,
+            turnstile: (!remote.is_concurrent()).then(Mutex::default),
+            remote: Some(remote),
+        }
     }
 
     fn read_io(&self, device: DeviceId) -> Result<(Vec<IoSpec>, Vec<IoSpec>), PluginError> {
@@ -209,6 +229,10 @@ impl Compiled {
         inputs: &[TensorRef<'_>],
         env: CallEnv<'_>,
     ) -> Result<Option<Vec<Vec<i64>>>, PluginError> {
+        if let Some(remote) = &self.remote {
+            let _turn = self.plugin.turn();
+            return remote.output_shapes(inputs);
+        }
         if self.table.output_shapes.is_none() {
             return Ok(None);
         }
@@ -259,6 +283,13 @@ impl Compiled {
         if inputs.len() != self.signature.inputs.len() || outputs.len() != self.signature.outputs.len() {
             return Err(self.plugin.error("execute", Error::invalid("wrong number of inputs or outputs")));
         }
+        if let Some(remote) = &self.remote {
+            let _turn = self.turn();
+            let _plugin_turn = self.plugin.turn();
+            let (executed, device_time) = remote.execute(inputs, outputs)?;
+            context.into_iter().for_each(|context| context.device_time = device_time);
+            return Ok(executed);
+        }
         if context.as_ref().is_some_and(|context| context.executable != self.executable) {
             return Err(self.plugin.error("execute", Error::invalid("the context is another executable's")));
         }
@@ -284,8 +315,7 @@ impl Compiled {
             stream: stream.map_or(std::ptr::null_mut(), Stream::raw),
             ..AbiStruct::empty()
         };
-        let turn =
-            self.turnstile.as_ref().map(|turnstile| turnstile.lock().unwrap_or_else(PoisonError::into_inner));
+        let turn = self.turn();
         self.plugin.call("execute", self.table.execute, &mut args)?;
         drop(turn);
         let (states, spans) = call.into_outputs();
@@ -295,6 +325,10 @@ impl Compiled {
         }
         let allocated = states.into_iter().map(|state| state.shape.zip(state.memory)).collect();
         Ok(Executed { allocated, spans })
+    }
+
+    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        self.turnstile.as_ref().map(|turnstile| turnstile.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn output_tensors(&self, outputs: &mut [Output<'_>]) -> TensorArrays {
@@ -317,17 +351,23 @@ impl Compiled {
 
     /// State that one execution after the other may use; `None` where the executable has none.
     pub fn new_context(self: &Arc<Self>) -> Result<Option<ExecutionContext>, PluginError> {
-        if self.table.context_create.is_none() {
-            return Ok(None);
-        }
         let mut args = abi::ContextArgs { executable: self.executable, ..AbiStruct::empty() };
-        self.plugin.call("context_create", self.table.context_create, &mut args)?;
+        if self.remote.is_none() {
+            if self.table.context_create.is_none() {
+                return Ok(None);
+            }
+            self.plugin.call("context_create", self.table.context_create, &mut args)?;
+        }
         let (executable, raw) = (self.executable, args.context);
-        Ok(Some(ExecutionContext { compiled: Arc::clone(self), executable, raw }))
+        Ok(Some(ExecutionContext { compiled: Arc::clone(self), executable, raw, device_time: None }))
     }
 
     /// Bytes from which [`Plugin::load`] makes the executable again.
     pub fn serialise(&self) -> Result<ArtefactBytes, PluginError> {
+        if let Some(remote) = &self.remote {
+            let _turn = self.plugin.turn();
+            return remote.serialise();
+        }
         let mut args = abi::SerialiseArgs { executable: self.executable, ..AbiStruct::empty() };
         self.plugin.call("serialise", self.table.serialise, &mut args)?;
         // SAFETY: the plugin has filled so many bytes of memory that is the host's.
@@ -341,6 +381,9 @@ impl Compiled {
 
     /// Device time of the last execution, where the plugin knows it.
     pub fn device_time(&self, context: Option<&ExecutionContext>) -> Result<Option<Duration>, PluginError> {
+        if self.remote.is_some() {
+            return Ok(context.and_then(|context| context.device_time));
+        }
         if self.table.device_time.is_none() {
             return Ok(None);
         }
@@ -364,6 +407,8 @@ pub struct ExecutionContext {
     compiled: Arc<Compiled>,
     executable: *mut c_void,
     raw: *mut c_void,
+    /// Of the last execution, where it is in a worker.
+    device_time: Option<Duration>,
 }
 
 // SAFETY: a context may be used from any thread, by one at a time: `execute` takes it exclusively.

@@ -29,6 +29,11 @@ pub enum LoadError {
     Broken { path: PathBuf, why: String },
     #[error("{}: its pattern table is refused: {source}", .path.display())]
     Table { path: PathBuf, source: TableError },
+    #[error("{}: {why}", .path.display())]
+    Worker { path: PathBuf, why: String },
+    /// What the worker says, which names the path.
+    #[error("{message}")]
+    InWorker { message: String },
 }
 
 /// Why the options given for a plugin are refused.
@@ -50,6 +55,8 @@ pub struct PluginError {
     pub error: byoc_plugin::Error,
     /// Nodes that the plugin has refused before it failed, with the reasons.
     pub refused: Vec<(usize, String)>,
+    /// The plugin's worker is gone: it may be back later.
+    pub lost: bool,
 }
 
 impl PluginError {

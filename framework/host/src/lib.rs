@@ -2,7 +2,8 @@
 //!
 //! [`search`] names candidates, [`Library::load`] reads and opens one, [`Plugin`] and [`Compiled`] are safe calls
 //! into it over neutral data ([`RegionData`], [`TensorRef`]). A plugin that panics is poisoned: it is not called
-//! again. What cannot be contained in one process: a stack overflow, a failed allocation, `abort()`, a hang.
+//! again. A stack overflow, a failed allocation, `abort()` and a hang are contained where the plugin is loaded in a
+//! process of its own ([`Library::isolate`]).
 
 pub mod adapt;
 pub mod border;
@@ -14,6 +15,7 @@ mod elf;
 mod error;
 mod fp_mode;
 mod host_table;
+pub mod isolate;
 mod library;
 mod memory;
 mod plugin;

@@ -13,6 +13,7 @@ use byoc_plugin::{OptionKind, ThreadPolicy};
 use crate::elf::{self, ElfError};
 use crate::error::{LoadError, OptionError};
 use crate::fp_mode::FpMode;
+use crate::isolate::{Launch, Origin};
 use crate::version::HostVersion;
 
 /// What a library says of itself, read without running any of its code.
@@ -105,7 +106,12 @@ pub struct Library {
     pub threads: ThreadPolicy,
     /// The minor of the interface that both sides have.
     pub minor: u32,
+    /// Several calls may be made at once.
+    pub(crate) concurrent: bool,
+    /// Without any function where the library is in a worker.
     pub(crate) raw: abi::PluginTable,
+    /// The worker that has loaded it; none where this process has.
+    pub(crate) origin: Option<Origin>,
 }
 
 /// Loaded libraries by canonical path: the dynamic linker's own registry is as wide as the process, too.
@@ -131,6 +137,34 @@ impl Library {
         let library = Arc::new(enter(&canonical, entry, version)?);
         loaded.insert(canonical, Arc::clone(&library));
         Ok(library)
+    }
+
+    /// Has a worker load a plugin's library, after a look at its file: none of its code runs in this process. Each call
+    /// makes a worker.
+    pub fn isolate(path: &Path, launch: &Launch) -> Result<Arc<Library>, LoadError> {
+        let canonical =
+            path.canonicalize().map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+        let file = PluginFile::read(&canonical)?;
+        check_epoch(&file)?;
+        let table = file.table()?;
+        let origin = Origin::load(&canonical, launch)?;
+        let info = origin.info();
+        Ok(Arc::new(Library {
+            path: canonical,
+            name: info.name.clone(),
+            version: info.version.clone(),
+            table,
+            options: info.options(),
+            // Whatever it computes on, it is none of this process's.
+            threads: match info.threads {
+                ThreadPolicy::Host => ThreadPolicy::Own(launch.threads),
+                own => own,
+            },
+            minor: info.minor,
+            concurrent: info.concurrent,
+            raw: AbiStruct::empty(),
+            origin: Some(origin),
+        }))
     }
 
     /// All options of the plugin: the given ones, checked, and the defaults of the others.
@@ -175,11 +209,15 @@ fn expectation(kind: OptionKind, value: &str) -> Option<&'static str> {
 
 /// Opens the library, after a look at its file.
 pub(crate) fn open_plugin(path: &Path) -> Result<abi::Entry, LoadError> {
-    let file = PluginFile::read(path)?;
-    if file.epoch != abi::EPOCH {
-        return Err(LoadError::Epoch { path: path.to_owned(), theirs: file.epoch, ours: abi::EPOCH });
-    }
+    check_epoch(&PluginFile::read(path)?)?;
     open(path)
+}
+
+fn check_epoch(file: &PluginFile) -> Result<(), LoadError> {
+    match file.epoch {
+        abi::EPOCH => Ok(()),
+        theirs => Err(LoadError::Epoch { path: file.path.clone(), theirs, ours: abi::EPOCH }),
+    }
 }
 
 fn open(path: &Path) -> Result<abi::Entry, LoadError> {
@@ -259,6 +297,8 @@ fn enter(path: &Path, entry: abi::Entry, version: HostVersion) -> Result<Library
             _ => ThreadPolicy::Host,
         },
         minor: args.agreed_minor,
+        concurrent: raw.head.flags & abi::CONCURRENT != 0,
         raw,
+        origin: None,
     })
 }

@@ -14,6 +14,7 @@ use crate::constants::ConstantSet;
 use crate::error::PluginError;
 use crate::fp_mode::FpMode;
 use crate::host_table::take_error;
+use crate::isolate::Keeper;
 use crate::library::Library;
 use crate::region::{ConstantData, RegionData};
 use crate::snapshot::Snapshot;
@@ -27,6 +28,8 @@ pub struct Plugin {
     /// Held during a call where the plugin does not take several at once.
     turnstile: Option<Mutex<()>>,
     poisoned: AtomicBool,
+    /// Keeps it in a worker; none where it is in this process.
+    keeper: Option<Arc<Keeper>>,
 }
 
 // SAFETY: the interface lets a plugin be called from any thread; one at a time, unless it says otherwise.
@@ -45,6 +48,11 @@ pub struct DeviceInfo {
 }
 
 impl DeviceInfo {
+    /// A device that computes in host memory.
+    pub(crate) fn in_host_memory(id: DeviceId, name: String, memory_bytes: Option<u64>) -> Self {
+        DeviceInfo { id, name, memory_bytes, table: None, raw: std::ptr::null_mut() }
+    }
+
     /// It has memory of its own.
     pub fn has_memory(&self) -> bool {
         self.table.is_some()
@@ -82,15 +90,21 @@ pub enum ArtefactFit {
 impl Plugin {
     /// Opens a plugin; `options` are those of [`Library::complete_options`].
     pub fn open(library: &Arc<Library>, options: Vec<(String, String)>) -> Result<Arc<Plugin>, PluginError> {
-        let concurrent = library.raw.head.flags & abi::CONCURRENT != 0;
         let mut plugin = Plugin {
             library: Arc::clone(library),
             state: std::ptr::null_mut(),
             options,
             devices: Vec::new(),
-            turnstile: (!concurrent).then(Mutex::default),
+            turnstile: (!library.concurrent).then(Mutex::default),
             poisoned: AtomicBool::new(false),
+            keeper: None,
         };
+        if let Some(origin) = &library.origin {
+            let (keeper, devices) = Keeper::open(origin, plugin.vendor(), &plugin.options)?;
+            plugin.devices = devices;
+            plugin.keeper = Some(keeper);
+            return Ok(Arc::new(plugin));
+        }
         if let Some(open) = library.raw.open {
             let pairs = pairs(&plugin.options);
             let options_len = pairs.len() as u64;
@@ -103,13 +117,7 @@ impl Plugin {
     }
 
     fn read_devices(&self) -> Result<Vec<DeviceInfo>, PluginError> {
-        let host = DeviceInfo {
-            id: HOST,
-            name: "host".into(),
-            memory_bytes: None,
-            table: None,
-            raw: std::ptr::null_mut(),
-        };
+        let host = DeviceInfo::in_host_memory(HOST, "host".into(), None);
         let Some(devices) = self.library.raw.devices else { return Ok(vec![host]) };
         let mut args = abi::DevicesArgs { state: self.state, ..AbiStruct::empty() };
         self.call("devices", Some(devices), &mut args)?;
@@ -160,18 +168,42 @@ impl Plugin {
         &self.devices
     }
 
-    /// It has panicked and is not called again.
+    /// It has failed for good, and is not called again.
     pub fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Ordering::Acquire)
+        self.poisoned.load(Ordering::Acquire) || self.keeper.as_ref().is_some_and(|k| k.is_given_up())
+    }
+
+    /// It runs in a worker.
+    pub fn is_isolated(&self) -> bool {
+        self.keeper.is_some()
+    }
+
+    /// Why it cannot be called at the moment; `None` where it can. One that is isolated may be back later.
+    pub fn absence(&self) -> Option<String> {
+        match &self.keeper {
+            Some(keeper) => keeper.absence(),
+            None => self.is_poisoned().then(|| "it has panicked before".to_owned()),
+        }
     }
 
     /// It wants to be asked about matches.
     pub fn checks_matches(&self) -> bool {
-        self.library.raw.check_match.is_some()
+        match &self.library.origin {
+            Some(origin) => origin.info().checks_matches,
+            None => self.library.raw.check_match.is_some(),
+        }
+    }
+
+    /// Who keeps it in a worker, with the turn that a call needs.
+    fn keeper(&self) -> Option<(&Arc<Keeper>, Option<MutexGuard<'_, ()>>)> {
+        Some((self.keeper.as_ref()?, self.turn()))
     }
 
     /// May this match be taken? `match_` is the match as a region of its own.
     pub fn check_match(&self, match_: &RegionData, env: CallEnv<'_>) -> Result<(), PluginError> {
+        if let Some((keeper, _turn)) = self.keeper() {
+            return keeper.check_match(match_);
+        }
         let Some(check) = self.library.raw.check_match else { return Ok(()) };
         let (call, snapshot, constants) = self.prepare(match_, env);
         let mut args = abi::CheckMatchArgs {
@@ -191,6 +223,9 @@ impl Plugin {
         device: DeviceId,
         env: CallEnv<'_>,
     ) -> Result<RegionAnswer, PluginError> {
+        if let Some((keeper, _turn)) = self.keeper() {
+            return keeper.check_region(region, device);
+        }
         let Some(check) = self.library.raw.check_region else { return Ok(RegionAnswer::default()) };
         let (call, snapshot, constants) = self.prepare(region, env);
         let mut args = abi::CheckRegionArgs {
@@ -212,6 +247,10 @@ impl Plugin {
 
     pub fn compile(self: &Arc<Self>, request: &CompileRequest<'_>) -> Result<Compiled, PluginError> {
         let region = request.region;
+        if let Some((keeper, _turn)) = self.keeper() {
+            let remote = keeper.compile(request)?;
+            return Ok(Compiled::remote(Arc::clone(self), remote, Signature::of(region)));
+        }
         let (call, snapshot, constants) = self.prepare(region, request.env);
         let pairs = pairs(&self.options);
         let mut args = abi::CompileArgs {
@@ -247,6 +286,10 @@ impl Plugin {
         device: DeviceId,
         env: CallEnv<'_>,
     ) -> Result<Compiled, PluginError> {
+        if let Some((keeper, _turn)) = self.keeper() {
+            let remote = keeper.load(artefact, constants, &signature, device)?;
+            return Ok(Compiled::remote(Arc::clone(self), remote, signature));
+        }
         let Some(load) = self.library.raw.load else {
             return Err(self.error("load", Error::unsupported("this plugin loads no artefacts")));
         };
@@ -267,6 +310,9 @@ impl Plugin {
 
     /// Would an artefact with this compatibility string run here?
     pub fn check_artefact(&self, compatibility: &str, device: DeviceId) -> Result<ArtefactFit, PluginError> {
+        if let Some((keeper, _turn)) = self.keeper() {
+            return keeper.check_artefact(compatibility, device);
+        }
         let Some(check) = self.library.raw.check_artefact else { return Ok(ArtefactFit::Foreign) };
         let compatibility = Str::new(compatibility);
         let mut args =
@@ -328,12 +374,12 @@ impl Plugin {
         }
     }
 
-    fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+    pub(crate) fn turn(&self) -> Option<MutexGuard<'_, ()>> {
         self.turnstile.as_ref().map(|turnstile| turnstile.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn error(&self, call: &'static str, error: Error) -> PluginError {
-        PluginError { plugin: self.vendor().to_owned(), call, error, refused: Vec::new() }
+        PluginError { plugin: self.vendor().to_owned(), call, error, refused: Vec::new(), lost: false }
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use byoc_plugin::{DType, Dim};
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// A region; nodes in topological order, indices as in `byoc_plugin::Region`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct RegionData {
     pub name: String,
     pub nodes: Vec<NodeData>,
@@ -16,12 +17,15 @@ pub struct RegionData {
     pub outputs: Vec<usize>,
     pub composites: Vec<CompositeData>,
     pub symbols: Vec<SymbolData>,
+    /// Where the region goes to another process, they and the ONNX form go beside it.
+    #[serde(skip)]
     pub constants: Vec<ConstantData>,
     /// Makes the ONNX form, where there is one.
+    #[serde(skip)]
     pub onnx: Option<OnnxSource>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct NodeData {
     pub name: String,
     pub op: String,
@@ -34,14 +38,14 @@ pub struct NodeData {
     pub composite: Option<usize>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AttributeData {
     pub name: String,
     pub content: AttributeContent,
     pub is_default: bool,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum AttributeContent {
     Int(i64),
     Float(f32),
@@ -58,7 +62,7 @@ pub enum AttributeContent {
     Other,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ValueData {
     pub name: String,
     pub dtype: Option<DType>,
@@ -69,14 +73,14 @@ pub struct ValueData {
     pub constant: Option<usize>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CompositeData {
     pub pattern: String,
     pub nodes: Vec<usize>,
     pub bindings: Vec<(String, usize)>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SymbolData {
     pub name: String,
     pub min: i64,

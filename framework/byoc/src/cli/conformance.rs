@@ -69,7 +69,8 @@ fn worker_command(args: &ConformanceTestArgs) -> anyhow::Result<Vec<OsString>> {
             VendorSource::Table(path) => words.extend(["--table".into(), path.into()]),
         }
     }
-    for option in args.vendors.options().0 {
+    words.extend(args.vendors.isolation.words().into_iter().map(OsString::from));
+    for option in args.vendors.options().values {
         let text = format!("{}.{}={}", option.vendor, option.key, option.value);
         words.extend(["--plugin-option".into(), text.into()]);
     }

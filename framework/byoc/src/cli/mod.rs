@@ -43,6 +43,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::New(args) => new::run(&args),
         Command::Plan(command) => plan::run(&command),
         Command::Plugin(command) => plugin::run(&command),
+        Command::PluginWorker => Ok(byoc::isolate::serve()?),
         Command::Verify(args) => verify::run(&args),
         Command::VerifyWorker(args) => verify::serve(&args),
     }

@@ -50,14 +50,17 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
 pub fn serve(args: &VerifyWorkerArgs) -> anyhow::Result<()> {
     let subject = Subject {
         plugin: args.plugin.plugin.clone(),
-        options: PluginOptions(args.plugin.plugin_options.clone()),
+        options: PluginOptions::from(args.plugin.plugin_options.clone()),
     };
     verify::serve(&subject, std::io::stdin().lock(), std::io::stdout()).context("a worker's pipes")
 }
 
 /// The child that works with a plugin, for whoever has no command line of it.
 pub fn worker_of(subject: &Subject) -> anyhow::Result<Vec<OsString>> {
-    worker_command(&PluginArgs { plugin: subject.plugin.clone(), plugin_options: subject.options.0.clone() })
+    worker_command(&PluginArgs {
+        plugin: subject.plugin.clone(),
+        plugin_options: subject.options.values.clone(),
+    })
 }
 
 pub fn worker_command(args: &PluginArgs) -> anyhow::Result<Vec<OsString>> {

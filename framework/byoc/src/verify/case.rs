@@ -27,7 +27,7 @@ pub(super) fn load(subject: &Subject) -> Result<Answer, String> {
     let library = library(subject).map_err(text)?;
     library.table.check(&crate::checks::Checks).map_err(text)?;
     let vendor = &library.table.vendor.name;
-    let own = subject.options.0.iter().filter(|o| o.vendor == *vendor);
+    let own = subject.options.values.iter().filter(|o| o.vendor == *vendor);
     let given: Vec<_> = own.map(|o| (o.key.clone(), o.value.clone())).collect();
     let options = library.complete_options(&given).map_err(text)?;
     let plugin = Plugin::open(&library, options).map_err(text)?;

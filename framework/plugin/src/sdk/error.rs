@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::abi;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What kind of failure it is; the host decides by it what to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Category {
     /// The plugin does not do this: the node or region goes elsewhere.
     Unsupported,
@@ -22,7 +24,7 @@ pub enum Category {
 }
 
 /// Why a call failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Error {
     pub category: Category,
     pub message: String,

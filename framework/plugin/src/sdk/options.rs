@@ -1,9 +1,11 @@
 //! Options of a plugin: `--plugin-option vendor.key=value`.
 
+use serde::{Deserialize, Serialize};
+
 use super::error::{Error, Result};
 
 /// What kind of value an option takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OptionKind {
     String,
     Int,

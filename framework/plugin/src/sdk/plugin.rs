@@ -4,6 +4,8 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::device::Device;
 use super::error::{Error, Result};
 use super::host::CallRef;
@@ -53,7 +55,7 @@ pub trait Plugin: Sized + Send + Sync + 'static {
 }
 
 /// Whose threads the plugin computes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ThreadPolicy {
     /// The host's, within its budget, through [`CallRef::parallel_for`].
     Host,
@@ -71,7 +73,7 @@ pub struct DeviceDecl {
 }
 
 /// What a plugin says of a region.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RegionAnswer {
     /// Time per execution that does not depend on the work; `None` where it is not known.
     pub fixed_us: Option<f64>,

@@ -2,6 +2,8 @@
 //!
 //! Tests of a code generator may build one by hand.
 
+use serde::{Deserialize, Serialize};
+
 use super::dtype::{DType, Element, cast};
 
 /// A part of a graph that one vendor gets in one piece. Nodes are in topological order.
@@ -82,7 +84,7 @@ pub struct Value<'a> {
 }
 
 /// One dimension. "Unknown" is not a size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dim {
     Known(usize),
     /// Index in `Region::symbols`.

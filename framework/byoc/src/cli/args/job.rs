@@ -1,8 +1,10 @@
 //! What several commands take: the model, vendors, how they are placed.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use byoc::{ModelOptions, PluginOption, PluginOptions, VendorSource};
+use byoc::isolate::WorkerCommand;
+use byoc::{Isolation, ModelOptions, PluginOption, PluginOptions, VendorSource};
 use byoc_partitioner::will::Cut;
 use clap::Args;
 
@@ -41,9 +43,25 @@ pub struct VendorArgs {
     /// The device of a plugin with several that is to run its regions, by name or number; else it is the first.
     #[arg(long = "device", value_name = "VENDOR=DEVICE", value_parser = parse_device)]
     devices: Vec<PluginOption>,
+    #[command(flatten)]
+    pub isolation: IsolationArgs,
     /// All of the above in the order of the command line.
     #[arg(skip)]
     pub sources: Vec<VendorSource>,
+}
+
+/// Where plugins run.
+#[derive(Args, Clone)]
+pub struct IsolationArgs {
+    /// Run plugins in worker processes, all or those named: where a worker crashes or hangs, the host computes.
+    #[arg(long, value_name = "PLUGIN", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    isolate: Vec<String>,
+    /// How long one call into an isolated plugin may take; 60 by default.
+    #[arg(long, value_name = "SECONDS", requires = "isolate", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    vendor_timeout: Option<u64>,
+    /// Private memory that a worker may use.
+    #[arg(long, value_name = "MIB", requires = "isolate", value_parser = clap::value_parser!(u64).range(64..=1 << 30))]
+    vendor_memory: Option<u64>,
 }
 
 /// How the model is placed.
@@ -156,8 +174,34 @@ impl ModelArgs {
 }
 
 impl VendorArgs {
-    /// Options of plugins and the devices chosen of them.
+    /// Options of plugins, the devices chosen of them, and where they run.
     pub fn options(&self) -> PluginOptions {
-        PluginOptions(self.plugin_options.iter().chain(&self.devices).cloned().collect())
+        let values = self.plugin_options.iter().chain(&self.devices).cloned().collect();
+        PluginOptions { values, isolation: self.isolation.get() }
+    }
+}
+
+impl IsolationArgs {
+    fn get(&self) -> Option<Isolation> {
+        let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+        let all = Isolation::all(WorkerCommand::new(program).argument("plugin-worker"));
+        // A bare `--isolate` is all of them, whatever else is named.
+        let is_all = self.isolate.iter().any(String::is_empty);
+        (!self.isolate.is_empty()).then(|| Isolation {
+            plugins: if is_all { Vec::new() } else { self.isolate.clone() },
+            timeout: self.vendor_timeout.map_or(all.timeout, Duration::from_secs),
+            memory: self.vendor_memory.map(|mib| mib << 20),
+            ..all
+        })
+    }
+
+    /// As words of a command line.
+    pub fn words(&self) -> Vec<String> {
+        let word = |plugin: &String| {
+            if plugin.is_empty() { "--isolate".into() } else { format!("--isolate={plugin}") }
+        };
+        let timeout = self.vendor_timeout.map(|s| format!("--vendor-timeout={s}"));
+        let memory = self.vendor_memory.map(|mib| format!("--vendor-memory={mib}"));
+        self.isolate.iter().map(word).chain(timeout).chain(memory).collect()
     }
 }

@@ -58,6 +58,9 @@ pub enum Command {
     /// List plugins, or look at one without running its code.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// What `--isolate` starts for a plugin.
+    #[command(hide = true)]
+    PluginWorker,
     /// Look at a plugin as a host does, in processes of its own, and say what it breaks.
     Verify(VerifyArgs),
     /// What `verify` starts for its checks.

@@ -1,0 +1,67 @@
+//! Plugins in worker processes. See `docs/isolation.md`.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byoc_cpu::pool::ThreadPool;
+use byoc_host::PluginFile;
+pub use byoc_host::isolate::{Launch, WorkerCommand};
+
+use crate::Error;
+
+/// How long a call into an isolated plugin may take, where nothing is said.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Which plugins run in workers, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Isolation {
+    /// As a plugin is given, or its vendor's name; all where there is none.
+    pub plugins: Vec<String>,
+    pub worker: WorkerCommand,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// Bytes of private memory that a worker may use.
+    pub memory: Option<u64>,
+    /// Threads that a plugin which computes on the host's gets; as the session has, where nothing is said.
+    pub threads: Option<usize>,
+}
+
+impl Isolation {
+    /// Every plugin, in workers that this program serves.
+    pub fn all(worker: WorkerCommand) -> Isolation {
+        Isolation { plugins: Vec::new(), worker, timeout: TIMEOUT, memory: None, threads: None }
+    }
+
+    /// How a plugin's worker is started; `None` where the plugin is not isolated.
+    pub(crate) fn launch(&self, given: &str, path: &Path) -> Result<Option<Launch>, Error> {
+        let named = |name: &str| self.plugins.iter().any(|plugin| plugin == name);
+        if !self.plugins.is_empty() && !named(given) && !named(&PluginFile::read(path)?.table()?.vendor.name)
+        {
+            return Ok(None);
+        }
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = u32::try_from(self.threads.unwrap_or_else(cores)).unwrap_or(1);
+        let (worker, timeout, memory) = (self.worker.clone(), self.timeout, self.memory);
+        Ok(Some(Launch { worker, timeout, memory, threads }))
+    }
+}
+
+/// The whole of a worker: serves a plugin to the host at the other end of standard input, and returns when that is
+/// gone. A program that is named as a [`WorkerCommand`] calls this before anything else.
+pub fn serve() -> io::Result<()> {
+    byoc_host::isolate::serve_standard_input(&|threads| Arc::new(Pool(ThreadPool::new(threads))))
+}
+
+struct Pool(ThreadPool);
+
+impl byoc_host::ThreadPool for Pool {
+    fn threads(&self) -> usize {
+        self.0.threads()
+    }
+
+    fn parallel_for(&self, n: usize, body: &(dyn Fn(usize) + Sync)) {
+        self.0.parallel_for(n, body);
+    }
+}

@@ -1,0 +1,337 @@
+//! Plugins in worker processes: whatever they do to their process, the answer is the host's, and nothing is left behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use byoc::isolate::WorkerCommand;
+use byoc::{Isolation, PluginOption, PluginOptions, Session, Tensor};
+use byoc_tests::{Finished, byoc, plugin, run, run_command, written};
+
+/// What `faulty` takes: a region, a node that stays on the host, and a region behind it.
+const MODEL: &str = r#"<ir_version: 8, opset_import: ["": 17]>
+g (float[64] x) => (float[64] y) <float[64] k = {1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8,
+  1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8}> {
+    a = Add(x, k)
+    b = Neg(a)
+    c = Tanh(b)
+    d = Add(c, x)
+    y = Neg(d)
+}"#;
+
+/// Every way to fail, and a part of what is said of it.
+const FAULTS: [(&str, &str); 6] = [
+    ("abort", "signal: 6 (SIGABRT)"),
+    ("segv", "signal: 11 (SIGSEGV)"),
+    ("exit", "exit status: 3"),
+    ("overflow", "signal: 6 (SIGABRT)"),
+    ("panic", "it panicked: "),
+    ("hang", "its worker took longer than 2 s"),
+];
+
+struct Setup {
+    folder: tempfile::TempDir,
+    model: String,
+}
+
+impl Setup {
+    fn new() -> Setup {
+        let (folder, model) = written(MODEL);
+        Setup { folder, model: text(&model) }
+    }
+
+    /// Runs the model on the same inputs every time; its output, where there is one.
+    fn run(&self, words: &[&str]) -> (Finished, Option<Vec<u8>>) {
+        let out = tempfile::tempdir_in(&self.folder).expect("a temporary folder");
+        let written = text(out.path());
+        let call = ["run", &self.model, "--random", "3", "--threads", "2", "--output", &written];
+        let done = run(call.iter().chain(words));
+        (done, fs::read(out.path().join("output_0.pb")).ok())
+    }
+
+    fn host(&self) -> Vec<u8> {
+        self.run(&[]).1.expect("the host computes it")
+    }
+
+    /// As [`Setup::run`] with the plugin that fails in this way.
+    fn faulty(&self, how: &str, at: &str, words: &[&str]) -> (Finished, Option<Vec<u8>>) {
+        let plugin = text(&plugin("byoc-faulty"));
+        let (how, at) = (format!("faulty.how={how}"), format!("faulty.at={at}"));
+        let call = ["--plugin", &plugin, "--plugin-option", &how, "--plugin-option", &at, "--isolate"];
+        self.run(&[&call, words].concat())
+    }
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[test]
+fn an_isolated_plugin_computes_what_others_do() {
+    let setup = Setup::new();
+    let (done, output) = setup.faulty("none", "execute", &["--strict", "--exclude", "Tanh"]);
+    assert_eq!(done.status, Some(1), "Tanh stays on the host: {done:?}");
+    assert!(output.is_none());
+    let (done, output) = setup.faulty("none", "execute", &[]);
+    assert!(done.clone().expect(0).stderr.contains("faulty: 4 of 5 nodes in 2 regions"), "{done:?}");
+    assert!(!done.stderr.contains("warning"), "{done:?}");
+    assert_eq!(output, Some(setup.host()));
+}
+
+#[test]
+fn a_fault_in_a_run_goes_to_the_host() {
+    let setup = Setup::new();
+    let host = setup.host();
+    for (how, what) in FAULTS {
+        let (done, output) = setup.faulty(how, "execute", &["--vendor-timeout", "2"]);
+        assert_eq!(output, Some(host.clone()), "{how}: {done:?}");
+        let done = done.expect(0);
+        assert!(
+            done.stderr
+                .contains("warning: faulty failed in execute of faulty_0, the host runs its regions: "),
+            "{how}: {done:?}"
+        );
+        assert!(done.stderr.contains(what), "{how}: {done:?}");
+        let (done, output) =
+            setup.faulty(how, "execute", &["--vendor-timeout", "2", "--only-op", "Add", "--strict"]);
+        assert_eq!((done.status, output), (Some(1), None), "{how} under --strict");
+    }
+}
+
+#[test]
+fn memory_without_end_goes_to_the_host() {
+    let setup = Setup::new();
+    let (done, output) = setup.faulty("eat", "execute", &["--vendor-memory", "512"]);
+    assert_eq!(output, Some(setup.host()), "{done:?}");
+    assert!(done.expect(0).stderr.contains("signal: 6 (SIGABRT)"));
+}
+
+#[test]
+fn a_fault_while_placing_goes_to_the_host() {
+    let setup = Setup::new();
+    let host = setup.host();
+    for at in ["check", "compile"] {
+        for (how, what) in [FAULTS[1], FAULTS[2], FAULTS[5]] {
+            let (done, output) = setup.faulty(how, at, &["--vendor-timeout", "2"]);
+            assert_eq!(output, Some(host.clone()), "{how} in {at}: {done:?}");
+            let done = done.expect(0);
+            assert!(done.stderr.contains("faulty: 0 of 5 nodes in 0 regions"), "{how} in {at}: {done:?}");
+            assert!(done.stderr.contains(what), "{how} in {at}: {done:?}");
+        }
+    }
+    let (done, output) = setup.faulty("segv", "compile", &["--strict", "--exclude", "Tanh"]);
+    assert_eq!((done.status, output), (Some(1), None));
+}
+
+#[test]
+fn a_fault_at_the_end_harms_nobody() {
+    let setup = Setup::new();
+    for (how, _) in FAULTS {
+        let (done, output) = setup.faulty(how, "close", &[]);
+        assert_eq!(output, Some(setup.host()), "{how}: {done:?}");
+        done.expect(0);
+    }
+}
+
+#[test]
+fn a_plugin_that_ends_its_process_when_loaded_is_an_error() {
+    let setup = Setup::new();
+    let plugin = text(&plugin("byoc-faulty"));
+    for (how, what) in [FAULTS[0], FAULTS[1], FAULTS[2], FAULTS[5]] {
+        let byoc = |words: &[&str]| {
+            let mut command = Command::new(byoc());
+            command.args(words).env("BYOC_FAULTY_LOAD", how);
+            run_command(&mut command, Duration::from_secs(60))
+        };
+        let call = ["run", &setup.model, "--random", "1", "--plugin", &plugin];
+        let done = byoc(&[&call[..], &["--isolate", "--vendor-timeout", "2"]].concat()).expect(1);
+        assert!(done.stderr.contains(what) && done.stderr.contains("while it was loaded"), "{done:?}");
+        assert!(done.stderr.contains(&plugin), "{done:?}");
+        byoc(&["plugin", "list"]).expect(0);
+        byoc(&["plugin", "info", &plugin]).expect(0);
+        if how != "hang" {
+            let done = byoc(&["doctor", &plugin]).expect(1);
+            assert!(done.stdout.contains("crash"), "{done:?}");
+        }
+    }
+}
+
+#[test]
+fn plugins_are_isolated_by_name() {
+    let setup = Setup::new();
+    let (faulty, npu) = (text(&plugin("byoc-faulty")), text(&plugin("byoc-refnpu")));
+    let aborts = ["--plugin-option", "faulty.how=abort", "--plugin", &npu, "--plugin", &faulty];
+    for isolate in ["--isolate=faulty", &format!("--isolate={faulty}")] {
+        let (done, output) = setup.run(&[&aborts[..], &[isolate]].concat());
+        assert_eq!(output, Some(setup.host()), "{done:?}");
+    }
+    let (done, output) = setup.run(&[&aborts[..], &["--isolate=refnpu"]].concat());
+    assert_eq!((done.status, output), (None, None), "faulty was in the host's process");
+    let (done, _) = setup.run(&[&aborts[..], &["--isolate=other"]].concat());
+    assert!(done.expect(1).stderr.contains("`other` is to be isolated, but there is no such plugin"));
+}
+
+/// Element-wise operators, with an output whose shape only the plugin can tell, for plugins of every kind: with memory
+/// of their own, with regions as ONNX, in C.
+#[test]
+fn plugins_of_every_kind_are_the_same_when_isolated() {
+    const MODEL: &str = r#"<ir_version: 8, opset_import: ["": 17]>
+        g (float[4] x, float[4] y) => (int64[1,n] where, float[4] r) <float[4] k = {1, -2, 0.5, 4}> {
+            s = Add(x, y)
+            p = Mul(s, k)
+            r = Relu(p)
+            where = NonZero(r)
+        }"#;
+    let (folder, model) = written(MODEL);
+    let setup = Setup { folder, model: text(&model) };
+    for package in ["byoc-probe", "byoc-far-device", "byoc-onnx-bytes"] {
+        let plugin = text(&plugin(package));
+        let (here, expected) = setup.run(&["--plugin", &plugin]);
+        let (isolated, output) = setup.run(&["--plugin", &plugin, "--isolate"]);
+        assert_eq!(isolated.stderr, here.stderr, "{package}");
+        assert!(!here.stderr.contains(": 0 of 4") && expected.is_some(), "{package}: {here:?}");
+        assert_eq!(output, expected, "{package}");
+    }
+}
+
+#[test]
+fn artefacts_are_saved_by_one_worker_and_loaded_by_another() {
+    let (folder, _) = written("");
+    let path = |name: &str| text(&folder.path().join(name));
+    let network = byoc::demo::network(7).expect("the demo's network can be built");
+    byoc_graph::onnx::save(&network, folder.path().join("model.onnx")).expect("written");
+    let npu = text(&plugin("byoc-refnpu"));
+    let (model, bundle, got, host) = (path("model.onnx"), path("m.byoc"), path("got"), path("host"));
+    run(["compile", &model, "--plugin", &npu, "--isolate", "-o", &bundle]).expect(0);
+    let done =
+        run(["run", &bundle, "--plugin", &npu, "--isolate", "--random", "5", "--output", &got]).expect(0);
+    assert!(!done.stderr.contains("warning"), "{done:?}");
+    run(["run", &model, "--random", "5", "--output", &host]).expect(0);
+    let output = |folder: &str| fs::read(Path::new(folder).join("output_0.pb")).expect("written");
+    assert!(output(&got) == output(&host));
+}
+
+/// Processes that this one has started and that are still there.
+fn children() -> Vec<String> {
+    let me = std::process::id().to_string();
+    let processes = fs::read_dir("/proc").expect("Linux").flatten();
+    let stat = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("stat")).ok();
+    let parent = |stat: &String| stat.rsplit(')').next()?.split_whitespace().nth(1).map(str::to_owned);
+    processes.filter_map(stat).filter(|stat| parent(stat).as_deref() == Some(&me)).collect()
+}
+
+/// Shared memory that this process has open or mapped.
+fn shared_memory() -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").expect("Linux");
+    let open = fs::read_dir("/proc/self/fd").expect("Linux").flatten();
+    let links = open.filter_map(|entry| fs::read_link(entry.path()).ok()).map(|l| l.display().to_string());
+    links.filter(|link| link.contains("memfd:byoc")).count() + maps.matches("memfd:byoc").count()
+}
+
+#[test]
+fn a_thousand_runs_with_a_worker_that_crashes_at_random() {
+    const ROUNDS: usize = 1000;
+    let (_folder, model) = written(MODEL);
+    let option = |key: &str, value: &str| PluginOption {
+        vendor: "faulty".into(),
+        key: key.into(),
+        value: value.into(),
+    };
+    let options = vec![option("how", "segv"), option("one_in", "40")];
+    let isolation = Isolation::all(WorkerCommand::new(byoc()).argument("plugin-worker"));
+    let session = Session::builder(&model)
+        .plugin(text(&plugin("byoc-faulty")))
+        .plugin_options(PluginOptions { values: options, isolation: Some(isolation) })
+        .threads(2)
+        .build()
+        .expect("it can be built");
+    let host = Session::builder(&model).threads(1).build().expect("it can be built");
+    assert_eq!(session.report().summary.offloaded, 4);
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let right = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| {
+                loop {
+                    let run = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if run >= ROUNDS {
+                        return;
+                    }
+                    let values = (0..64).map(|i| (run * 64 + i) as f32 / 1000.0).collect();
+                    let x = Tensor::from_vec(&[64], values).expect("so many");
+                    let inputs = [("x".to_owned(), x.into())];
+                    let (got, want) = (session.run(&inputs), host.run(&inputs));
+                    assert_eq!(got.expect("an answer"), want.expect("an answer"), "run {run}");
+                    right.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+    });
+    assert_eq!(right.into_inner(), ROUNDS);
+    let told = session.fallbacks().join("\n");
+    assert!(told.contains("SIGSEGV"), "it never crashed: {told}");
+    println!("{told}");
+    drop(session);
+    let end = Instant::now() + Duration::from_secs(10);
+    while !(children().is_empty() && shared_memory() == 0) {
+        assert!(Instant::now() < end, "left behind: {:?}, {} pieces of memory", children(), shared_memory());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_worker_ends_with_its_host() {
+    let setup = Setup::new();
+    let faulty = text(&plugin("byoc-faulty"));
+    let options = ["--plugin-option", "faulty.how=hang", "--vendor-timeout", "600", "--isolate"];
+    let mut host = Command::new(byoc())
+        .args(["run", &setup.model, "--random", "1", "--plugin", &faulty])
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let workers = || {
+        let all = fs::read_dir("/proc").expect("Linux").flatten();
+        let parent = format!(" {} ", host.id());
+        let is_ours = |entry: &fs::DirEntry| {
+            fs::read_to_string(entry.path().join("stat")).is_ok_and(|s| {
+                s.rsplit(')').next().is_some_and(|rest| rest.get(2..).is_some_and(|r| r.starts_with(&parent)))
+            })
+        };
+        all.filter(is_ours).map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    let end = Instant::now() + Duration::from_secs(30);
+    let worker = loop {
+        if let Some(worker) = workers().pop() {
+            break worker;
+        }
+        assert!(Instant::now() < end, "no worker was started");
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    // Long enough for it to hang in the plugin.
+    std::thread::sleep(Duration::from_millis(500));
+    host.kill().expect("it runs");
+    host.wait().expect("it ends");
+    while fs::read_to_string(worker.join("cmdline")).is_ok_and(|line| line.contains("plugin-worker")) {
+        assert!(Instant::now() < end, "{} is left behind", worker.display());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_program_that_is_no_worker_is_an_error() {
+    let (_folder, model) = written(MODEL);
+    for (program, what) in
+        [("/bin/true", "ended (exit status: 0)"), ("/bin/echo", "ended"), ("/no/such", "No such file")]
+    {
+        let mut isolation = Isolation::all(WorkerCommand::new(program));
+        isolation.timeout = Duration::from_secs(5);
+        let built = Session::builder(&model).plugin(text(&plugin("byoc-faulty"))).isolate(isolation).build();
+        let error = built.err().expect("no worker").to_string();
+        assert!(error.contains(what), "{program}: {error}");
+    }
+}
