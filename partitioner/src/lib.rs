@@ -134,6 +134,18 @@ pub fn partition(
     Ok(best)
 }
 
+/// What a partition of the model takes at the costs that the options have; `None` where nothing is known of any.
+pub fn predict(
+    model: &Model,
+    tables: &[PatternTable],
+    options: &Options,
+    partition: &Partition,
+) -> Option<Total> {
+    let mut partition = partition.clone();
+    Job::new(model, tables, options).predict(&mut partition);
+    partition.predicted
+}
+
 /// Carries out a plan on a normalised model, which lost `removed` to normalisation. The options' own wishes
 /// hold beside those of the plan, its policy does not.
 pub fn replay(

@@ -270,6 +270,11 @@ impl Session {
         self.compiled.regions.values().map(|region| region.simulated_us()).sum()
     }
 
+    /// Whether every region of the placement is run by its vendor; one without code leaves them to the host.
+    pub fn runs_as_placed(&self) -> bool {
+        self.compiled.regions.len() == self.report().regions.len()
+    }
+
     /// What is odd in the model or went wrong with a vendor, and hinders nobody.
     pub fn warnings(&self) -> &[String] {
         &self.compiled.placed.warnings

@@ -16,7 +16,7 @@ pub(crate) use model::Prices;
 pub use predict::Total;
 pub(crate) use predict::predict;
 pub use profile::{PROFILE_SCHEMA, Profile, ProfileError, TargetProfile};
-pub use rates::{Link, Rates, RegionCost, Work};
+pub use rates::{Estimate, Link, Rates, RegionCost, Work};
 pub use times::Times;
 pub(crate) use times::{Part, RegionKey, parts};
 pub(crate) use work::size;

@@ -7,7 +7,7 @@ use byoc_plugin::table::PatternTable;
 use indexmap::IndexMap;
 
 use super::profile::TargetProfile;
-use super::rates::{Link, Rates, RegionCost};
+use super::rates::{Estimate, Link, Rates, RegionCost};
 use super::times::{Part, Times};
 use super::work::{is_heavy, of_nodes};
 use crate::place::GraphPath;
@@ -18,8 +18,8 @@ const MEMORY: &str = "memory";
 
 /// Rates of a host that nobody has measured: about two cores of a server. They only serve to compare with
 /// vendors whose rates are known.
-const HOST_COMPUTE: Rates = Rates { fixed_us: Some(1.0), gflops: Some(100.0), gbps: Some(20.0) };
-const HOST_MEMORY: Rates = Rates { fixed_us: Some(1.0), gflops: None, gbps: Some(10.0) };
+const HOST_COMPUTE: Rates = Rates { fixed_us: Some(1.0), gflops: Some(100.0), gbps: Some(20.0), error: None };
+const HOST_MEMORY: Rates = Rates { fixed_us: Some(1.0), gflops: None, gbps: Some(10.0), error: None };
 /// A copy between host memory and that of an accelerator on a bus.
 const COPY: Link = Link { fixed_us: 5.0, gbps: Some(10.0) };
 const LAUNCH_US: f64 = 5.0;
@@ -39,7 +39,9 @@ impl CostModel {
 /// A vendor's side of the prices.
 #[derive(Debug)]
 pub(crate) struct VendorPrices {
-    pub launch_us: f64,
+    launch_us: f64,
+    /// What each region costs the host beside.
+    pub switch: Estimate,
     /// Vendors with the same number share a memory; 0 is the host's.
     pub memory: usize,
     rates: IndexMap<String, Rates>,
@@ -50,6 +52,11 @@ pub(crate) struct VendorPrices {
 }
 
 impl VendorPrices {
+    /// What a call takes the vendor beside the work, given what it answers about it.
+    pub fn launch_us(&self, answered: RegionCost) -> f64 {
+        answered.fixed_us.unwrap_or(self.launch_us)
+    }
+
     /// A call takes less than any region; the shortest keeps some time of its own.
     fn cap_launch(&mut self, region_us: f64) {
         self.launch_us = self.launch_us.min(region_us / 2.0);
@@ -103,6 +110,7 @@ impl Prices {
             entry.or_insert((copy_in.unwrap_or(COPY), copy_out.unwrap_or(COPY)));
             VendorPrices {
                 launch_us: target.and_then(|t| t.launch_us).unwrap_or(LAUNCH_US),
+                switch: target.and_then(|t| t.switch).unwrap_or_default(),
                 memory,
                 rates: target.map(|t| t.rates.clone()).unwrap_or_default(),
                 measured: HashMap::new(),
@@ -119,13 +127,21 @@ impl Prices {
 
     /// Time of a node on the host.
     pub fn host_us(&self, path: &GraphPath, graph: &Graph, id: NodeId) -> Option<f64> {
+        Some(self.host(path, graph, id)?.us)
+    }
+
+    /// Nothing for a node with bodies, which are priced by themselves.
+    pub fn host(&self, path: &GraphPath, graph: &Graph, id: NodeId) -> Option<Estimate> {
+        if graph.bodies(id).next().is_some() {
+            return None;
+        }
         if let Some(us) = self.times.host_us(path, id) {
-            return Some(us);
+            return Some(Estimate::exact(us));
         }
         let name = operator(graph, id);
         let class = if is_heavy(graph, id) { (COMPUTE, HOST_COMPUTE) } else { (MEMORY, HOST_MEMORY) };
         let rates = self.host.get(&name).or(self.host.get(class.0)).copied().unwrap_or(class.1);
-        rates.time(of_nodes(graph, &[id]))
+        rates.estimate(of_nodes(graph, &[id]))
     }
 
     /// Whether the time of a node on the host is only that of its class, though other operators were measured: a
@@ -137,22 +153,22 @@ impl Prices {
 
     /// Time of one composite: as it was measured, as its vendor answers, at measured rates, or at those of the
     /// table.
-    pub fn composite_us(
+    pub fn composite(
         &self,
         graph: &Graph,
         (vendor, pattern): (usize, usize),
         nodes: &[NodeId],
         answered: RegionCost,
-    ) -> Option<f64> {
+    ) -> Option<Estimate> {
         let work = of_nodes(graph, nodes);
         let vendor = &self.vendors[vendor];
         let (name, declared) = &vendor.patterns[pattern];
         let at_rates = || {
             let class = if nodes.iter().any(|id| is_heavy(graph, *id)) { COMPUTE } else { MEMORY };
-            vendor.rates.get(name).or(vendor.rates.get(class))?.time(work)
+            vendor.rates.get(name).or(vendor.rates.get(class))?.estimate(work)
         };
         let known = vendor.measured.get(&(pattern, work)).copied().or(answered.compute_us);
-        known.or_else(at_rates).or_else(|| declared.as_ref()?.time(work))
+        known.map(Estimate::exact).or_else(at_rates).or_else(|| declared.as_ref()?.estimate(work))
     }
 
     /// Time to bring a value from the memory where it is made to all the others: through the host's, once in
@@ -174,7 +190,7 @@ impl Prices {
     }
 
     pub fn has_launches(&self) -> bool {
-        self.vendors.iter().any(|v| v.launch_us > 0.0)
+        self.vendors.iter().any(|v| v.launch_us + v.switch.us > 0.0)
     }
 
     pub fn in_us(&self, memory: usize, bytes: u64) -> f64 {

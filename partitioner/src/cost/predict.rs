@@ -62,19 +62,19 @@ pub(crate) fn predict(path: &GraphPath, graph: &Graph, regions: &[&Region], pric
 
 /// The work of a region and its call: as it was measured, as its vendor answered, or as its composites tell.
 fn region_us(graph: &Graph, region: &Region, prices: &Prices) -> Option<f64> {
+    let vendor = &prices.vendors[region.vendor];
     if let Some(us) = prices.times.region_us(region) {
-        return Some(us);
+        return Some(us + vendor.switch.us);
     }
-    let launch = prices.vendors[region.vendor].launch_us;
+    let call_us = vendor.launch_us(region.answer) + vendor.switch.us;
     if let Some(us) = region.answer.compute_us {
-        return Some(us + region.answer.fixed_us.unwrap_or(launch));
+        return Some(us + call_us);
     }
     let us = |c: &RegionComposite| {
         let nodes: Vec<NodeId> = c.members.iter().map(|m| m.node).collect();
-        prices.composite_us(graph, (region.vendor, c.pattern_index), &nodes, RegionCost::default())
+        Some(prices.composite(graph, (region.vendor, c.pattern_index), &nodes, RegionCost::default())?.us)
     };
-    let launch = region.answer.fixed_us.unwrap_or(launch);
-    region.composites.iter().try_fold(launch, |total, c| Some(total + us(c)?))
+    region.composites.iter().try_fold(call_us, |total, c| Some(total + us(c)?))
 }
 
 /// Which memories want each value.

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::rates::{Link, Rates};
+use super::rates::{Estimate, Link, Rates};
 
 pub const PROFILE_SCHEMA: &str = "byoc.profile/1";
 
@@ -38,6 +38,9 @@ pub struct TargetProfile {
     /// Once per call of a region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch_us: Option<f64>,
+    /// What a region costs the host beside: it hands over, finds its caches cold, and fuses less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch: Option<Estimate>,
     /// From host memory into its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub copy_in: Option<Link>,
@@ -134,6 +137,9 @@ impl TargetProfile {
             if good { Ok(()) } else { Err(fault(figure, value, "finite and more than 0")) }
         };
         time("launch_us", self.launch_us.unwrap_or(0.0))?;
+        let switch = self.switch.unwrap_or_default();
+        time("switch.us", switch.us)?;
+        time("switch.error", switch.error)?;
         for (name, link) in [("copy_in", self.copy_in), ("copy_out", self.copy_out)] {
             let Some(link) = link else { continue };
             time(&format!("{name}.fixed_us"), link.fixed_us)?;
@@ -143,6 +149,7 @@ impl TargetProfile {
             time(&format!("{name}.fixed_us"), rates.fixed_us.unwrap_or(0.0))?;
             rate(&format!("{name}.gflops"), rates.gflops.unwrap_or(1.0))?;
             rate(&format!("{name}.gbps"), rates.gbps.unwrap_or(1.0))?;
+            time(&format!("{name}.error"), rates.error.unwrap_or(0.0))?;
         }
         Ok(())
     }
@@ -160,9 +167,10 @@ version = "1.0"
 threads = 2
 memory = "acme:0"
 launch_us = 3.0
+switch = { us = 2.0, error = 0.5 }
 copy_in = { fixed_us = 2.0, gbps = 8.0 }
 [target.rates]
-conv_relu = { gflops = 100.0 }
+conv_relu = { gflops = 100.0, error = 0.2 }
 memory = { gbps = 5.0 }
 [[target]]
 name = "acme"
@@ -188,6 +196,7 @@ name = "acme"
         let error = |from, to| Profile::from_toml(&TEXT.replace(from, to)).unwrap_err().to_string();
         assert!(error("launch_us = 3.0", "launch_us = -1.0").contains("`launch_us` of target `acme` is -1"));
         assert!(error("gflops = 100.0", "gflops = 0.0").contains("`conv_relu.gflops`"));
+        assert!(error("error = 0.2", "error = -0.2").contains("`conv_relu.error`"));
         assert!(error("launch_us", "lunch_us").contains("lunch_us"));
         assert!(error("profile/1", "profile/2").contains("byoc.profile/2"));
     }

@@ -25,12 +25,15 @@ pub struct Rates {
     pub gflops: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gbps: Option<f64>,
+    /// How far a time at these rates may be off, as a deviation of its logarithm; exact where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<f64>,
 }
 
 impl Rates {
     /// Microseconds; unknown where no figure is there, or where a rate meets work that is not known.
     pub fn time(&self, work: Work) -> Option<f64> {
-        if *self == Rates::default() {
+        if (self.fixed_us, self.gflops, self.gbps) == (None, None, None) {
             return None;
         }
         let part = |rate: Option<f64>, amount: Option<u64>| match rate {
@@ -41,11 +44,38 @@ impl Rates {
         let memory = part(self.gbps, work.bytes)?;
         Some(self.fixed_us.unwrap_or(0.0) + compute.max(memory))
     }
+
+    pub fn estimate(&self, work: Work) -> Option<Estimate> {
+        Some(Estimate { us: self.time(work)?, error: self.error.unwrap_or(0.0) })
+    }
+}
+
+/// A predicted time, and how far it may be off: a deviation of its logarithm.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Estimate {
+    pub us: f64,
+    #[serde(default)]
+    pub error: f64,
+}
+
+impl Estimate {
+    pub fn exact(us: f64) -> Estimate {
+        Estimate { us, error: 0.0 }
+    }
+
+    pub fn at_best(self) -> f64 {
+        self.us / self.error.exp()
+    }
+
+    pub fn at_worst(self) -> f64 {
+        self.us * self.error.exp()
+    }
 }
 
 impl From<CostRate> for Rates {
     fn from(rate: CostRate) -> Rates {
-        Rates { fixed_us: rate.fixed_us, gflops: rate.gflops, gbps: rate.gbps }
+        Rates { fixed_us: rate.fixed_us, gflops: rate.gflops, gbps: rate.gbps, error: None }
     }
 }
 
@@ -81,7 +111,7 @@ mod tests {
 
     #[test]
     fn the_slower_part_counts() {
-        let rates = Rates { fixed_us: Some(1.0), gflops: Some(2.0), gbps: Some(4.0) };
+        let rates = Rates { fixed_us: Some(1.0), gflops: Some(2.0), gbps: Some(4.0), error: None };
         let time = |flops, bytes| rates.time(Work { flops, bytes });
         assert_eq!(time(Some(6000), Some(4000)), Some(4.0));
         assert_eq!(time(Some(2000), Some(8000)), Some(3.0));
@@ -94,5 +124,6 @@ mod tests {
         assert_eq!(Rates { gflops: Some(1.0), ..Rates::default() }.time(work), Some(1.0));
         assert_eq!(Rates { fixed_us: Some(5.0), ..Rates::default() }.time(work), Some(5.0));
         assert_eq!(Rates::default().time(work), None);
+        assert_eq!(Rates { error: Some(1.0), ..Rates::default() }.time(work), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Random graphs and pattern tables, each made from a seed.
 
 use byoc_graph::{Attr, Attributes, DType, Dim, Graph, Model, NodeSpec, Tensor, Type, ValueId};
+use byoc_partitioner::cost::Estimate;
 use byoc_partitioner::{CostModel, Link, Rates, TargetProfile};
 use indexmap::IndexMap;
 
@@ -192,7 +193,10 @@ fn leaf(leaves: &mut Vec<String>) -> String {
 
 /// What is known of the host and of so many vendors, each in a memory of its own or in the host's.
 pub fn costs(random: &mut Random, vendors: usize) -> CostModel {
-    let rate = |us: usize| Rates { fixed_us: Some(us as f64), ..Rates::default() };
+    let estimate =
+        |random: &mut Random| Estimate { us: random.below(9) as f64, error: random.below(3) as f64 / 4.0 };
+    let rate =
+        |us: usize| Rates { fixed_us: Some(us as f64), error: Some(us as f64 / 40.0), ..Rates::default() };
     let ops = UNARY.iter().chain(BINARY).filter(|_| !random.one_in(3)).copied().collect::<Vec<_>>();
     let mut rates: IndexMap<String, Rates> =
         ops.into_iter().map(|op| (op.to_owned(), rate(1 + random.below(30)))).collect();
@@ -208,6 +212,7 @@ pub fn costs(random: &mut Random, vendors: usize) -> CostModel {
             memory: random.one_in(3).then(|| "host".to_owned()),
             copy_in,
             copy_out,
+            switch: random.one_in(2).then(|| estimate(random)),
             ..TargetProfile::default()
         });
     }

@@ -51,14 +51,15 @@ fn describe(done: &Calibration) -> String {
         ("fixed µs", right),
         ("GFLOP/s", right),
         ("GB/s", right),
-        ("error", right),
+        ("off by", right),
+        ("elsewhere", right),
     ]);
     for target in &done.targets {
         for (of, r) in &target.rates {
             let (count, error) = fit_of(done, target, of);
             let mut row = vec![target.name.clone(), ui::shorten(of, 40), count];
             row.extend([r.fixed_us, r.gflops, r.gbps].map(number));
-            row.push(error);
+            row.extend([error, r.error.map_or(String::new(), |e| format!("{:.0} %", 100.0 * e.exp_m1()))]);
             rates.row(row);
         }
     }
@@ -67,6 +68,7 @@ fn describe(done: &Calibration) -> String {
         ("device", Align::Left),
         ("threads", right),
         ("a call µs", right),
+        ("a switch µs", right),
         ("copy in", Align::Left),
         ("copy out", Align::Left),
     ]);
@@ -76,6 +78,7 @@ fn describe(done: &Calibration) -> String {
             ui::shorten(&target.device, 40),
             target.threads.map_or(String::new(), |n| n.to_string()),
             number(target.launch_us),
+            number(target.switch.map(|switch| switch.us)),
             link(target.copy_in),
             link(target.copy_out),
         ]);

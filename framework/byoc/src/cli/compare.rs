@@ -50,12 +50,13 @@ pub fn run(args: &PartitionArgs) -> anyhow::Result<()> {
     place::write_timings(&job.common, &timings)
 }
 
-/// Runs the placements in turn; those that are the same count once.
+/// Runs the placements in turn; those that are the same count once, and those of vendors without code not at all.
 fn measure_all(choices: &mut [Choice]) -> Result<(), Error> {
     let placed: Vec<_> = choices.iter().map(|c| placement(c.session.report())).collect();
     let first = |regions| placed.iter().position(|p| p == regions);
     let same: Vec<usize> = placed.iter().filter_map(first).collect();
-    let different: Vec<usize> = (0..choices.len()).filter(|i| same[*i] == *i).collect();
+    let runs = |i: &usize| same[*i] == *i && choices[*i].session.runs_as_placed();
+    let different: Vec<usize> = (0..choices.len()).filter(runs).collect();
     let sessions: Vec<&Session> = different.iter().map(|i| &choices[*i].session).collect();
     let graph = choices[0].session.graph();
     let inputs = random::fill(graph, &HashMap::new(), &mut HashMap::new(), 0)?;

@@ -8,11 +8,12 @@ use byoc_cpu::reference::ReferenceEvaluator;
 use byoc_graph::{Model, onnx};
 use byoc_host::CallEnv;
 use byoc_partitioner::cost::{Rates, TargetProfile};
-use byoc_partitioner::{Options, partition};
+use byoc_partitioner::{CostModel, Options, Partition, partition};
 use indexmap::IndexMap;
 use serde::Serialize;
 
-use super::fit::{Sample, fit};
+use super::fit::{Sample, error_elsewhere, fit, rounded};
+use super::switch::{self, Whole};
 use super::vendor::{RegionTimer, VendorTimes};
 use super::{copies, host, median, profile, samples};
 use crate::ask::Ask;
@@ -22,6 +23,9 @@ use crate::{Error, Loaded, ModelOptions, Timings};
 
 /// Rates for what has no entry of its own, with a compute-heavy operator and without.
 const CLASSES: [(&str, bool); 2] = [("compute", true), ("memory", false)];
+
+/// How far rates are off where no operator has more than one sample, as a deviation of the logarithm.
+const USUAL_ERROR: f64 = 0.25;
 
 /// What is to be measured.
 pub struct Calibrate<'a> {
@@ -61,15 +65,25 @@ impl Calibrate<'_> {
         let mut done = Calibration { targets: Vec::new(), samples: Vec::new(), warnings: Vec::new() };
         let mut of_host = Vec::new();
         let mut of_vendors: Vec<VendorTimes> = vendors.iter().map(|_| VendorTimes::default()).collect();
+        // By the model's and the vendor's numbers.
+        let mut wholes: Vec<(usize, usize, Whole)> = Vec::new();
+        let mut models = Vec::new();
         for (path, model) in self.models()? {
             (self.progress)(&format!("host: {}", path.display()));
             let samples = host::measure(&path, &model, &self.model_options, self.threads)?;
             of_host.extend(samples.into_iter().map(|(_, sample)| sample));
             let loaded = self.load(&path, model)?;
-            for (vendor, times) in vendors.iter().zip(&mut of_vendors) {
+            for (v, vendor) in vendors.iter().enumerate() {
                 (self.progress)(&format!("{}: {}", vendor.name(), path.display()));
-                extend(times, measure_vendor(&loaded, vendor, &pool)?);
+                let place = |options: &Options| place(&loaded, vendor, &pool, options);
+                let placed = place(&Options::default())?;
+                let alone = std::slice::from_ref(vendor);
+                let timer = RegionTimer { vendors: alone, model: &loaded.model, pool: pool.clone() };
+                extend(&mut of_vendors[v], timer.measure(&placed, 0));
+                let whole = Whole::measure(&timer, &placed, &place)?;
+                wholes.extend(whole.map(|whole| (models.len(), v, whole)));
             }
+            models.push(loaded.model);
         }
         (self.progress)("copies");
         let host = TargetProfile { threads: Some(self.threads), ..profile::host_identity() };
@@ -88,6 +102,14 @@ impl Calibrate<'_> {
             }
             done.add_vendor(target, times);
         }
+        let mut cost = CostModel::default();
+        done.targets.iter().for_each(|target| cost.set(target.clone()));
+        for (v, vendor) in vendors.iter().enumerate() {
+            let Some(target) = done.targets.iter_mut().find(|t| t.name == vendor.name()) else { continue };
+            let own = wholes.iter().filter(|(_, of, _)| *of == v);
+            let excess = own.flat_map(|(m, _, whole)| whole.excess(&models[*m], &vendor.table, &cost));
+            target.switch = switch::estimate(excess.collect());
+        }
         Ok(done)
     }
 
@@ -104,15 +126,22 @@ impl Calibrate<'_> {
     }
 }
 
-/// Times what the vendor takes of the model where it is alone.
-fn measure_vendor(loaded: &Loaded, vendor: &Vendor, pool: &Arc<ThreadPool>) -> Result<VendorTimes, Error> {
-    let (vendors, tables) = ([vendor.clone()], [vendor.table.clone()]);
+/// What the vendor takes of the model where it is alone.
+fn place(
+    loaded: &Loaded,
+    vendor: &Vendor,
+    pool: &Arc<ThreadPool>,
+    options: &Options,
+) -> Result<Partition, Error> {
+    let (vendors, tables) = (std::slice::from_ref(vendor), std::slice::from_ref(&vendor.table));
     let threads = Pool(pool);
     let env = CallEnv { pool: &threads, stop: None };
-    let mut ask = Ask::new(&vendors, &loaded.model, env);
-    let placed = partition(&loaded.model, &tables, &Options::default(), &mut ask)?;
-    let timer = RegionTimer { vendors: &vendors, model: &loaded.model, pool: pool.clone() };
-    Ok(timer.measure(&placed, 0))
+    let mut ask = Ask::new(vendors, &loaded.model, env);
+    Ok(partition(&loaded.model, tables, options, &mut ask)?)
+}
+
+fn fusion(samples: &[&Sample]) -> f64 {
+    samples.iter().map(|s| s.fusion).sum::<f64>() / samples.len().max(1) as f64
 }
 
 fn extend(times: &mut VendorTimes, more: VendorTimes) {
@@ -135,19 +164,36 @@ impl Calibration {
         self.add(target, samples);
     }
 
-    fn add(&mut self, mut target: TargetProfile, samples: Vec<Sample>) {
+    fn add(&mut self, mut target: TargetProfile, mut samples: Vec<Sample>) {
+        let all = samples.len();
+        samples.retain(Sample::is_known);
+        if samples.len() < all {
+            let (left_out, name) = (all - samples.len(), &target.name);
+            self.warnings.push(format!(
+                "{name}: {left_out} of {all} samples are of unknown size and tell no rate; --dim and --input-shape set it"
+            ));
+        }
         let mut by_key: IndexMap<&str, Vec<&Sample>> = IndexMap::new();
         samples.iter().for_each(|s| by_key.entry(&s.key).or_default().push(s));
         by_key.sort_keys();
+        let errors: IndexMap<&str, Option<f64>> =
+            by_key.iter().map(|(key, samples)| (*key, error_elsewhere(samples))).collect();
+        // One sample says nothing of other work: it is taken to be off as others are.
+        let usual = match median(&mut errors.values().copied().flatten().collect::<Vec<_>>()) {
+            0.0 => USUAL_ERROR,
+            error => error,
+        };
         for (key, samples) in by_key {
             if let Some(rates) = fit(&samples) {
-                target.rates.insert(key.to_owned(), rates);
+                let error = Some(rounded(errors[key].unwrap_or(usual) + fusion(&samples)));
+                target.rates.insert(key.to_owned(), Rates { error, ..rates });
             }
         }
         for (class, heavy) in CLASSES {
             let of_class: Vec<&Sample> = samples.iter().filter(|s| s.heavy == heavy).collect();
             if let Some(rates) = fit(&of_class) {
-                target.rates.insert(class.to_owned(), rates);
+                let error = Some(rounded(error_elsewhere(&of_class).unwrap_or(usual) + fusion(&of_class)));
+                target.rates.insert(class.to_owned(), Rates { error, ..rates });
             }
         }
         self.samples.extend(samples.iter().map(|s| SampleReport {

@@ -46,7 +46,7 @@ fn link(copy: &mut dyn FnMut(usize) -> Result<(), PluginError>) -> Result<Option
             }
         }
         let work = Work { flops: None, bytes: Some(size as u64) };
-        samples.push(Sample { key: String::new(), heavy: false, work, us: median(&mut times) });
+        samples.push(Sample { key: String::new(), heavy: false, work, us: median(&mut times), fusion: 0.0 });
     }
     let rates = fit(&samples.iter().collect::<Vec<_>>());
     Ok(rates.map(|rates| Link { fixed_us: rates.fixed_us.unwrap_or(0.0), gbps: rates.gbps }))

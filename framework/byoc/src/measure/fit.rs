@@ -16,6 +16,15 @@ pub struct Sample {
     pub heavy: bool,
     pub work: Work,
     pub us: f64,
+    /// How much longer it may take where nothing is fused with it, as a logarithm.
+    pub fusion: f64,
+}
+
+impl Sample {
+    /// Whether its work is known, as far as it may bound the time.
+    pub fn is_known(&self) -> bool {
+        self.work.bytes.is_some() && (self.work.flops.is_some() || !self.heavy)
+    }
 }
 
 /// Samples that a fit looks at; more say little more, and cost their cube.
@@ -26,6 +35,18 @@ const FIXED_STEPS: u32 = 10;
 const FIGURE: f64 = 0.01;
 /// Nothing takes less.
 const LEAST_US: f64 = 1e-3;
+
+/// How far rates that are fitted to such samples are off for work that was not among them: each sample is left out in
+/// turn. `None` where there is but one.
+pub fn error_elsewhere(samples: &[&Sample]) -> Option<f64> {
+    let samples = thinned(samples);
+    let mut sum = 0.0;
+    for (i, sample) in samples.iter().enumerate() {
+        let others: Vec<&Sample> = [&samples[..i], &samples[i + 1..]].concat();
+        sum += deviation(sample, &fit(&others)?)?;
+    }
+    (samples.len() > 1).then(|| sum / samples.len() as f64)
+}
 
 /// Rates that explain the samples; `None` without any. A rate is found only where all samples' work is known,
 /// and arithmetic bounds only what has a compute-heavy operator.
@@ -40,7 +61,8 @@ pub fn fit(samples: &[&Sample]) -> Option<Rates> {
         let gflops = if heavy { implied(&samples, fixed, &flops) } else { vec![None] };
         for gflops in gflops {
             for gbps in implied(&samples, fixed, &|work| work.bytes) {
-                let rates = Rates { fixed_us: (fixed > 0.0).then_some(fixed), gflops, gbps };
+                let fixed_us = (fixed > 0.0).then_some(fixed);
+                let rates = Rates { fixed_us, gflops, gbps, error: None };
                 let Some(error) = error(&samples, &rates) else { continue };
                 if best.as_ref().is_none_or(|(least, _)| error < *least) {
                     best = Some((error, rates));
@@ -48,7 +70,12 @@ pub fn fit(samples: &[&Sample]) -> Option<Rates> {
             }
         }
     }
-    best.map(|(_, rates)| rounded(rates))
+    best.map(|(_, rates)| Rates {
+        fixed_us: rates.fixed_us.map(rounded),
+        gflops: rates.gflops.map(rounded),
+        gbps: rates.gbps.map(rounded),
+        error: None,
+    })
 }
 
 /// By time, and evenly spread over the times where there are many.
@@ -72,12 +99,17 @@ fn implied(samples: &[&Sample], fixed: f64, amount: &dyn Fn(Work) -> Option<u64>
     rates
 }
 
+/// Of the logarithm.
+fn deviation(sample: &Sample, rates: &Rates) -> Option<f64> {
+    let predicted = rates.time(sample.work)?;
+    Some((predicted.max(LEAST_US) / sample.us.max(LEAST_US)).ln().abs())
+}
+
 /// The mean error, with what each figure has to gain; `None` where the rates say nothing.
 fn error(samples: &[&Sample], rates: &Rates) -> Option<f64> {
     let mut sum = 0.0;
     for sample in samples {
-        let predicted = rates.time(sample.work)?;
-        sum += (predicted.max(LEAST_US) / sample.us.max(LEAST_US)).ln().abs();
+        sum += deviation(sample, rates)?;
     }
     // Of two explanations that are as good, one that grows with the work is preferred.
     let figures = [rates.fixed_us.map(|_| 1.5), rates.gflops.map(|_| 1.0), rates.gbps.map(|_| 1.25)];
@@ -85,13 +117,8 @@ fn error(samples: &[&Sample], rates: &Rates) -> Option<f64> {
 }
 
 /// Four digits: more than a measurement has.
-fn rounded(rates: Rates) -> Rates {
-    let round = |x: f64| format!("{x:.3e}").parse().unwrap_or(x);
-    Rates {
-        fixed_us: rates.fixed_us.map(round),
-        gflops: rates.gflops.map(round),
-        gbps: rates.gbps.map(round),
-    }
+pub fn rounded(figure: f64) -> f64 {
+    format!("{figure:.3e}").parse().unwrap_or(figure)
 }
 
 #[cfg(test)]
@@ -99,7 +126,13 @@ mod tests {
     use super::*;
 
     fn sample(heavy: bool, flops: u64, bytes: u64, us: f64) -> Sample {
-        Sample { key: "x".into(), heavy, work: Work { flops: Some(flops), bytes: Some(bytes) }, us }
+        Sample {
+            key: "x".into(),
+            heavy,
+            work: Work { flops: Some(flops), bytes: Some(bytes) },
+            us,
+            fusion: 0.0,
+        }
     }
 
     /// Samples of somebody with these rates.
@@ -107,7 +140,7 @@ mod tests {
         let works = [(1, 4), (10, 40), (100, 50), (1000, 900), (5000, 10), (20, 8000), (9000, 9000)];
         let of = |(flops, bytes): (u64, u64)| {
             let work = Work { flops: Some(flops * 100_000), bytes: Some(bytes * 1000) };
-            Sample { key: "x".into(), heavy, work, us: truth.time(work).unwrap() }
+            Sample { key: "x".into(), heavy, work, us: truth.time(work).unwrap(), fusion: 0.0 }
         };
         works.map(of).to_vec()
     }
@@ -124,7 +157,7 @@ mod tests {
 
     #[test]
     fn rates_come_back() {
-        let truth = Rates { fixed_us: Some(3.0), gflops: Some(50.0), gbps: Some(8.0) };
+        let truth = Rates { fixed_us: Some(3.0), gflops: Some(50.0), gbps: Some(8.0), error: None };
         let got = fitted(&samples(true, truth));
         near(got.fixed_us, 3.0, 0.2);
         near(got.gflops, 50.0, 0.02);
@@ -133,12 +166,24 @@ mod tests {
 
     #[test]
     fn disturbed_samples_do_not_count() {
-        let truth = Rates { fixed_us: None, gflops: Some(50.0), gbps: Some(8.0) };
+        let truth = Rates { gflops: Some(50.0), gbps: Some(8.0), ..Rates::default() };
         let mut all = samples(true, truth);
         all[3].us *= 20.0;
         let got = fitted(&all);
         near(got.gflops, 50.0, 0.02);
         near(got.gbps, 8.0, 0.02);
+    }
+
+    #[test]
+    fn what_was_not_fitted_to_tells_the_error() {
+        let error = |samples: &[Sample]| error_elsewhere(&samples.iter().collect::<Vec<_>>());
+        let truth = Rates { gflops: Some(50.0), gbps: Some(8.0), ..Rates::default() };
+        let mut all = samples(true, truth);
+        assert!(error(&all).unwrap() < 0.2, "{:?}", error(&all));
+        all.iter_mut().step_by(2).for_each(|s| s.us *= 4.0);
+        assert!(error(&all).unwrap() > 0.5, "{:?}", error(&all));
+        assert_eq!(error(&all[..1]), None);
+        assert_eq!(error(&[]), None);
     }
 
     #[test]
@@ -152,7 +197,7 @@ mod tests {
     #[test]
     fn work_that_is_not_known_gets_no_rate() {
         let work = Work { flops: None, bytes: None };
-        let unknown = Sample { key: "x".into(), heavy: true, work, us: 7.0 };
+        let unknown = Sample { key: "x".into(), heavy: true, work, us: 7.0, fusion: 0.0 };
         assert_eq!(fitted(&[unknown]), Rates { fixed_us: Some(7.0), ..Rates::default() });
         assert_eq!(fit(&[]), None);
     }

@@ -50,11 +50,14 @@ pub(crate) fn measure(
         let key =
             if op.domain.is_empty() { op.name.to_string() } else { format!("{}.{}", op.domain, op.name) };
         let work = work_of(graph, &[id]);
-        let sample = Sample { key, heavy: is_heavy(graph, id), work, us: step.ms * 1e3 };
+        let sample = Sample { key, heavy: is_heavy(graph, id), work, us: step.ms * 1e3, fusion: 0.0 };
         samples.push((step.label.clone(), sample));
     }
     let alone: f64 = samples.iter().map(|(_, s)| s.us).sum();
-    let scale = if alone > 0.0 { (whole * 1e3 / alone).min(1.0) } else { 1.0 };
-    samples.iter_mut().for_each(|(_, s)| s.us *= scale);
+    let scale = if alone > 0.0 { (whole * 1e3 / alone).clamp(1e-3, 1.0) } else { 1.0 };
+    for (_, sample) in &mut samples {
+        sample.us *= scale;
+        sample.fusion = -scale.ln();
+    }
     Ok(samples)
 }

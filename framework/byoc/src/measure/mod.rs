@@ -12,6 +12,7 @@ mod host;
 mod placed;
 mod profile;
 mod samples;
+mod switch;
 mod vendor;
 mod whole;
 

@@ -12,7 +12,7 @@ use byoc_partitioner::{CostModel, GraphPath, Link, Measure, Partition, Region, R
 
 use super::cache::{self, Cache};
 use super::vendor::RegionTimer;
-use super::{copies, host, profile};
+use super::{copies, host, median, profile};
 use crate::ModelOptions;
 use crate::ask::{opsets, region_specs};
 use crate::vendors::Vendor;
@@ -159,6 +159,8 @@ impl Measure for Measurer<'_> {
         }
         match self.timer.time_placements(placements) {
             Ok(times) => {
+                let times: Option<Vec<f64>> =
+                    times.map(|t| t.into_iter().map(|mut t| median(&mut t)).collect());
                 self.cache.put(&key, &times);
                 times
             }

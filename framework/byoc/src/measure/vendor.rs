@@ -93,9 +93,9 @@ impl RegionTimer<'_> {
         Ok(Some(median(&mut times)))
     }
 
-    /// Microseconds of one run of each whole placement, transfers and all; `None` where a vendor has no code or
-    /// cannot compile a region.
-    pub fn time_placements(&self, placements: &[&Partition]) -> Result<Option<Vec<f64>>, Error> {
+    /// Microseconds of several runs of each whole placement, transfers and all; `None` where a vendor has no code
+    /// or cannot compile a region.
+    pub fn time_placements(&self, placements: &[&Partition]) -> Result<Option<Vec<Vec<f64>>>, Error> {
         let threads = Pool(&self.pool);
         let env = CallEnv { pool: &threads, stop: None };
         let mut compiler = Compiler::new(self.vendors, env, Artefacts::default());
@@ -225,7 +225,7 @@ impl Alone {
         if let Some(us) = us {
             *self.counts.entry(pattern.clone()).or_default() += 1;
             let heavy = nodes(composite).iter().any(|id| is_heavy(graph, *id));
-            times.samples.push(Sample { key: pattern.clone(), heavy, work, us });
+            times.samples.push(Sample { key: pattern.clone(), heavy, work, us, fusion: 0.0 });
         }
         self.times.insert((pattern, work), us);
     }

@@ -17,19 +17,20 @@ const LONG_ENOUGH: Duration = Duration::from_secs(6);
 /// Where a vendor tells its device's time, that counts instead of what the host saw.
 pub fn sessions_in_turn(sessions: &[&Session], inputs: &[(String, Datum)]) -> Result<Vec<f64>, Error> {
     let arranged = sessions.iter().map(|s| s.arrange(inputs)).collect::<Result<Vec<_>, _>>()?;
-    in_turn(sessions.len(), &mut |i| {
+    let mut times = in_turn(sessions.len(), &mut |i| {
         let before = sessions[i].simulated_us();
         sessions[i].run_arranged(&arranged[i])?;
         Ok(sessions[i].simulated_us() - before)
-    })
+    })?;
+    Ok(times.iter_mut().map(|times| median(times)).collect())
 }
 
-/// Microseconds that each of several things takes, the median of rounds in which each is run once: what disturbs
-/// the machine for a while disturbs all of them. `run` gives back the microseconds that do not count.
+/// Microseconds that each of several things takes, in rounds in which each is run once: what disturbs the machine
+/// for a while disturbs all of them. `run` gives back the microseconds that do not count.
 pub(crate) fn in_turn(
     count: usize,
     run: &mut dyn FnMut(usize) -> Result<f64, Error>,
-) -> Result<Vec<f64>, Error> {
+) -> Result<Vec<Vec<f64>>, Error> {
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); count];
     let start = Instant::now();
     // The first round finds nothing in caches.
@@ -46,5 +47,5 @@ pub(crate) fn in_turn(
             break;
         }
     }
-    Ok(times.iter_mut().map(|times| median(times)).collect())
+    Ok(times)
 }

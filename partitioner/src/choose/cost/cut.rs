@@ -115,9 +115,12 @@ impl<'a, 'p, 'g> Cut<'a, 'p, 'g> {
     fn add_work(&mut self, launch: f64) {
         for (selection, takes) in [(self.now, false), (self.proposed, true)] {
             for &id in &selection.list {
-                let offer = self.problem.offer(id);
                 if let Some(piece) = self.piece_of(id) {
-                    self.due_if(piece, takes, offer.us + launch * offer.call_us);
+                    self.due_if(
+                        piece,
+                        takes,
+                        self.problem.work_us[id as usize] + launch * self.problem.call_us(id),
+                    );
                 }
             }
             for place in 0..self.piece.len() {

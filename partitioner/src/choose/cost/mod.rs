@@ -4,6 +4,7 @@
 //! with `cut` for its large moves. What the greedy policy has is where it starts, and what is not known stays
 //! as that has it.
 
+mod caution;
 mod cut;
 pub mod offers;
 mod problem;
@@ -12,7 +13,7 @@ mod search;
 use byoc_graph::NodeId;
 
 use super::{Chosen, Rules, greedily};
-use crate::cost::Prices;
+use crate::cost::{Estimate, Prices};
 use crate::merge::Group;
 use crate::misses::Stage;
 use crate::options::Check;
@@ -20,7 +21,8 @@ use crate::place::GraphPath;
 use crate::program::Programs;
 use crate::report::Kind;
 use crate::view::View;
-use problem::{Evaluated, Problem};
+use offers::Offer;
+use problem::{Evaluated, Figures, Problem};
 use search::Search;
 
 /// What the choice is made for.
@@ -41,21 +43,24 @@ pub struct Setting<'a, 'g> {
 pub fn choose(setting: &Setting<'_, '_>, budget_ms: u64, check: &mut dyn Check) -> (Chosen, Vec<Group>) {
     let Setting { view, programs, rules, prices, siblings, .. } = *setting;
     let mut chosen = greedily(view, programs, rules, check);
-    let host_us: Vec<Option<f64>> =
-        view.order.iter().map(|id| prices.host_us(setting.path, view.graph, *id)).collect();
-    let is_known =
-        |(us, id): (&Option<f64>, &NodeId)| us.is_some() && !prices.is_guess(setting.path, view.graph, *id);
-    let known: Vec<bool> = host_us.iter().zip(&view.order).map(is_known).collect();
+    let host: Vec<Option<Estimate>> =
+        view.order.iter().map(|id| prices.host(setting.path, view.graph, *id)).collect();
+    let is_known = |(us, id): (&Option<Estimate>, &NodeId)| {
+        us.is_some() && !prices.is_guess(setting.path, view.graph, *id)
+    };
+    let known: Vec<bool> = host.iter().zip(&view.order).map(is_known).collect();
+    let host: Vec<Estimate> = host.into_iter().map(|us| us.unwrap_or(Estimate::exact(0.0))).collect();
     let (offers, greedy) = offers::collect(setting, &known, &chosen, check);
-    let problem = Problem::new(setting, offers, &host_us);
-    let best = Search::new(&problem, budget_ms).run(&greedy);
+    let cautious = caution::problem(setting, &offers, &host, &chosen, &greedy);
+    let best = Search::new(&cautious, budget_ms).run(&greedy);
+    let problem = as_told(setting, &offers, &host);
     if let Some(best) = &best {
         let mut better = Chosen::nothing(view, chosen.misses);
         for &id in &best.taken.list {
             // It was taken like this when it was evaluated.
             let _ = better.take(view, problem.offer(id).composite.clone());
         }
-        tell(&problem, best, &mut better);
+        tell((&problem, &cautious), best, &mut better);
         better.misses.by_cost = true;
         chosen = better;
     }
@@ -66,8 +71,18 @@ pub fn choose(setting: &Setting<'_, '_>, budget_ms: u64, check: &mut dyn Check) 
     (chosen, groups)
 }
 
+/// The problem with every time as it is predicted.
+fn as_told<'a, 'g>(setting: &'a Setting<'a, 'g>, offers: &'a [Offer], host: &[Estimate]) -> Problem<'a, 'g> {
+    let figures = Figures {
+        work_us: offers.iter().map(|offer| offer.work.us).collect(),
+        host_us: host.iter().map(|us| us.us).collect(),
+        switch_us: setting.prices.vendors.iter().map(|v| v.switch.us).collect(),
+    };
+    Problem::new(setting, offers, figures)
+}
+
 /// Says of every offer that would have been possible why it was not taken.
-fn tell(problem: &Problem<'_, '_>, best: &Evaluated, chosen: &mut Chosen) {
+fn tell((problem, cautious): (&Problem<'_, '_>, &Problem<'_, '_>), best: &Evaluated, chosen: &mut Chosen) {
     let mut taken = best.taken.clone();
     let mut copiers = problem.copiers(&taken);
     for (id, offer) in problem.offers.iter().enumerate() {
@@ -78,10 +93,14 @@ fn tell(problem: &Problem<'_, '_>, best: &Evaluated, chosen: &mut Chosen) {
         }
         let host: f64 = open.iter().map(|n| problem.host_us[*n as usize]).sum();
         let detail = if problem.is_free(&taken, id as u32) {
-            let there = problem.rise_us(&mut taken, &mut copiers, id as u32) + host + offer.call_us;
-            format!("{there:.1} µs with its call and transfers, {host:.1} µs on the host")
+            let mut rise =
+                |p: &Problem<'_, '_>| p.rise_us(&mut taken, &mut copiers, id as u32) + p.call_us(id as u32);
+            let (there, is_unsure) = (rise(problem), rise(cautious) >= 0.0);
+            let unsure = if there < 0.0 && is_unsure { ", which is less than these may be off" } else { "" };
+            let there = there + host;
+            format!("{there:.1} µs with its call and transfers, {host:.1} µs on the host{unsure}")
         } else {
-            format!("{:.1} µs and other regions cut apart, {host:.1} µs on the host", offer.us)
+            format!("{:.1} µs and other regions cut apart, {host:.1} µs on the host", offer.work.us)
         };
         let program = offer.composite.program;
         chosen.misses.told(offer.vendor, &open, Some(program), (Stage::Cost, Kind::Cost), &detail);

@@ -7,7 +7,7 @@ use byoc_graph::NodeId;
 use super::Setting;
 use crate::candidates::{self, Candidates};
 use crate::choose::{Chooser, Chosen, Composite};
-use crate::cost::RegionCost;
+use crate::cost::{Estimate, RegionCost};
 use crate::merge::Group;
 use crate::misses::Misses;
 use crate::options::{Answer, Check};
@@ -21,9 +21,9 @@ pub struct Offer {
     pub composite: Composite,
     pub vendor: usize,
     /// Its work alone.
-    pub us: f64,
-    /// What a call takes of a region that has it.
-    pub call_us: f64,
+    pub work: Estimate,
+    /// What a call takes the vendor of a region that has it.
+    pub launch_us: f64,
     /// It stays as the greedy policy has it, since something about it is not known or a user wants it.
     pub frozen: bool,
 }
@@ -100,13 +100,13 @@ impl<'a, 'g> Collector<'a, 'g> {
         (vendor, composite.nodes.clone(), composite.copies.clone())
     }
 
-    fn price(&self, composite: &Composite, answer: RegionCost) -> Option<f64> {
+    fn price(&self, composite: &Composite, answer: RegionCost) -> Option<Estimate> {
         let Setting { view, programs, prices, .. } = *self.setting;
         let program = &programs.all[composite.program];
         let mut nodes: Vec<NodeId> =
             composite.nodes.iter().chain(&composite.copies).map(|n| view.order[*n as usize]).collect();
         nodes.sort_unstable();
-        prices.composite_us(view.graph, (program.vendor, program.place), &nodes, answer)
+        prices.composite(view.graph, (program.vendor, program.place), &nodes, answer)
     }
 
     fn add(&mut self, composite: Composite, check: &mut dyn Check) {
@@ -117,17 +117,18 @@ impl<'a, 'g> Collector<'a, 'g> {
         if fixed && !in_greedy {
             return;
         }
-        let call_us = self.setting.prices.vendors[key.0].launch_us;
-        let price = if fixed { Some((0.0, call_us)) } else { self.ask(&composite, check) };
-        let (us, call_us) = match price {
+        let nothing =
+            (Estimate::exact(0.0), self.setting.prices.vendors[key.0].launch_us(RegionCost::default()));
+        let price = if fixed { Some(nothing) } else { self.ask(&composite, check) };
+        let (work, launch_us) = match price {
             Some(price) => price,
-            None if in_greedy => (0.0, call_us),
+            None if in_greedy => nothing,
             None => return,
         };
         let frozen = fixed || price.is_none();
-        let offer = Offer { vendor: key.0, us, call_us, frozen, composite };
+        let offer = Offer { vendor: key.0, work, launch_us, frozen, composite };
         match self.index.get(&key) {
-            Some(&same) if self.offers[same as usize].us <= us => {}
+            Some(&same) if self.offers[same as usize].work.us <= work.us => {}
             Some(&same) => self.offers[same as usize] = offer,
             None => {
                 self.index.insert(key, self.offers.len() as u32);
@@ -137,7 +138,7 @@ impl<'a, 'g> Collector<'a, 'g> {
     }
 
     /// What the match and its call take; nothing where that is not known or its vendor would not have it.
-    fn ask(&mut self, composite: &Composite, check: &mut dyn Check) -> Option<(f64, f64)> {
+    fn ask(&mut self, composite: &Composite, check: &mut dyn Check) -> Option<(Estimate, f64)> {
         let Setting { view, programs, prices, path, .. } = *self.setting;
         let program = &programs.all[composite.program];
         let vendor = program.vendor;
@@ -149,8 +150,7 @@ impl<'a, 'g> Collector<'a, 'g> {
         composite.nodes.iter().for_each(|n| self.alone.owner[*n as usize] = None);
         match check.check_region(&region, view.graph) {
             Answer::Accept(answer) => {
-                let call_us = answer.fixed_us.unwrap_or(prices.vendors[vendor].launch_us);
-                Some((self.price(composite, answer)?, call_us))
+                Some((self.price(composite, answer)?, prices.vendors[vendor].launch_us(answer)))
             }
             Answer::Exclude(_) | Answer::Refuse(_) => None,
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use byoc_graph::ValueId;
 
 use super::Setting;
+use super::caution::Caution;
 use super::offers::Offer;
 use crate::choose::{Chosen, Composite};
 use crate::cost;
@@ -17,14 +18,26 @@ const MAX_SIBLINGS: usize = 64;
 
 pub struct Problem<'a, 'g> {
     pub setting: &'a Setting<'a, 'g>,
-    pub offers: Vec<Offer>,
+    pub offers: &'a [Offer],
+    /// By offer: its work.
+    pub work_us: Vec<f64>,
     /// By place: offers that would own the node.
     pub by_node: Vec<Vec<u32>>,
     /// By place.
     pub host_us: Vec<f64>,
+    /// By vendor: what each of its regions costs the host.
+    switch_us: Vec<f64>,
+    pub caution: Option<Caution>,
     pub flows: Vec<Flow>,
     /// By place: flows that the node makes or uses.
     touching: Vec<Vec<u32>>,
+}
+
+/// What work takes, by offer and by place, and a switch, by vendor.
+pub struct Figures {
+    pub work_us: Vec<f64>,
+    pub host_us: Vec<f64>,
+    pub switch_us: Vec<f64>,
 }
 
 /// By place of a copied node: the offers with a copy.
@@ -68,7 +81,7 @@ pub struct Evaluated {
 }
 
 impl<'a, 'g> Problem<'a, 'g> {
-    pub fn new(setting: &'a Setting<'a, 'g>, offers: Vec<Offer>, host_us: &[Option<f64>]) -> Self {
+    pub fn new(setting: &'a Setting<'a, 'g>, offers: &'a [Offer], figures: Figures) -> Self {
         let view = setting.view;
         let mut by_node = vec![Vec::new(); view.order.len()];
         for (i, offer) in offers.iter().enumerate() {
@@ -87,12 +100,19 @@ impl<'a, 'g> Problem<'a, 'g> {
         for (i, flow) in flows.iter().enumerate() {
             flow.maker.iter().chain(&flow.users).for_each(|n| touching[*n as usize].push(i as u32));
         }
-        let host_us = host_us.iter().map(|us| us.unwrap_or(0.0)).collect();
-        Problem { setting, offers, by_node, host_us, flows, touching }
+        let Figures { work_us, host_us, switch_us } = figures;
+        let caution = None;
+        Problem { setting, offers, work_us, switch_us, caution, by_node, host_us, flows, touching }
     }
 
     pub fn offer(&self, id: u32) -> &Offer {
         &self.offers[id as usize]
+    }
+
+    /// What a region of this offer alone takes beside its work.
+    pub fn call_us(&self, id: u32) -> f64 {
+        let offer = self.offer(id);
+        offer.launch_us + self.switch_us[offer.vendor]
     }
 
     /// The memory that an offer's values lie in; the host's without one.
@@ -127,7 +147,7 @@ impl<'a, 'g> Problem<'a, 'g> {
     /// Time of work and transfers; the calls of regions come on top.
     pub fn flat_us(&self, taken: &Taken) -> f64 {
         let copiers = self.copiers(taken);
-        let offers: f64 = taken.list.iter().map(|id| self.offer(*id).us).sum();
+        let offers: f64 = taken.list.iter().map(|id| self.work_us[*id as usize]).sum();
         let host = (0..taken.owner.len() as u32).map(|place| self.on_host_us(taken, &copiers, place));
         let flows = self.flows.iter().map(|flow| self.flow_us(taken, &copiers, flow));
         offers + host.sum::<f64>() + flows.sum::<f64>()
@@ -148,7 +168,7 @@ impl<'a, 'g> Problem<'a, 'g> {
         let before = sum(taken, copiers);
         self.insert(taken, id);
         copies.iter().for_each(|c| copiers.entry(*c).or_default().push(id));
-        let after = sum(taken, copiers) + self.offer(id).us;
+        let after = sum(taken, copiers) + self.work_us[id as usize];
         copies.iter().for_each(|c| copiers.entry(*c).or_default().retain(|other| *other != id));
         self.remove(taken, id);
         after - before
@@ -195,18 +215,22 @@ impl<'a, 'g> Problem<'a, 'g> {
         self.setting.view.is_output(value) || !self.setting.view.users(value).all(has_copy)
     }
 
-    /// Carries a selection out; nothing where it closes a cycle.
+    /// Carries a selection out, without what closes a cycle; nothing where that may not be left out.
     pub fn evaluate(&self, taken: &Taken) -> Option<Evaluated> {
         let Setting { view, programs, siblings, .. } = *self.setting;
         let mut chosen = Chosen::nothing(view, Misses::new(0, 0));
+        let (mut left, mut list) = (taken.clone(), Vec::with_capacity(taken.list.len()));
         for &id in &taken.list {
-            let composite = &self.offer(id).composite;
-            chosen.take(view, composite.clone()).ok()?;
+            let offer = self.offer(id);
+            match chosen.take(view, offer.composite.clone()) {
+                Ok(()) => list.push(id),
+                Err(_) if offer.frozen => return None,
+                Err(_) => self.remove(&mut left, id),
+            }
         }
         let mut groups = regions(self.setting, &mut chosen, siblings);
-        let mut left = taken.clone();
         let drop = |left: &mut Taken, group: &Group| {
-            group.composites.iter().for_each(|c| self.remove(left, taken.list[*c as usize]));
+            group.composites.iter().for_each(|c| self.remove(left, list[*c as usize]));
         };
         groups.retain(|group| {
             let is_refused = limits::refusal(view, &chosen, group, programs).is_some();
@@ -220,7 +244,7 @@ impl<'a, 'g> Problem<'a, 'g> {
             if groups.iter().filter(|g| g.vendor == vendor).count() <= max {
                 continue;
             }
-            self.appraise(&taken.list, &left, &mut groups);
+            self.appraise(&list, &left, &mut groups);
             let mut saved: Vec<f64> =
                 groups.iter().filter(|g| g.vendor == vendor).filter_map(|g| g.saves_us).collect();
             saved.sort_by(|a, b| b.total_cmp(a));
@@ -234,14 +258,15 @@ impl<'a, 'g> Problem<'a, 'g> {
                 fits
             });
         }
-        let launches: f64 = groups.iter().map(|group| self.call_us(&taken.list, group)).sum();
-        let us = self.flat_us(&left) + launches;
+        let calls: f64 = groups.iter().map(|group| self.region_call_us(&list, group)).sum();
+        let caution = self.caution.as_ref().map(|c| c.us(self.setting, &left, &groups));
+        let us = self.flat_us(&left) + calls + caution.unwrap_or(0.0);
         Some(Evaluated { us, chosen, groups, taken: left })
     }
 
     /// What a call of a region takes, whose composites are `list` by their numbers.
-    fn call_us(&self, list: &[u32], group: &Group) -> f64 {
-        let calls = group.composites.iter().map(|c| self.offer(list[*c as usize]).call_us);
+    fn region_call_us(&self, list: &[u32], group: &Group) -> f64 {
+        let calls = group.composites.iter().map(|c| self.call_us(list[*c as usize]));
         calls.fold(0.0, f64::max)
     }
 
@@ -250,11 +275,12 @@ impl<'a, 'g> Problem<'a, 'g> {
         let mut region: HashMap<u32, usize> = HashMap::new();
         let mut saves = Vec::new();
         for (i, group) in groups.iter().enumerate() {
-            let mut us = -self.call_us(list, group);
+            let mut us = -self.region_call_us(list, group);
             for &composite in &group.composites {
-                let offer = self.offer(list[composite as usize]);
-                us += offer.composite.nodes.iter().map(|n| self.host_us[*n as usize]).sum::<f64>() - offer.us;
-                region.insert(list[composite as usize], i);
+                let id = list[composite as usize];
+                let nodes = self.offer(id).composite.nodes.iter();
+                us += nodes.map(|n| self.host_us[*n as usize]).sum::<f64>() - self.work_us[id as usize];
+                region.insert(id, i);
             }
             saves.push(us);
         }

@@ -28,7 +28,8 @@ impl<'a, 'p, 'g> Search<'a, 'p, 'g> {
     pub fn new(problem: &'a Problem<'p, 'g>, budget_ms: u64) -> Self {
         let saving = |id: u32| {
             let offer = problem.offer(id);
-            offer.composite.nodes.iter().map(|n| problem.host_us[*n as usize]).sum::<f64>() - offer.us
+            offer.composite.nodes.iter().map(|n| problem.host_us[*n as usize]).sum::<f64>()
+                - problem.work_us[id as usize]
         };
         let mut by_saving: Vec<u32> = (0..problem.offers.len() as u32).collect();
         by_saving.sort_by(|a, b| saving(*b).total_cmp(&saving(*a)));
@@ -75,8 +76,9 @@ impl<'a, 'p, 'g> Search<'a, 'p, 'g> {
         let mut calls: Vec<Option<f64>> = vec![None; self.problem.setting.programs.vendors.len()];
         for &id in &taken.list {
             let offer = self.problem.offer(id);
-            let least = calls[offer.vendor].get_or_insert(offer.call_us);
-            *least = least.min(offer.call_us);
+            let call_us = self.problem.call_us(id);
+            let least = calls[offer.vendor].get_or_insert(call_us);
+            *least = least.min(call_us);
         }
         let launches: f64 = calls.iter().flatten().sum();
         if self.problem.flat_us(taken) + launches >= at.us - EPSILON && !self.has_limits() {
