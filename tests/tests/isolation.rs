@@ -125,8 +125,22 @@ fn a_fault_while_placing_goes_to_the_host() {
 }
 
 #[test]
+fn bisect_finds_the_operator_that_ends_the_worker() {
+    let setup = Setup::new();
+    let (plugin, out) = (text(&plugin("byoc-faulty")), text(&setup.folder.path().join("found")));
+    let call = ["bisect", &setup.model, "--plugin", &plugin, "--isolate", "-o", &out];
+    let done = run(call.iter().chain(&["--plugin-option", "faulty.how=segv"])).expect(1);
+    assert!(done.stdout.contains("signal: 11 (SIGSEGV)") && done.stdout.contains("  as Add\n"), "{done:?}");
+    run(["run", &format!("{out}/model.onnx"), "--data", &out]).expect(0);
+    let fine = run(&call).expect(0);
+    assert!(fine.stdout.contains("none is beyond tolerance"), "{fine:?}");
+}
+
+#[test]
 fn a_fault_at_the_end_harms_nobody() {
     let setup = Setup::new();
+    let (done, _) = setup.faulty("speak", "close", &[]);
+    assert!(done.expect(0).stderr.contains("told to speak"), "the plugin is closed");
     for (how, _) in FAULTS {
         let (done, output) = setup.faulty(how, "close", &[]);
         assert_eq!(output, Some(setup.host()), "{how}: {done:?}");
@@ -229,23 +243,49 @@ fn shared_memory() -> usize {
     links.filter(|link| link.contains("memfd:byoc")).count() + maps.matches("memfd:byoc").count()
 }
 
+/// A session with `faulty` in a worker.
+fn failing(model: &Path, options: &[(&str, &str)]) -> Session {
+    let option = |(key, value): &(&str, &str)| PluginOption {
+        vendor: "faulty".into(),
+        key: (*key).into(),
+        value: (*value).into(),
+    };
+    let isolation = Some(Isolation::all(WorkerCommand::new(byoc()).argument("plugin-worker")));
+    let values = options.iter().map(option).collect();
+    let builder = Session::builder(model).plugin(text(&plugin("byoc-faulty"))).threads(2);
+    builder.plugin_options(PluginOptions { values, isolation }).build().expect("it can be built")
+}
+
+fn input(run: usize) -> [(String, byoc::Datum); 1] {
+    let values = (0..64).map(|i| (run * 64 + i) as f32 / 1000.0).collect();
+    [("x".to_owned(), Tensor::from_vec(&[64], values).expect("so many").into())]
+}
+
+#[test]
+fn a_plugin_that_fails_again_and_again_is_given_up() {
+    let (_folder, model) = written(MODEL);
+    let session = failing(&model, &[("how", "exit")]);
+    let host = Session::builder(&model).threads(1).build().expect("it can be built");
+    let end = Instant::now() + Duration::from_secs(60);
+    let is_given_up = || session.fallbacks().iter().any(|f| f.contains("given up after 3 losses in a row"));
+    for run in 0.. {
+        let (got, want) = (session.run(&input(run)), host.run(&input(run)));
+        assert_eq!(got.expect("an answer"), want.expect("an answer"));
+        if is_given_up() {
+            break;
+        }
+        assert!(Instant::now() < end, "{:?}", session.fallbacks());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let told = session.fallbacks();
+    assert!(told.iter().any(|f| f.contains("exit status: 3)") && f.ends_with("(3 times)")), "{told:?}");
+}
+
 #[test]
 fn a_thousand_runs_with_a_worker_that_crashes_at_random() {
     const ROUNDS: usize = 1000;
     let (_folder, model) = written(MODEL);
-    let option = |key: &str, value: &str| PluginOption {
-        vendor: "faulty".into(),
-        key: key.into(),
-        value: value.into(),
-    };
-    let options = vec![option("how", "segv"), option("one_in", "40")];
-    let isolation = Isolation::all(WorkerCommand::new(byoc()).argument("plugin-worker"));
-    let session = Session::builder(&model)
-        .plugin(text(&plugin("byoc-faulty")))
-        .plugin_options(PluginOptions { values: options, isolation: Some(isolation) })
-        .threads(2)
-        .build()
-        .expect("it can be built");
+    let session = failing(&model, &[("how", "segv"), ("one_in", "40")]);
     let host = Session::builder(&model).threads(1).build().expect("it can be built");
     assert_eq!(session.report().summary.offloaded, 4);
     let next = std::sync::atomic::AtomicUsize::new(0);
@@ -258,10 +298,7 @@ fn a_thousand_runs_with_a_worker_that_crashes_at_random() {
                     if run >= ROUNDS {
                         return;
                     }
-                    let values = (0..64).map(|i| (run * 64 + i) as f32 / 1000.0).collect();
-                    let x = Tensor::from_vec(&[64], values).expect("so many");
-                    let inputs = [("x".to_owned(), x.into())];
-                    let (got, want) = (session.run(&inputs), host.run(&inputs));
+                    let (got, want) = (session.run(&input(run)), host.run(&input(run)));
                     assert_eq!(got.expect("an answer"), want.expect("an answer"), "run {run}");
                     right.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     std::thread::sleep(Duration::from_millis(1));

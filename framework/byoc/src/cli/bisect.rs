@@ -64,13 +64,15 @@ fn tell(args: &BisectArgs, culprit: &bisect::Culprit) -> anyhow::Result<()> {
         let graph = &part.model.graph;
         graph.model_order().into_iter().map(|n| &*graph.node(n).op.name).collect()
     };
+    let and_vendors = if culprit.got.is_empty() { "" } else { ", and the vendor's in {0}/vendor" };
     ui::print(&format!(
-        "{}: {} differs: {}\n  nodes {}\n  as {}\n  wrote {0}/model.onnx with inputs, the host's outputs, and the vendor's in {0}/vendor\n",
+        "{}: {} differs: {}\n  nodes {}\n  as {}\n  wrote {0}/model.onnx with inputs, the host's outputs{}\n",
         culprit.region,
         part.name,
         culprit.difference,
         part.nodes.join(", "),
         ops.join(", "),
+        and_vendors,
     ).replace("{0}", &folder.display().to_string()));
     bail!("{} leaves the host's result in region {}", culprit.vendor, culprit.region)
 }

@@ -218,3 +218,91 @@ impl Reply {
         Reply::Failed { error: Error::new(Category::Invalid, message), refused: Vec::new() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use byoc_plugin::Dim;
+
+    use super::*;
+    use crate::region::{AttributeContent, AttributeData, NodeData, ValueData};
+
+    fn region() -> RegionData {
+        let attributes = [
+            AttributeContent::Ints(vec![1, -1]),
+            AttributeContent::String(bytes::Bytes::from_static(b"text")),
+            AttributeContent::Tensor { dtype: DType::F32, dims: vec![1], bytes: vec![0; 4].into() },
+        ];
+        let attribute = |content| AttributeData { name: "a".into(), content, is_default: false };
+        let node = NodeData {
+            op: "Add".into(),
+            inputs: vec![Some(0), None],
+            outputs: vec![Some(1)],
+            attributes: attributes.into_iter().map(attribute).collect(),
+            ..NodeData::default()
+        };
+        let dims = Some(vec![Dim::Known(4), Dim::Symbol(0), Dim::Unknown]);
+        let value = ValueData { name: "x".into(), dtype: Some(DType::F32), dims, ..ValueData::default() };
+        RegionData { nodes: vec![node], values: vec![value.clone(), value], ..RegionData::default() }
+    }
+
+    fn typed() -> Typed {
+        Typed { dtype: DType::I64, shape: vec![1, 2, 3] }
+    }
+
+    fn requests() -> Vec<Vec<u8>> {
+        let constant = Constant { dtype: DType::F32, segment: 1, offset: 64, len: 16 };
+        let region = region();
+        let shown = Shown { region: Cow::Borrowed(&region), constants: vec![constant], has_onnx: true };
+        let requests = [
+            Request::Hello { protocol: 1, build: "1.0".into(), threads: 2, memory: Some(1 << 30) },
+            Request::Open { options: Cow::Owned(vec![("key".into(), "value".into())]) },
+            Request::Compile { id: 1, region: shown, device: (1, 0), threads: 2, timeout_ns: None },
+            Request::Execute {
+                id: 1,
+                inputs: vec![Placed { tensor: typed(), offset: 0, len: 48 }],
+                outputs: vec![Wanted { tensor: typed(), place: Some((64, 48)) }],
+            },
+        ];
+        requests.iter().map(|request| postcard::to_stdvec(request).expect("encoded")).collect()
+    }
+
+    fn replies() -> Vec<Vec<u8>> {
+        let pending = Some(Pending { shape: vec![2], len: 16 });
+        let span = DeviceSpan { name: "span".into(), start_ns: 1, end_ns: 2 };
+        let replies = [
+            Reply::Made(Made { inputs: vec![64], outputs: vec![64], concurrent: true }),
+            Reply::Shapes(Some(vec![vec![1, 2], vec![3]])),
+            Reply::Executed { pending: vec![pending, None], spans: vec![span], device_ns: Some(1) },
+            Reply::Failed { error: Error::internal("why").at_node(1), refused: vec![(0, "no".into())] },
+        ];
+        replies.iter().map(|reply| postcard::to_stdvec(reply).expect("encoded")).collect()
+    }
+
+    /// Damaged messages are read as others, or refused.
+    #[test]
+    fn damage_is_no_more_than_an_error() {
+        let mut state = 1u64;
+        let mut draw = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % below
+        };
+        let (requests, replies) = (requests(), replies());
+        let (mut read, mut refused) = (0, 0);
+        for round in 0..20_000 {
+            let is_request = round % 2 == 0;
+            let messages = if is_request { &requests } else { &replies };
+            let mut bytes = messages[draw(messages.len())].clone();
+            for _ in 0..=draw(4) {
+                let at = draw(bytes.len());
+                bytes[at] = draw(256) as u8;
+            }
+            bytes.truncate(bytes.len() - draw(2) * draw(bytes.len()));
+            let is_read = match is_request {
+                true => postcard::from_bytes::<Request<'_>>(&bytes).is_ok(),
+                false => postcard::from_bytes::<Reply>(&bytes).is_ok(),
+            };
+            *(if is_read { &mut read } else { &mut refused }) += 1;
+        }
+        assert!(read > 1000 && refused > 1000, "{read} read, {refused} refused");
+    }
+}

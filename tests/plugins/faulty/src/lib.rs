@@ -36,6 +36,7 @@ fn fail(how: &str) {
         "overflow" => println!("{}", descend(1)),
         "eat" => eat(),
         "panic" => panic!("told to panic"),
+        "speak" => eprintln!("told to speak"),
         _ => {}
     }
 }
@@ -88,7 +89,7 @@ impl Plugin for Faulty {
             name: "how",
             kind: OptionKind::String,
             default: "none",
-            help: "what happens: abort, segv, exit, hang, overflow, eat or panic",
+            help: "what happens: abort, segv, exit, hang, overflow, eat, panic or speak",
         },
         OptionDecl {
             name: "at",

@@ -90,7 +90,8 @@ impl Line {
     }
 
     fn ask_plugin(&self, request: Request<'static>) -> Answer {
-        let plugin = self.server.plugin.get().ok_or_else(|| Reply::Refused("no plugin is open".into()))?;
+        let plugin = lock(&self.server.plugin).clone();
+        let plugin = plugin.ok_or_else(|| Reply::Refused("no plugin is open".into()))?;
         match request {
             Request::CheckMatch { region } => {
                 let region = self.region(region)?;

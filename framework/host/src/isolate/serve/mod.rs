@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{
@@ -17,6 +17,7 @@ use rustix::process::{
 
 use super::frame::{Broken, Channel};
 use super::message::{BUILD, DeviceText, Info, PROTOCOL, Reply, Request, device};
+use super::process::lock;
 use super::shared::only;
 use crate::library::Library;
 use crate::plugin::Plugin;
@@ -30,7 +31,7 @@ const STACK: usize = 8 << 20;
 #[derive(Default)]
 struct Server {
     pool: OnceLock<Arc<dyn ThreadPool>>,
-    plugin: OnceLock<Arc<Plugin>>,
+    plugin: Mutex<Option<Arc<Plugin>>>,
     segments: line::Segments,
     executables: executables::Executables,
 }
@@ -82,6 +83,8 @@ pub fn serve(connection: OwnedFd, make_pool: &dyn Fn(usize) -> Arc<dyn ThreadPoo
             },
             Request::Close => {
                 server.executables.clear();
+                // With the last of them the plugin closes.
+                drop(lock(&server.plugin).take());
                 Reply::Done
             }
             _ => Reply::Refused("that belongs on a line".into()),
@@ -120,9 +123,9 @@ fn open(server: &Server, library: &Arc<Library>, options: Vec<(String, String)>)
         memory_bytes: info.memory_bytes,
     };
     let devices = plugin.devices().iter().map(device).collect();
-    match server.plugin.set(plugin) {
-        Ok(()) => Reply::Opened { devices },
-        Err(_) => Reply::Refused("a plugin has been opened already".into()),
+    match lock(&server.plugin).replace(plugin) {
+        None => Reply::Opened { devices },
+        Some(_) => Reply::Refused("a plugin has been opened already".into()),
     }
 }
 
