@@ -10,7 +10,7 @@ use super::{Pass, add_constant, dtype};
 pub(super) const PASS: Pass =
     Pass { name: "promote_f16", about: "computes in float32 what a model computes in float16", run };
 
-/// Operators that compute, besides those that are element-wise or heavy.
+/// Operators that compute, besides those that are element-wise or heavy and reductions.
 const COMPUTES: &[&str] = &[
     "AveragePool",
     "BatchNormalization",
@@ -29,16 +29,6 @@ const COMPUTES: &[&str] = &[
     "MaxPool",
     "MeanVarianceNormalization",
     "RMSNormalization",
-    "ReduceL1",
-    "ReduceL2",
-    "ReduceLogSum",
-    "ReduceLogSumExp",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceMin",
-    "ReduceProd",
-    "ReduceSum",
-    "ReduceSumSquare",
     "Resize",
     "Softmax",
 ];
@@ -93,7 +83,8 @@ fn computes(node: &Node) -> bool {
         schema.is_some_and(|s| (s.is_elementwise() || s.is_compute_heavy()) && !s.is_data_movement())
     };
     let name = &*node.op.name;
-    node.op.domain.is_empty() && !CONVERTS.contains(&name) && (COMPUTES.contains(&name) || traits(name))
+    let listed = COMPUTES.contains(&name) || schema::REDUCTIONS.contains(&name);
+    node.op.domain.is_empty() && !CONVERTS.contains(&name) && (listed || traits(name))
 }
 
 /// Whether a node hands elements on, so that they may as well stay float32.

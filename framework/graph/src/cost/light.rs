@@ -2,6 +2,7 @@
 
 use super::Call;
 use super::count::Count;
+use crate::schema;
 
 #[derive(Clone, Copy)]
 enum Per {
@@ -92,26 +93,8 @@ const FAMILIES: &[(&[&str], Per)] = &[
     (&["LRN"], Per::Output(TRANSCENDENTAL)),
     (&["RotaryEmbedding"], Per::Output(3)),
     (&["CumProd", "CumSum"], Per::Output(1)),
-    (
-        &[
-            "ArgMax",
-            "ArgMin",
-            "GlobalAveragePool",
-            "GlobalLpPool",
-            "GlobalMaxPool",
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceLogSum",
-            "ReduceLogSumExp",
-            "ReduceMax",
-            "ReduceMean",
-            "ReduceMin",
-            "ReduceProd",
-            "ReduceSum",
-            "ReduceSumSquare",
-        ],
-        Per::Input(1),
-    ),
+    (&["ArgMax", "ArgMin", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool"], Per::Input(1)),
+    (schema::REDUCTIONS, Per::Input(1)),
     (&["AveragePool", "LpPool", "MaxPool"], Per::Window),
     (&["AffineGrid", "GridSample", "Resize", "RoiAlign", "Upsample"], Per::Output(8)),
     (

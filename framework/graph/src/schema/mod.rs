@@ -27,6 +27,20 @@ struct Operator {
 
 include!(concat!(env!("OUT_DIR"), "/schemas.rs"));
 
+/// The operators of the default domain that fold a tensor along axes.
+pub const REDUCTIONS: &[&str] = &[
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+];
+
 /// The domain's canonical name: the default domain is the empty string.
 #[must_use]
 pub fn canonical_domain(domain: &str) -> &str {

@@ -1,6 +1,6 @@
 //! Reductions in f32 along any axes, and ArgMax and ArgMin.
 
-use byoc_graph::{DType, StaticDims};
+use byoc_graph::{DType, StaticDims, schema};
 use smallvec::SmallVec;
 
 use crate::fast::Activation;
@@ -15,24 +15,8 @@ const fn entry(ops: &'static [&'static str], prepare: fn(&NodeDesc<'_>) -> Optio
     Entry { name: "reduction", domain: "", ops, since: 1, dtypes: &[DType::F32], priority: 10, prepare }
 }
 
-pub(super) const ENTRIES: &[Entry] = &[
-    entry(
-        &[
-            "ReduceL1",
-            "ReduceL2",
-            "ReduceLogSum",
-            "ReduceLogSumExp",
-            "ReduceMax",
-            "ReduceMean",
-            "ReduceMin",
-            "ReduceProd",
-            "ReduceSum",
-            "ReduceSumSquare",
-        ],
-        prepare,
-    ),
-    entry(&["ArgMax", "ArgMin"], prepare_arg),
-];
+pub(super) const ENTRIES: &[Entry] =
+    &[entry(schema::REDUCTIONS, prepare), entry(&["ArgMax", "ArgMin"], prepare_arg)];
 
 /// What becomes of the folded elements.
 #[derive(Clone, Copy, PartialEq)]

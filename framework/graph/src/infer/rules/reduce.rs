@@ -3,29 +3,10 @@
 use super::Family;
 use crate::infer::call::{Call, Outcome, Stop, axes, axis};
 use crate::infer::content::{Content, Scalar};
-use crate::{Dim, Dims};
+use crate::{Dim, Dims, schema};
 
-pub const FAMILY: Family = Family {
-    domain: "",
-    rules: &[
-        (
-            &[
-                "ReduceL1",
-                "ReduceL2",
-                "ReduceLogSum",
-                "ReduceLogSumExp",
-                "ReduceMax",
-                "ReduceMean",
-                "ReduceMin",
-                "ReduceProd",
-                "ReduceSum",
-                "ReduceSumSquare",
-            ],
-            reduce,
-        ),
-        (&["ArgMax", "ArgMin"], arg),
-    ],
-};
+pub const FAMILY: Family =
+    Family { domain: "", rules: &[(schema::REDUCTIONS, reduce), (&["ArgMax", "ArgMin"], arg)] };
 
 /// Takes axes out of a shape, or makes them 1.
 fn without(shape: &Dims, axes: &[usize], keep: bool) -> Dims {
