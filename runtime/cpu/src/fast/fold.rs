@@ -207,7 +207,8 @@ fn row<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(way: &Way<T, J>, x: &[f32
         *sum += x;
         *found = (way.take)(*found, x);
     }
-    if joined(sums, plus).is_nan() && x.iter().any(|x| x.is_nan()) {
+    let odd = sums.iter().fold(false, |odd, sum| odd | sum.is_nan());
+    if odd && x.iter().any(|x| x.is_nan()) {
         return f32::NAN;
     }
     joined(found, &way.join)
