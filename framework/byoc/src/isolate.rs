@@ -2,10 +2,10 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use byoc_cpu::pool::ThreadPool;
+use byoc_cpu::pool::{Rest, ThreadPool};
 use byoc_host::PluginFile;
 pub use byoc_host::isolate::{Launch, WorkerCommand};
 
@@ -51,17 +51,29 @@ impl Isolation {
 /// The whole of a worker: serves a plugin to the host at the other end of standard input, and returns when that is
 /// gone. A program that is named as a [`WorkerCommand`] calls this before anything else.
 pub fn serve() -> io::Result<()> {
-    byoc_host::isolate::serve_standard_input(&|threads| Arc::new(Pool(ThreadPool::new(threads))))
+    byoc_host::isolate::serve_standard_input(&|threads| {
+        // It is there as long as the process.
+        let pool: &'static ThreadPool = Box::leak(Box::new(ThreadPool::new(threads)));
+        Arc::new(Pool { pool, rest: Mutex::new(Some(pool.rest())) })
+    })
 }
 
-struct Pool(ThreadPool);
+struct Pool {
+    pool: &'static ThreadPool,
+    /// While no call is under way: the cores are the host's then.
+    rest: Mutex<Option<Rest<'static>>>,
+}
 
 impl byoc_host::ThreadPool for Pool {
     fn threads(&self) -> usize {
-        self.0.threads()
+        self.pool.threads()
     }
 
     fn parallel_for(&self, n: usize, body: &(dyn Fn(usize) + Sync)) {
-        self.0.parallel_for(n, body);
+        self.pool.parallel_for(n, body);
+    }
+
+    fn set_idle(&self, idle: bool) {
+        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = idle.then(|| self.pool.rest());
     }
 }

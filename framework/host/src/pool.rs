@@ -7,6 +7,9 @@ pub trait ThreadPool: Send + Sync {
 
     /// Calls `body` for every index below `n` and returns when all are done. Runs inline when nested.
     fn parallel_for(&self, n: usize, body: &(dyn Fn(usize) + Sync));
+
+    /// Told when nobody computes any more, and when somebody does again: idle threads need not look for work meanwhile.
+    fn set_idle(&self, _idle: bool) {}
 }
 
 /// No threads but the caller's.

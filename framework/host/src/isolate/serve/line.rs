@@ -41,7 +41,9 @@ impl Line {
         loop {
             let received = lock(&self.channel).receive::<Request<'static>>();
             let Ok((request, fds)) = received else { return };
+            self.server.count(true);
             let reply = self.answer(request, fds).unwrap_or_else(|reply| reply);
+            self.server.count(false);
             if lock(&self.channel).send(&reply, &[]).is_err() {
                 return;
             }

@@ -31,6 +31,8 @@ const STACK: usize = 8 << 20;
 #[derive(Default)]
 struct Server {
     pool: OnceLock<Arc<dyn ThreadPool>>,
+    /// Questions that are being answered.
+    active: Mutex<usize>,
     plugin: Mutex<Option<Arc<Plugin>>>,
     segments: line::Segments,
     executables: executables::Executables,
@@ -91,6 +93,20 @@ pub fn serve(connection: OwnedFd, make_pool: &dyn Fn(usize) -> Arc<dyn ThreadPoo
         };
         if control.send(&reply, &[]).is_err() || is_close {
             return Ok(());
+        }
+    }
+}
+
+impl Server {
+    /// Counts the questions that are being answered; with none, the pool is idle.
+    fn count(&self, begins: bool) {
+        let mut active = lock(&self.active);
+        let before = *active;
+        *active = if begins { before + 1 } else { before - 1 };
+        if before + *active == 1
+            && let Some(pool) = self.pool.get()
+        {
+            pool.set_idle(!begins);
         }
     }
 }
