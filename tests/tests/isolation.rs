@@ -132,7 +132,7 @@ fn bisect_finds_the_operator_that_ends_the_worker() {
     let done = run(call.iter().chain(&["--plugin-option", "faulty.how=segv"])).expect(1);
     assert!(done.stdout.contains("signal: 11 (SIGSEGV)") && done.stdout.contains("  as Add\n"), "{done:?}");
     run(["run", &format!("{out}/model.onnx"), "--data", &out]).expect(0);
-    let fine = run(&call).expect(0);
+    let fine = run(call).expect(0);
     assert!(fine.stdout.contains("none is beyond tolerance"), "{fine:?}");
 }
 
