@@ -13,7 +13,7 @@ use crate::limits;
 use crate::merge::{self, Group};
 use crate::misses::Misses;
 
-/// Sibling regions are looked at only up to so many regions: each pair is tried.
+/// Sibling regions are looked at only up to so many regions: each selection that is tried has its own.
 const MAX_SIBLINGS: usize = 64;
 
 pub struct Problem<'a, 'g> {
