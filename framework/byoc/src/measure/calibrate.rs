@@ -147,6 +147,7 @@ fn fusion(samples: &[&Sample]) -> f64 {
 fn extend(times: &mut VendorTimes, more: VendorTimes) {
     times.samples.extend(more.samples);
     times.launches.extend(more.launches);
+    times.regions.extend(more.regions);
     times
         .warnings
         .extend(more.warnings.into_iter().filter(|w| !times.warnings.contains(w)).collect::<Vec<_>>());
@@ -155,11 +156,18 @@ fn extend(times: &mut VendorTimes, more: VendorTimes) {
 impl Calibration {
     /// A region is its call and its composites; a composite that was timed alone has its call taken off.
     fn add_vendor(&mut self, mut target: TargetProfile, times: VendorTimes) {
-        let VendorTimes { mut samples, mut launches, .. } = times;
+        let VendorTimes { mut samples, mut launches, regions, .. } = times;
         let shortest = samples.iter().map(|s| s.us).fold(f64::INFINITY, f64::min);
         // The shortest composite keeps some time of its own.
         let launch = if launches.is_empty() { 0.0 } else { median(&mut launches).min(shortest / 2.0) };
-        samples.iter_mut().for_each(|s| s.us -= launch);
+        // What composites take less together than alone, beyond their calls, is spread over all.
+        let whole: f64 = regions.iter().map(|(whole, ..)| (whole - launch).max(0.0)).sum();
+        let parts: f64 = regions.iter().map(|(_, parts, count)| parts - launch * *count as f64).sum();
+        let scale = if parts > 0.0 { (whole / parts).clamp(1e-3, 1.0) } else { 1.0 };
+        for sample in &mut samples {
+            sample.us = (sample.us - launch) * scale;
+            sample.fusion = -scale.ln();
+        }
         target.launch_us = Some(launch);
         self.add(target, samples);
     }

@@ -49,6 +49,8 @@ pub(crate) struct VendorTimes {
     pub samples: Vec<Sample>,
     /// What each call of a region takes beyond its composites, as far as regions of several tell.
     pub launches: Vec<f64>,
+    /// Regions of several composites: what they take whole, what their composites take alone, and how many those are.
+    pub regions: Vec<(f64, f64, usize)>,
     /// What could not be measured.
     pub warnings: Vec<String>,
 }
@@ -150,6 +152,7 @@ impl RegionTimer<'_> {
             };
             let saved = (parts * (1.0 - NOISE) - whole).max(0.0);
             times.launches.push(saved / (region.composites.len() - 1) as f64);
+            times.regions.push((whole, parts, region.composites.len()));
         }
         times
     }
