@@ -21,8 +21,12 @@ fn model(graph: &str) -> Model {
 }
 
 fn prepared(model: &Model, pass: &str) -> Model {
+    prepared_by(model, &[pass])
+}
+
+fn prepared_by(model: &Model, passes: &[&str]) -> Model {
     let mut model = model.clone();
-    prepare::prepare(&mut model, &|name| name == pass);
+    prepare::prepare(&mut model, &|name| passes.contains(&name));
     model.graph.check();
     model
 }
@@ -151,6 +155,100 @@ fn what_would_change_more_than_a_rounding_is_left_alone() {
     for text in cases {
         let before = model(&text);
         assert_eq!(operators(&prepared(&before, "quantise")), operators(&before), "{text}");
+    }
+}
+
+/// A quantised network: two convolutions, what comes between their codes, and `rest`.
+fn network(rest: &str, outputs: &str) -> String {
+    format!(
+        "(float[1, 3, 9, 8] x) => ({outputs})
+         <float s1 = {{0.02}}, uint8 z1 = {{120}}, float s2 = {{0.05}}, uint8 z2 = {{101}}, float s3 = {{0.03}},
+          uint8 z3 = {{4}}, int8[20, 3, 3, 3] w = {{{w}}}, int8[20, 1, 3, 3] v = {{{v}}}, float ws = {{0.01}},
+          int8 wz = {{0}}, float[20] one = {{{one}}}, float[20] other = {{{other}}},
+          int8[5, 20] u = {{{u}}}, int32[5] b = {{5, -800, 300, 0, 1}}, float bs = {{0.0003}}, int32 bz = {{0}}> {{
+            q = QuantizeLinear(x, s1, z1)
+            c = QLinearConv <pads = [1, 1, 1, 1]> (q, s1, z1, w, ws, wz, s2, z2)
+            d = DequantizeLinear(c, s2, z2)
+            n = BatchNormalization(d, one, other, other, one)
+            r = Relu(n)
+            e = QuantizeLinear(r, s3, z3)
+            ed = DequantizeLinear(e, s3, z3)
+            k = QLinearConv <group = 20, pads = [1, 1, 1, 1]> (e, s3, z3, v, ws, wz, s2, z2)
+            kd = DequantizeLinear(k, s2, z2)
+            {rest}
+         }}",
+        w = numbers(540, -127, 128),
+        v = numbers(180, -127, 128),
+        u = numbers(100, -127, 128),
+        one = numbers(20, 1, 3),
+        other = numbers(20, -1, 2),
+    )
+}
+
+const QUANTISED: &[&str] = &["quantise", "quantise_codes", "fuse_requantisation", "channels_last"];
+
+#[test]
+fn quantised_images_stay_codes_with_their_channels_last() {
+    let parts = [
+        // What follows the two convolutions, the operators that are left, and how far codes may be off.
+        (
+            "a = Add(ed, kd) ar = Relu(a) aq = QuantizeLinear(ar, s2, z2) ad = DequantizeLinear(aq, s2, z2)
+             y = Exp(ad)",
+            &["QLinearAdd", "DequantizeLinear", "Exp"][..],
+        ),
+        (
+            "m = MaxPool <kernel_shape = [3, 2], strides = [2, 2], pads = [1, 0, 0, 1]> (kd)
+             mq = QuantizeLinear(m, s3, z3) y = DequantizeLinear(mq, s3, z3)",
+            &["QLinearMaxPool", "DequantizeLinear"],
+        ),
+        (
+            "j = Concat <axis = 1> (ed, kd) jq = QuantizeLinear(j, s3, z3) jd = DequantizeLinear(jq, s3, z3)
+             t = Transpose <perm = [0, 2, 3, 1]> (jd) y = Exp(t)",
+            &["QLinearConcat", "DequantizeLinear", "Exp"],
+        ),
+        (
+            "t = Transpose <perm = [0, 1, 3, 2]> (kd) y = QuantizeLinear(t, s2, z2)",
+            &["Transpose", "Transpose"],
+        ),
+        (
+            "h = Relu(ed) i = Mul(h, kd) y = Exp(i)",
+            &["DequantizeLinear", "DequantizeLinear", "Relu", "Mul", "Exp"],
+        ),
+    ];
+    let input =
+        [f32s(&[1, 3, 9, 8], &(0..216).map(|i| (i * 37 % 101) as f32 * 0.02 - 1.0).collect::<Vec<_>>())];
+    for (rest, operators_left) in parts {
+        let ty = if rest.contains("y = QuantizeLinear") { "uint8[] y" } else { "float[] y" };
+        let before = model(&network(rest, ty));
+        let want = run(&before, &Registry::default(), &input);
+        for passes in [QUANTISED, &QUANTISED[..2], &QUANTISED[..3]] {
+            let after = prepared_by(&before, passes);
+            assert_eq!(run(&after, &Registry::default(), &input), want, "{rest}");
+        }
+        let mut left = operators(&prepared_by(&before, QUANTISED));
+        let mut wanted = [&["QuantizeLinear", "QLinearConv", "QLinearConv"][..], operators_left].concat();
+        left.sort();
+        wanted.sort_unstable();
+        assert_eq!(left, wanted, "{rest}");
+    }
+}
+
+#[test]
+fn means_and_products_of_codes_are_off_by_a_rounding_at_most() {
+    let rest = "g = GlobalAveragePool(kd) gq = QuantizeLinear(g, s3, z3) gd = DequantizeLinear(gq, s3, z3)
+         f = Flatten(gd) fq = QuantizeLinear(f, s3, z3) fd = DequantizeLinear(fq, s3, z3)
+         ud = DequantizeLinear(u, ws, wz) bd = DequantizeLinear(b, bs, bz)
+         p = Gemm <transB = 1> (fd, ud, bd) y = QuantizeLinear(p, s2, z2)";
+    let before = model(&network(rest, "uint8[] y, uint8[] gq"));
+    let input = [f32s(&[1, 3, 9, 8], &[0.7; 216])];
+    let want = run(&before, &Registry::default(), &input);
+    for passes in [QUANTISED, &QUANTISED[..2]] {
+        let after = prepared_by(&before, passes);
+        assert!(operators(&after).contains(&"QLinearGemm".to_owned()));
+        for (got, want) in run(&after, &Registry::default(), &input).iter().zip(&want) {
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1.0;
+            assert!(f64s(got).iter().zip(&f64s(want)).all(near) && got.dims() == want.dims());
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod view;
 
 pub use buffer::{ALIGN, Buffer, BufferPool};
 pub use kernel::{Ctx, InputDesc, Kernel, KernelError, NodeDesc, Observer, OutputDesc};
+pub use kernels::batch_normalization::affine as batch_normalization_affine;
 pub use outputs::{Made, Outputs, Slot};
 pub use registry::{Entry, Prepared, Registry};
 pub use view::{TensorView, View, is_aligned};

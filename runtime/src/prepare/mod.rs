@@ -16,9 +16,12 @@ mod attention;
 mod batch_normalization;
 mod bias;
 mod cast;
+mod channels_last;
+mod codes;
 mod forms;
 mod promote_f16;
 mod quantised;
+mod requantise;
 mod transposed;
 
 /// One rewriting.
@@ -34,6 +37,9 @@ pub const PASSES: &[Pass] = &[
     promote_f16::PASS,
     cast::PASS,
     quantised::PASS,
+    codes::PASS,
+    requantise::PASS,
+    channels_last::PASS,
     attention::PASS,
     forms::PASS,
     batch_normalization::PASS,

@@ -1,12 +1,12 @@
-//! Conv and MatMul between DequantizeLinear and QuantizeLinear: computed on the integers themselves.
+//! Conv, Gemm and MatMul between DequantizeLinear and QuantizeLinear: computed on the integers themselves.
 //!
-//! QLinearConv and QLinearMatMul sum in int32, multiply by one float32 a channel, round half to even and
+//! QLinearConv, QLinearMatMul and `host.QLinearGemm` sum in int32, multiply by one float32 a channel, round half to even and
 //! saturate; an activation that does no more than the saturation goes away.
 
 use byoc_graph::{Attr, Attributes, DType, Graph, Node, NodeId, NodeSpec, Tensor, ValueId};
 use bytes::Bytes;
 
-use super::{Pass, activation, add_constant, dtype, f32s, is_f32, only_output, rank, sole_use};
+use super::{Pass, activation, add_constant, dtype, f32s, float, is_f32, only_output, rank, sole_use};
 
 pub(super) const PASS: Pass = Pass {
     name: "quantise",
@@ -26,12 +26,24 @@ fn run(graph: &mut Graph) {
 }
 
 /// Integers, and what they mean.
-struct Quantised {
-    integers: ValueId,
-    dtype: DType,
-    scale: ValueId,
+pub(super) struct Quantised {
+    pub integers: ValueId,
+    pub dtype: DType,
+    pub scale: ValueId,
     /// `None`: all zero.
-    zero: Option<ValueId>,
+    pub zero: Option<ValueId>,
+}
+
+impl Quantised {
+    /// The scale and the zero point, where there is one of each.
+    pub fn scalar(&self, graph: &Graph) -> Option<(f32, i64)> {
+        let &[scale] = f32s(graph, self.scale)?.as_slice() else { return None };
+        let zero = match self.zero {
+            None => 0,
+            Some(zero) => *graph.constant(zero)?.to_i64s()?.first()?,
+        };
+        Some((scale, zero))
+    }
 }
 
 struct Found {
@@ -63,6 +75,7 @@ fn find(graph: &Graph, last: NodeId) -> Option<Found> {
     let op = match &*product.op.name {
         "Conv" => "QLinearConv",
         "MatMul" => "QLinearMatMul",
+        "Gemm" if is_plain(product) => "QLinearGemm",
         _ => return None,
     };
     let (from_x, from_w) = (dequantize(graph, product.input(0)?)?, dequantize(graph, product.input(1)?)?);
@@ -83,21 +96,29 @@ fn find(graph: &Graph, last: NodeId) -> Option<Found> {
     fits.then_some(Found { op, x, w, y, bias, attrs, nodes, dequantize: sources })
 }
 
+/// Whether a Gemm is the product by the rows of its right operand.
+fn is_plain(gemm: &Node) -> bool {
+    let int = |name| gemm.attrs.get(name).and_then(Attr::as_int).unwrap_or(0);
+    float(gemm, "alpha", 1.0) == 1.0
+        && float(gemm, "beta", 1.0) == 1.0
+        && (int("transA"), int("transB")) == (0, 1)
+}
+
 /// The node that makes a value and nothing else, where one node uses it.
-fn only_producer(graph: &Graph, value: ValueId) -> Option<NodeId> {
+pub(super) fn only_producer(graph: &Graph, value: ValueId) -> Option<NodeId> {
     sole_use(graph, value)?;
     let (id, _) = graph.value(value).producer()?;
     only_output(graph.node(id)).map(|_| id)
 }
 
 /// The DequantizeLinear to float32 behind a value.
-fn dequantize(graph: &Graph, value: ValueId) -> Option<NodeId> {
+pub(super) fn dequantize(graph: &Graph, value: ValueId) -> Option<NodeId> {
     let (id, _) = graph.value(value).producer()?;
     (graph.node(id).is("DequantizeLinear") && is_f32(graph, value)).then_some(id)
 }
 
 /// What the parameters of a QuantizeLinear or DequantizeLinear say of its 8-bit integers.
-fn quantised(graph: &Graph, node: &Node, integers: ValueId) -> Option<Quantised> {
+pub(super) fn quantised(graph: &Graph, node: &Node, integers: ValueId) -> Option<Quantised> {
     let dtype = dtype(graph, integers)?;
     let blocked = node.attrs.get("block_size").and_then(Attr::as_int).unwrap_or(0) != 0;
     let (scale, zero) = (node.input(1)?, node.input(2));
@@ -118,10 +139,11 @@ fn is_scalar(graph: &Graph, quantised: &Quantised) -> bool {
 /// The number of output channels or columns, where the weights are constant and their scales go along those.
 fn channels(graph: &Graph, product: &Node, dequantize: &Node, w: &Quantised) -> Option<usize> {
     let dims = graph.constant(w.integers)?.dims();
-    let along = match product.is("Conv") {
-        true => 0,
-        false if dims.len() == 2 => 1,
-        false => return None,
+    let along = match &*product.op.name {
+        "Conv" => 0,
+        "Gemm" if dims.len() == 2 => 0,
+        "MatMul" if dims.len() == 2 => 1,
+        _ => return None,
     };
     let channels = *dims.get(along)?;
     let axis = dequantize.attrs.get("axis").and_then(Attr::as_int).unwrap_or(1);
@@ -149,20 +171,22 @@ fn bias_of(graph: &Graph, node: &Node, (x, w): (&Quantised, &Quantised), channel
 
 /// Whether a node is an activation that cuts off nothing but what lies beyond the integers of `y` anyway.
 fn saturates(graph: &Graph, node: &Node, y: &Quantised) -> bool {
-    let bounds = match &*node.op.name {
-        "Relu" => Some(vec![0.0, f32::MAX]),
-        "Clip" => activation::clip(graph, node),
-        _ => None,
+    let (Some([low, high]), Some((scale, zero))) = (bounds(graph, node), y.scalar(graph)) else {
+        return false;
     };
-    let scale = f32s(graph, y.scale).and_then(|s| s.first().copied());
-    let zero = match y.zero {
-        None => Some(0),
-        Some(zero) => graph.constant(zero).and_then(|z| z.to_i64s()?.first().copied()),
-    };
-    let (Some(bounds), Some(scale), Some(zero)) = (bounds, scale, zero) else { return false };
     let (least, most) = if y.dtype == DType::U8 { (0.0, 255.0) } else { (-128.0, 127.0) };
     let step = |bound: f32| (bound / scale).round_ties_even() + zero as f32;
-    node.op.domain.is_empty() && step(bounds[0]) <= least && step(bounds[1]) >= most
+    step(low) <= least && step(high) >= most
+}
+
+/// What an activation that only cuts off leaves.
+pub(super) fn bounds(graph: &Graph, node: &Node) -> Option<[f32; 2]> {
+    match &*node.op.name {
+        _ if !node.op.domain.is_empty() => None,
+        "Relu" => Some([0.0, f32::MAX]),
+        "Clip" => activation::clip(graph, node)?.try_into().ok(),
+        _ => None,
+    }
 }
 
 fn replace(graph: &mut Graph, found: Found) {
@@ -173,11 +197,12 @@ fn replace(graph: &mut Graph, found: Found) {
     let inputs = [x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero];
     let spec = NodeSpec {
         name: last.name.clone(),
+        domain: if found.op == "QLinearGemm" { "host".into() } else { "".into() },
         op: found.op.into(),
         opset: 10,
         inputs: inputs.into_iter().chain(found.bias).map(Some).collect(),
         outputs: last.outputs().to_vec(),
-        attrs: found.attrs,
+        attrs: if found.op == "QLinearGemm" { Attributes::default() } else { found.attrs },
         position: last.position,
         ..NodeSpec::default()
     };
@@ -198,7 +223,7 @@ fn zero_point(graph: &mut Graph, quantised: &Quantised) -> ValueId {
     })
 }
 
-fn remove_unused(graph: &mut Graph, id: NodeId) {
+pub(super) fn remove_unused(graph: &mut Graph, id: NodeId) {
     let unused = |value: &ValueId| graph.value(*value).uses().is_empty() && !graph.is_output(*value);
     if graph.contains_node(id) && graph.node(id).outputs().iter().flatten().all(unused) {
         graph.remove_node(id);

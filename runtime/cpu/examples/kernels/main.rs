@@ -6,8 +6,9 @@ mod peak;
 
 use std::time::Duration;
 
+use byoc_cpu::fast::bytes::{BytesLast, Coding, ConvBytes, Finish, conv_bytes};
 use byoc_cpu::fast::conv::{Channels, ConvEpilogue, Images, PackedConv, Window, conv};
-use byoc_cpu::fast::gemm::{Epilogue, Matrix, PackedB, Rhs, gemm};
+use byoc_cpu::fast::gemm::{Epilogue, Matrix, PackedB, Rhs, Zero, gemm};
 use byoc_cpu::fast::{Activation, Exec};
 use byoc_cpu::pool::ThreadPool;
 
@@ -112,6 +113,32 @@ impl Bench<'_> {
     }
 }
 
+impl Bench<'_> {
+    /// The same convolutions by bytes.
+    fn bytes(&self) {
+        for &(name, input, output, groups, size, kernel, stride) in
+            CONVOLUTIONS.iter().filter(|c| c.0.contains(&self.filter))
+        {
+            let channels = Channels { input, output, groups };
+            let window = Window { strides: [stride; 2], pads: [kernel / 2; 4], ..Window::new([kernel; 2]) };
+            let taps = input / groups * kernel * kernel;
+            let weights: Vec<i8> = (0..output * taps).map(|i| (i % 251) as i8).collect();
+            let coding = Coding { signed: false, zero: 120, scale: 0.01 };
+            let finish = Finish::new(output, &[0.0007], coding, None);
+            let weights = (&weights[..], Zero::All(0));
+            let conv = ConvBytes::new(self.exec.isa, (channels, window), coding, weights, None, finish);
+            let x: Vec<u8> = (0..input * size * size).map(|i| i as u8).collect();
+            let pixels = size.div_ceil(stride).pow(2);
+            let mut y = vec![0; output * pixels];
+            let shape = format!("{input}->{output} {size}x{size} bytes");
+            self.report(name, &shape, 2.0 * (output * pixels * taps) as f64, || {
+                let images = BytesLast { data: &x, count: 1, size: [size; 2] };
+                conv_bytes(self.exec, images, &conv, &mut y);
+            });
+        }
+    }
+}
+
 fn filled(n: usize) -> Vec<f32> {
     (0..n).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect()
 }
@@ -126,4 +153,5 @@ fn main() {
     let bench = Bench { exec, peak, filter: arguments.next().unwrap_or_default() };
     bench.products();
     bench.convolutions();
+    bench.bytes();
 }

@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod bytes;
 pub mod columns;
 pub mod conv;
 mod copy;

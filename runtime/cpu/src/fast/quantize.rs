@@ -20,13 +20,6 @@ impl<T: Quantized> Requantize<'_, T> {
         assert!(self.bias.is_none_or(|bias| bias.len() == channels), "one bias for each channel");
     }
 
-    /// Converts sums that belong to one channel.
-    pub(crate) fn channel(&self, isa: Isa, channel: usize, sums: &[i32], out: &mut [T]) {
-        let scale = self.scale[if self.scale.len() == 1 { 0 } else { channel }];
-        let bias = self.bias.map_or(0, |bias| bias[channel]);
-        isa.run(Row { sums, out, scale: |_| scale, bias: |_| bias, zero: self.zero });
-    }
-
     /// Converts sums whose channels lie side by side.
     fn row(&self, isa: Isa, sums: &[i32], out: &mut [T]) {
         let one = self.scale.len() == 1;

@@ -35,13 +35,16 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     if [&shift, &mean, &variance].iter().any(|p| p.len() != channels) {
         return None;
     }
-    let epsilon = node.float("epsilon").unwrap_or(1e-5);
+    let [scale, shift] = affine([&scale, &shift, &mean, &variance], node.float("epsilon").unwrap_or(1e-5));
+    Some(Box::new(Affine { scale, shift }))
+}
+
+/// Factor and addend of each channel for scale, shift, mean and variance.
+pub fn affine([scale, shift, mean, variance]: [&[f32]; 4], epsilon: f32) -> [Vec<f32>; 2] {
     // Rounded as other runtimes round: what is quantised next may lie on a tie, and one unit there spreads.
     let factor = |c: usize| scale[c] * (1.0 / (variance[c] + epsilon).sqrt());
-    Some(Box::new(Affine {
-        scale: (0..channels).map(factor).collect(),
-        shift: (0..channels).map(|c| shift[c] - mean[c] * factor(c)).collect(),
-    }))
+    let moved = |c: usize| shift[c] - mean[c] * factor(c);
+    [(0..scale.len()).map(factor).collect(), (0..scale.len()).map(moved).collect()]
 }
 
 impl Kernel for Affine {

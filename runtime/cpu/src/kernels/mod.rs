@@ -6,11 +6,13 @@ use crate::registry::Entry;
 
 mod activation;
 mod attention;
-mod batch_normalization;
+pub(crate) mod batch_normalization;
 mod binary;
 mod broadcast;
+mod bytes;
 mod cast;
 mod channel_norm;
+mod codings;
 mod compare;
 mod conv;
 mod conv_transpose;
@@ -42,6 +44,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     attention::ENTRIES,
     batch_normalization::ENTRIES,
     binary::ENTRIES,
+    bytes::ENTRIES,
     cast::ENTRIES,
     channel_norm::ENTRIES,
     compare::ENTRIES,

@@ -2,24 +2,32 @@
 
 use byoc_graph::{DType, Element, StaticDims, Tensor};
 
-use crate::fast::conv::{Channels, Images, PackedConvInt, conv_quantized};
+use crate::fast::bytes::{BytesLast, Coding, ConvBytes, Finish, Then, conv_bytes};
+use crate::fast::conv::{Channels, Window};
 use crate::fast::gemm::{IntMatrix, IntRhs, PackedInt, Quantized, Zero, gemm_int};
 use crate::fast::quantize::{Requantize, requantize_rows};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
+use crate::kernels::codings::{
+    ImageDims, channels_last, coding, compute_last, constant_coding, output_dtype,
+};
 use crate::kernels::windows::{Windows, input_size};
 use crate::outputs::Outputs;
 use crate::registry::Entry;
 use crate::view::View;
 
-const fn entry(ops: &'static [&'static str], prepare: fn(&NodeDesc<'_>) -> Option<Box<dyn Kernel>>) -> Entry {
-    let dtypes = &[DType::U8, DType::I8];
-    Entry { name: "int8", domain: "", ops, since: 10, dtypes, priority: 10, prepare }
+const fn entry(
+    domain: &'static str,
+    ops: &'static [&'static str],
+    prepare: fn(&NodeDesc<'_>) -> Option<Box<dyn Kernel>>,
+) -> Entry {
+    Entry { name: "int8", domain, ops, since: 1, dtypes: &[DType::U8, DType::I8], priority: 10, prepare }
 }
 
 pub(super) const ENTRIES: &[Entry] = &[
-    entry(&["QLinearConv"], prepare_conv),
-    entry(&["QLinearMatMul"], |node| prepare_product(node, true)),
-    entry(&["MatMulInteger"], |node| prepare_product(node, false)),
+    entry("", &["QLinearConv"], prepare_conv),
+    entry("host", &["QLinearConv", "QLinearGemm"], prepare_conv),
+    entry("", &["QLinearMatMul"], |node| prepare_product(node, true)),
+    entry("", &["MatMulInteger"], |node| prepare_product(node, false)),
 ];
 
 /// The one element of a constant scalar.
@@ -34,76 +42,97 @@ fn multipliers(x: &Tensor, w: &Tensor, y: &Tensor) -> Option<Vec<f32>> {
     Some(w.as_slice::<f32>().ok()?.iter().map(|w| x * w / y).collect())
 }
 
-struct Conv<T, U> {
-    windows: Windows,
-    groups: usize,
-    channels: Channels,
-    kernel: [usize; 2],
-    packed: PackedConvInt,
-    scale: Vec<f32>,
-    bias: Option<Vec<i32>>,
-    x_zero: T,
-    y_zero: U,
-    /// The window that the weights were packed for.
-    window: crate::fast::conv::Window,
+/// Bytes that the frames of any image may take, and how often they may be as large as input and output together.
+const FRAME: usize = 64 << 20;
+const FRAME_SHARE: usize = 64;
+
+struct Conv {
+    windows: Option<Windows>,
+    conv: ConvBytes,
+    rank: usize,
+    last: bool,
+    dtype: DType,
+    to: DType,
 }
 
 fn prepare_conv(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
-    let (x, w, y) = (node.dtype(0)?, node.dtype(3)?, node.dtype(7)?);
-    match (x, y) {
-        (DType::U8, DType::U8) => conv_of::<u8, u8>(node, w),
-        (DType::U8, DType::I8) => conv_of::<u8, i8>(node, w),
-        (DType::I8, DType::U8) => conv_of::<i8, u8>(node, w),
-        (DType::I8, DType::I8) => conv_of::<i8, i8>(node, w),
+    match node.dtype(3)? {
+        DType::U8 => conv::<u8>(node),
+        DType::I8 => conv::<i8>(node),
         _ => None,
     }
 }
 
-fn conv_of<T: Quantized + Element, U: Quantized + Element>(
-    node: &NodeDesc<'_>,
-    weights: DType,
-) -> Option<Box<dyn Kernel>> {
-    match weights {
-        DType::U8 => conv::<T, U, u8>(node),
-        DType::I8 => conv::<T, U, i8>(node),
-        _ => None,
-    }
-}
-
-fn conv<T: Quantized + Element, U: Quantized + Element, W: Quantized + Element>(
-    node: &NodeDesc<'_>,
-) -> Option<Box<dyn Kernel>> {
+/// A convolution by constant weights, or by a matrix with a row for each output channel.
+fn conv<W: Quantized + Element>(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     let w = node.constant(3)?;
-    let windows = Windows::read(node, w.rank())?;
+    let last = channels_last(node) || w.rank() == 2;
+    let windows = if w.rank() == 2 { None } else { Some(Windows::read(node, w.rank())?) };
     let groups = usize::try_from(node.int("group").unwrap_or(1)).ok().filter(|&g| g > 0)?;
-    let kernel = if windows.spatial == 1 { [1, w.dims()[2]] } else { [w.dims()[2], w.dims()[3]] };
+    let kernel = match *w.dims() {
+        [_, _] => [1, 1],
+        [_, _, w] => [1, w],
+        [_, _, h, w] => [h, w],
+        _ => return None,
+    };
     let (output, inputs) = (w.dims()[0], w.dims()[1]);
-    if w.is_empty() || !output.is_multiple_of(groups) {
+    let is_product = node.op() == "QLinearGemm";
+    if w.is_empty() || !output.is_multiple_of(groups) || is_product != (w.rank() == 2) {
         return None;
     }
     let channels = Channels { input: inputs.checked_mul(groups)?, output, groups };
-    let window = windows.window(kernel, input_size(node, windows.spatial))?;
+    let window = match &windows {
+        None => Window::new([1, 1]),
+        // The sizes are elsewhere with the channels last, where only explicit padding comes.
+        Some(windows) if last => windows.window(kernel, [None, None])?,
+        Some(windows) => windows.window(kernel, input_size(node, windows.spatial))?,
+    };
     let zeros = node.constant(5)?.as_slice::<W>().ok()?;
     let zero = match zeros.len() {
         1 => Zero::All(zeros[0]),
         n if n == output => Zero::Rows(&zeros),
         _ => return None,
     };
-    let packed = PackedConvInt::pack(node.isa, channels, window, &w.as_slice::<W>().ok()?, zero);
-    let scale = multipliers(node.constant(1)?, node.constant(4)?, node.constant(6)?)?;
+    let scales = multipliers(node.constant(1)?, node.constant(4)?, node.constant(6)?)?;
     let bias = match node.has_input(8) {
-        true => Some(node.constant(8)?.as_slice::<i32>().ok()?.into_owned()),
+        true => Some(node.constant(8)?.as_slice::<i32>().ok()?),
         false => None,
     };
-    let fits = (scale.len() == 1 || scale.len() == output) && bias.as_ref().is_none_or(|b| b.len() == output);
-    let (x_zero, y_zero) = (scalar::<T>(node.constant(2)?)?, scalar::<U>(node.constant(7)?)?);
-    fits.then(|| {
-        let conv = Conv { windows, groups, channels, kernel, packed, scale, bias, x_zero, y_zero, window };
-        Box::new(conv) as Box<dyn Kernel>
-    })
+    let fits =
+        (scales.len() == 1 || scales.len() == output) && bias.as_ref().is_none_or(|b| b.len() == output);
+    let (from, first) = (constant_coding(node, 1, 2)?, constant_coding(node, 6, 7)?);
+    let (dtype, first_dtype) = (node.dtype(0)?, node.dtype(7)?);
+    if !fits || node.dtype(2) != Some(dtype) {
+        return None;
+    }
+    let (then, to) = match node.float("then_scale") {
+        None => (None, first_dtype),
+        Some(scale) => {
+            let to = output_dtype(node)?;
+            (Some(then(node, coding(to, node.int("then_zero")?.try_into().ok()?, scale)?, output)?), to)
+        }
+    };
+    let finish = Finish::new(output, &scales, first, then);
+    let weights = w.as_slice::<W>().ok()?;
+    let conv = ConvBytes::new(node.isa, (channels, window), from, (&weights, zero), bias.as_deref(), finish);
+    Some(Box::new(Conv { windows, conv, rank: w.rank(), last, dtype, to }))
 }
 
-impl<T: Quantized + Element, U: Quantized + Element> Kernel for Conv<T, U> {
+/// What a fused node does to its codes before they leave.
+fn then(node: &NodeDesc<'_>, to: Coding, channels: usize) -> Option<Then> {
+    let affine = match (node.floats("affine_scale"), node.floats("affine_shift")) {
+        (None, None) => None,
+        (Some(scale), Some(shift)) if scale.len() == channels && shift.len() == channels => {
+            Some([scale.to_vec(), shift.to_vec()])
+        }
+        _ => return None,
+    };
+    let bound = |name, default| node.float(name).unwrap_or(default);
+    let (low, high) = (bound("then_low", f32::NEG_INFINITY), bound("then_high", f32::INFINITY));
+    Some(Then { affine, low, high, to })
+}
+
+impl Kernel for Conv {
     fn run(
         &self,
         ctx: &Ctx<'_>,
@@ -111,34 +140,36 @@ impl<T: Quantized + Element, U: Quantized + Element> Kernel for Conv<T, U> {
         outputs: &mut Outputs<'_>,
     ) -> Result<(), KernelError> {
         let x = tensor(inputs, 0)?;
-        let (count, input, size) = match *x.dims {
-            [n, c, w] if self.windows.spatial == 1 => (n, c, [1, w]),
-            [n, c, h, w] if self.windows.spatial == 2 => (n, c, [h, w]),
-            _ => return Err(KernelError::invalid(format!("an image of dimensions {:?}", x.dims))),
-        };
-        if self.windows.window(self.kernel, size.map(Some)) != Some(self.window) {
+        if x.dtype != self.dtype {
+            return Err(KernelError::DType { expected: self.dtype, got: x.dtype });
+        }
+        if x.rank() != self.rank {
+            return Err(KernelError::invalid(format!("an image of dimensions {:?}", x.dims)));
+        }
+        let from = ImageDims::read(x.dims, self.last)?;
+        let (window, channels) = (self.conv.window(), self.conv.channels());
+        let same = |w: &Windows| w.window(window.kernel, from.size.map(Some)) == Some(window);
+        if !self.windows.as_ref().is_none_or(same) {
             return Err(KernelError::invalid("the input is not of the size that the model declares"));
         }
-        if input != self.channels.input {
+        if from.channels != channels.input {
             return Err(KernelError::invalid(format!(
-                "the image has {input} channels, but the weights are for {} in {} groups",
-                self.channels.input, self.groups
+                "the image has {} channels, but the weights are for {} in {} groups",
+                from.channels, channels.input, channels.groups
             )));
         }
-        let [height, width] = self.window.output(size).ok_or_else(|| {
-            KernelError::invalid(format!("the window {:?} does not fit an image of {size:?}", self.window))
+        let size = window.output(from.size).ok_or_else(|| {
+            KernelError::invalid(format!("the window {window:?} does not fit an image of {:?}", from.size))
         })?;
-        let dims = match self.windows.spatial {
-            1 => StaticDims::from_slice(&[count, self.channels.output, width]),
-            _ => StaticDims::from_slice(&[count, self.channels.output, height, width]),
-        };
-        let images = Images { data: x.slice::<T>()?, count, size };
-        let out = outputs.tensor::<U>(0, &dims)?;
-        if !out.is_empty() {
-            let how = Requantize { scale: &self.scale, bias: self.bias.as_deref(), zero: self.y_zero };
-            conv_quantized(ctx.exec, images, self.x_zero, &self.packed, &how, out);
+        let to = from.with(channels.output, size);
+        let frame = self.conv.frame_bytes(from.count, from.size).unwrap_or(usize::MAX);
+        if frame > FRAME && frame / FRAME_SHARE > x.len().saturating_add(to.dims().iter().product()) {
+            // Padding that strides jump over.
+            return Err(KernelError::OutOfMemory { bytes: frame });
         }
-        Ok(())
+        compute_last(ctx, x, (from, to, self.to), outputs, |x, out| {
+            conv_bytes(ctx.exec, BytesLast { data: x, count: from.count, size: from.size }, &self.conv, out);
+        })
     }
 
     fn owns_input(&self, input: usize) -> bool {

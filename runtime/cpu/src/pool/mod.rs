@@ -120,12 +120,19 @@ impl Drop for ThreadPool {
 }
 
 /// A mutable slice whose disjoint parts several threads write at once.
-#[derive(Clone, Copy)]
 pub(crate) struct SharedSlice<'a, T> {
     start: *mut T,
     len: usize,
     marker: std::marker::PhantomData<&'a mut [T]>,
 }
+
+impl<T> Clone for SharedSlice<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for SharedSlice<'_, T> {}
 
 // SAFETY: it stands for a `&mut [T]`, whose parts may go to other threads when `T: Send`; who takes a part
 // vouches that no other thread has it.

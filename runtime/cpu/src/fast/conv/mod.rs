@@ -2,7 +2,6 @@
 //! windows panel by panel, never materialised; depthwise ones directly.
 
 mod depthwise;
-mod int;
 mod pixels;
 mod transpose;
 mod window;
@@ -13,7 +12,6 @@ use std::ops::Range;
 use bytemuck::Pod;
 
 pub(crate) use depthwise::{Plane, SLACK};
-pub use int::{PackedConvInt, conv_int, conv_quantized};
 pub use transpose::{PackedConvTranspose, conv_transpose};
 pub(crate) use window::Geometry;
 pub use window::Window;

@@ -102,13 +102,6 @@ impl Geometry {
         self.window.strides == [1, 1] && self.phase == self.input && self.window.pads == [0; 4]
     }
 
-    /// Fills one plane's frame; `get(out, start, step)` copies `input[start + i · step]` to `out[i]`.
-    #[inline(always)]
-    pub(crate) fn fill<T: Copy>(&self, frame: &mut [T], zero: T, get: impl Fn(&mut [T], usize, usize)) {
-        self.fill_border(frame, zero);
-        self.fill_inside(frame, get);
-    }
-
     /// Fills what is padding, which stays the same for every plane.
     #[inline(always)]
     pub(crate) fn fill_border<T: Copy>(&self, frame: &mut [T], zero: T) {
@@ -124,7 +117,7 @@ impl Geometry {
         }
     }
 
-    /// Fills what is not padding.
+    /// Fills what is not padding; `get(out, start, step)` copies `input[start + i · step]` to `out[i]`.
     #[inline(always)]
     pub(crate) fn fill_inside<T>(&self, frame: &mut [T], get: impl Fn(&mut [T], usize, usize)) {
         let cols = self.phase[1];

@@ -204,6 +204,89 @@ impl Simd for Avx2 {
         // SAFETY: the token proves the instructions.
         unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)) }
     }
+    #[inline(always)]
+    fn dot_u8i8(self, acc: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        // Even and odd bytes as 16-bit integers, since `vpmaddubsw` would saturate.
+        // SAFETY: the token proves the instructions.
+        unsafe {
+            let low = _mm256_set1_epi16(0xff);
+            let even = _mm256_madd_epi16(
+                _mm256_and_si256(a, low),
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b)),
+            );
+            let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(a), _mm256_srai_epi16::<8>(b));
+            _mm256_add_epi32(acc, _mm256_add_epi32(even, odd))
+        }
+    }
+    #[inline(always)]
+    fn add_i(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    fn or_i(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_or_si256(a, b) }
+    }
+    #[inline(always)]
+    fn xor_i(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_xor_si256(a, b) }
+    }
+    #[inline(always)]
+    fn shift_left<const BITS: u32>(self, a: __m256i) -> __m256i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_sll_epi32(a, _mm_cvtsi32_si128(BITS as i32)) }
+    }
+    #[inline(always)]
+    fn byte<const BYTE: usize>(self, a: __m256i) -> __m256i {
+        // SAFETY: the token proves the instructions.
+        unsafe {
+            let right = _mm256_srl_epi32(a, _mm_cvtsi32_si128(8 * BYTE as i32));
+            _mm256_and_si256(right, _mm256_set1_epi32(0xff))
+        }
+    }
+    #[inline(always)]
+    fn max_i(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_max_epi32(a, b) }
+    }
+    #[inline(always)]
+    fn to_float(self, a: __m256i) -> __m256 {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_cvtepi32_ps(a) }
+    }
+    #[inline(always)]
+    fn to_int(self, a: __m256) -> __m256i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_cvtps_epi32(a) }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(self, p: *const u8, n: usize) -> __m256i {
+        let mut bytes = [0; 8];
+        // SAFETY: the token proves the instructions, the caller the memory.
+        unsafe {
+            if n == 8 {
+                return _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()));
+            }
+            p.copy_to_nonoverlapping(bytes.as_mut_ptr(), n);
+            _mm256_cvtepu8_epi32(_mm_loadl_epi64(bytes.as_ptr().cast()))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, p: *mut u8, n: usize, v: __m256i) {
+        // SAFETY: the token proves the instructions, the caller the memory.
+        unsafe {
+            let low = _mm256_and_si256(v, _mm256_set1_epi32(0xff));
+            let (a, b) = (_mm256_castsi256_si128(low), _mm256_extracti128_si256::<1>(low));
+            let words = _mm_packus_epi32(a, b);
+            let bytes = _mm_cvtsi128_si64(_mm_packus_epi16(words, words)).to_le_bytes();
+            match n {
+                8 => p.cast::<[u8; 8]>().write_unaligned(bytes),
+                n => p.copy_from_nonoverlapping(bytes.as_ptr(), n),
+            }
+        }
+    }
 }
 
 /// A mask of the first `n` lanes.

@@ -175,6 +175,75 @@ impl Simd for Avx512 {
         // SAFETY: the token proves the instructions.
         unsafe { _mm512_dpwssd_epi32(acc, a, b) }
     }
+    #[inline(always)]
+    fn dot_u8i8(self, acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_dpbusd_epi32(acc, a, b) }
+    }
+    #[inline(always)]
+    fn add_i(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+    #[inline(always)]
+    fn or_i(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_or_si512(a, b) }
+    }
+    #[inline(always)]
+    fn xor_i(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_xor_si512(a, b) }
+    }
+    #[inline(always)]
+    fn shift_left<const BITS: u32>(self, a: __m512i) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_slli_epi32::<BITS>(a) }
+    }
+    #[inline(always)]
+    fn byte<const BYTE: usize>(self, a: __m512i) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe {
+            let right = _mm512_srl_epi32(a, _mm_cvtsi32_si128(8 * BYTE as i32));
+            _mm512_and_si512(right, _mm512_set1_epi32(0xff))
+        }
+    }
+    #[inline(always)]
+    fn max_i(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_max_epi32(a, b) }
+    }
+    #[inline(always)]
+    fn to_float(self, a: __m512i) -> __m512 {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_cvtepi32_ps(a) }
+    }
+    #[inline(always)]
+    fn to_int(self, a: __m512) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_cvtps_epi32(a) }
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(self, p: *const u8, n: usize) -> __m512i {
+        // SAFETY: the token proves the instructions, the caller the memory.
+        unsafe {
+            _mm512_cvtepu8_epi32(match n {
+                16 => _mm_loadu_si128(p.cast()),
+                n => _mm_maskz_loadu_epi8(first(n), p.cast()),
+            })
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, p: *mut u8, n: usize, v: __m512i) {
+        // SAFETY: the token proves the instructions, the caller the memory.
+        unsafe {
+            let bytes = _mm512_cvtepi32_epi8(v);
+            match n {
+                16 => _mm_storeu_si128(p.cast(), bytes),
+                n => _mm_mask_storeu_epi8(p.cast(), first(n), bytes),
+            }
+        }
+    }
 }
 
 /// A mask of the first `n` lanes.

@@ -192,4 +192,27 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     unsafe fn store_part_i(self, p: *mut i32, n: usize, v: Self::I);
     /// `acc + a₀·b₀ + a₁·b₁`, each lane of `a` and `b` holding two 16-bit integers.
     fn dot_i16(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
+    /// `acc + a₀·b₀ + … + a₃·b₃`, each lane of `a` holding four `u8` and of `b` four `i8`. The sum wraps.
+    fn dot_u8i8(self, acc: Self::I, a: Self::I, b: Self::I) -> Self::I;
+    fn add_i(self, a: Self::I, b: Self::I) -> Self::I;
+    fn or_i(self, a: Self::I, b: Self::I) -> Self::I;
+    fn xor_i(self, a: Self::I, b: Self::I) -> Self::I;
+    fn shift_left<const BITS: u32>(self, a: Self::I) -> Self::I;
+    /// Byte `BYTE` of each lane, extended by zeros.
+    fn byte<const BYTE: usize>(self, a: Self::I) -> Self::I;
+    /// The larger as signed integers.
+    fn max_i(self, a: Self::I, b: Self::I) -> Self::I;
+    fn to_float(self, a: Self::I) -> Self::F;
+    /// The nearest integer, ties to even; `a` has to be within the range of `i32`.
+    fn to_int(self, a: Self::F) -> Self::I;
+    /// A byte for each lane, extended by zeros.
+    ///
+    /// # Safety
+    /// `p` is readable for `n` bytes, `n` at most `LANES`.
+    unsafe fn load_bytes(self, p: *const u8, n: usize) -> Self::I;
+    /// The lowest byte of each lane.
+    ///
+    /// # Safety
+    /// `p` is writable for `n` bytes, `n` at most `LANES`.
+    unsafe fn store_bytes(self, p: *mut u8, n: usize, v: Self::I);
 }

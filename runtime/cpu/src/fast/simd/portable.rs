@@ -148,4 +148,56 @@ impl Simd for Portable {
             acc[i].wrapping_add(low.wrapping_add(high))
         })
     }
+    #[inline(always)]
+    fn dot_u8i8(self, acc: I, a: I, b: I) -> I {
+        std::array::from_fn(|i| {
+            let (a, b) = (a[i].to_le_bytes(), b[i].to_le_bytes());
+            let term = |j: usize| i32::from(a[j]) * i32::from(b[j] as i8);
+            acc[i].wrapping_add(term(0) + term(1) + term(2) + term(3))
+        })
+    }
+    #[inline(always)]
+    fn add_i(self, a: I, b: I) -> I {
+        std::array::from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+    #[inline(always)]
+    fn or_i(self, a: I, b: I) -> I {
+        std::array::from_fn(|i| a[i] | b[i])
+    }
+    #[inline(always)]
+    fn xor_i(self, a: I, b: I) -> I {
+        std::array::from_fn(|i| a[i] ^ b[i])
+    }
+    #[inline(always)]
+    fn shift_left<const BITS: u32>(self, a: I) -> I {
+        a.map(|a| a << BITS)
+    }
+    #[inline(always)]
+    fn byte<const BYTE: usize>(self, a: I) -> I {
+        a.map(|a| i32::from(a.to_le_bytes()[BYTE]))
+    }
+    #[inline(always)]
+    fn max_i(self, a: I, b: I) -> I {
+        std::array::from_fn(|i| a[i].max(b[i]))
+    }
+    #[inline(always)]
+    fn to_float(self, a: I) -> F {
+        a.map(|a| a as f32)
+    }
+    #[inline(always)]
+    fn to_int(self, a: F) -> I {
+        a.map(|a| a.round_ties_even() as i32)
+    }
+    #[inline(always)]
+    unsafe fn load_bytes(self, p: *const u8, n: usize) -> I {
+        // SAFETY: only the first `n` bytes are read, which the caller promises.
+        std::array::from_fn(|i| if i < n { i32::from(unsafe { *p.add(i) }) } else { 0 })
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, p: *mut u8, n: usize, v: I) {
+        for (i, &x) in v.iter().enumerate().take(n) {
+            // SAFETY: only the first `n` bytes are written, which the caller promises.
+            unsafe { *p.add(i) = x as u8 }
+        }
+    }
 }
