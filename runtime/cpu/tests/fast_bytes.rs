@@ -108,13 +108,14 @@ fn number(x: u8, from: Coding) -> f32 {
     (x - from.zero) as f32 * from.scale
 }
 
-fn check_conv<T: Quantized, U: Quantized>(c: &Case) {
+/// `zero` is the input's zero point above the least value.
+fn check_conv<T: Quantized, U: Quantized>(c: &Case, zero: i32) {
     let mut r = Random((c.size[0] * 77 + c.size[1]) as u64);
     let (ins, taps) = (c.channels.input / c.channels.groups, c.window.kernel[0] * c.window.kernel[1]);
     let x = random::<T>(&mut r, 2 * c.channels.input * c.size[0] * c.size[1]);
     let w = random::<U>(&mut r, c.channels.output * ins * taps);
     let zw = random::<U>(&mut r, c.channels.output);
-    let zx = T::narrow(T::MIN + 100);
+    let zx = T::narrow(T::MIN + zero);
     let outputs = c.channels.output;
     let want = sums(c, &x, zx.widen(), &w, &zw, 2);
     let pixels = want.len() / 2 / outputs;
@@ -154,10 +155,12 @@ fn check_conv<T: Quantized, U: Quantized>(c: &Case) {
 #[test]
 fn convolutions() {
     for case in windows() {
-        check_conv::<u8, i8>(&case);
-        check_conv::<u8, u8>(&case);
-        check_conv::<i8, i8>(&case);
-        check_conv::<i8, u8>(&case);
+        for zero in [0, 100, 255] {
+            check_conv::<u8, i8>(&case, zero);
+            check_conv::<u8, u8>(&case, zero);
+            check_conv::<i8, i8>(&case, zero);
+            check_conv::<i8, u8>(&case, zero);
+        }
     }
 }
 

@@ -159,7 +159,7 @@ impl Row<'_> {
     /// A word of zero points.
     #[inline(always)]
     fn zero<S: Simd>(&self, s: S) -> S::I {
-        s.splat_i(i32::from(self.depthwise.input.unsigned_zero() as u8) * 0x0101_0101)
+        s.splat_i(i32::from_ne_bytes([self.depthwise.input.unsigned_zero() as u8; 4]))
     }
 
     /// Kernels of `G` times up to four rows, `R` of each, and `K` columns, `STRIDE` apart, for a whole vector of
