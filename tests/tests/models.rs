@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use byoc_graph::normalise::PASSES;
 use byoc_tests::{QUANTISED, data, on_onednn, on_openvino, on_refnpu, partition_report, plugin, run};
 use serde::Deserialize;
 
@@ -100,7 +101,13 @@ fn on_the_host() {
 
 #[test]
 fn without_normalisation() {
-    run_all(|_| true, &["--disable-pass", "all"]);
+    let off: Vec<String> = PASSES.iter().map(|pass| format!("--disable-pass={}", pass.name)).collect();
+    run_all(|_| true, &off.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn without_any_pass() {
+    run_all(|_| true, &["--disable-pass=all"]);
 }
 
 #[test]
