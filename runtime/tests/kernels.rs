@@ -72,6 +72,8 @@ const CASES: &[&str] = &[
     "(float[2, 3, 40] x, float[40] s, float[40] b) => (float[] y) { y = LayerNormalization(x, s, b) }",
     "(float[2, 3, 40] x, float[3, 40] s) => (float[] y) { y = LayerNormalization <axis = 1, epsilon = 0.1> (x, s) }",
     "(float[2, 3, 40] x, float[1] s) => (float[] y) { y = LayerNormalization(x, s) }",
+    "(float[0, 3, 8, 8, 5] x) => (float[] y) { y = Transpose <perm = [1, 3, 2, 4, 0]> (x) }",
+    "(float[3, 8, 0, 5] x) => (float[] y) { y = Transpose <perm = [3, 1, 2, 0]> (x) }",
     "(float[2, 3, 4] x) => (float[] y) { y = Transpose(x) }",
     "(float[20, 30, 40] x) => (float[] y) { y = Transpose <perm = [0, 2, 1]> (x) }",
     "(int64[2, 3, 4, 5] x) => (int64[] y) { y = Transpose <perm = [2, 0, 3, 1]> (x) }",
