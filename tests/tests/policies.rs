@@ -111,3 +111,19 @@ fn measuring_needs_no_profile_and_keeps_what_it_has_measured() {
     assert!(entries().any(|path| std::fs::read(path).expect("an entry") != b"{"), "nothing was measured");
     assert_eq!(place(), mended);
 }
+
+/// What a vendor without code would take can only be predicted, whatever the host has measured of itself.
+#[test]
+fn a_table_without_code_has_no_measured_time() {
+    let (home, model) = written(MODEL);
+    let table = home.path().join("npu.toml");
+    let text = "[vendor]\nname = \"npu\"\n[[pattern]]\nname = \"relu\"\nmatch = \"y = Relu(x)\"\n";
+    std::fs::write(&table, text).expect("written");
+    let mut call = Command::new(byoc());
+    call.env("XDG_CONFIG_HOME", home.path().join("config")).env("XDG_CACHE_HOME", home.path().join("cache"));
+    call.arg("partition").arg(&model).arg("--compare").arg("--json").arg("--table").arg(&table);
+    let done = run_command(&mut call, Duration::from_secs(120)).expect(0);
+    let compared: Value = serde_json::from_str(&done.stdout).expect("the comparison is JSON");
+    assert_eq!(compared["greedy"]["regions"], 2, "{compared}");
+    assert!(compared["greedy"]["measured_us"].is_null(), "{compared}");
+}

@@ -2,10 +2,13 @@
 
 mod common;
 
-use byoc_cpu::fast::Activation;
+use byoc_cpu::fast::blocked::{
+    self, BLOCK, Blocked, BlockedConv, BlockedConvTranspose, from_blocked, to_blocked,
+};
 use byoc_cpu::fast::conv::{
     Channels, ConvEpilogue, Images, PackedConv, PackedConvTranspose, Window, conv, conv_transpose,
 };
+use byoc_cpu::fast::{Activation, Exec};
 use common::{Random, close, everywhere};
 
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +96,46 @@ fn check_within(case: Case, tolerance: f64) {
         },
         |isa, y| close(&format!("{case:?} {isa:?}"), y, &want, tolerance),
     );
+    if c.channels.groups > 1 && (ins, c.channels.output) != (1, c.channels.groups) {
+        return;
+    }
+    everywhere(
+        |exec| {
+            let weights = BlockedConv::pack(exec.isa, c.channels, c.window, &w, c.size);
+            let x = into_blocks(exec, &x, [c.count, c.channels.input, in_pixels]);
+            let addend = into_blocks(exec, &addend, [c.count, c.channels.output, pixels]);
+            let mut y = vec![f32::NAN; addend.len()];
+            let epilogue = ConvEpilogue { bias: Some(&bias), addend: Some(&addend), activation };
+            let images = Blocked { data: &x, count: c.count, channels: c.channels.input, size: c.size };
+            blocked::conv(exec, images, &weights, &mut y, &epilogue);
+            out_of_blocks(exec, &y, [c.count, c.channels.output, pixels])
+        },
+        |isa, y| close(&format!("blocked {case:?} {isa:?}"), y, &want, tolerance),
+    );
+}
+
+fn into_blocks(exec: Exec<'_>, x: &[f32], size: [usize; 3]) -> Vec<f32> {
+    let [count, channels, plane] = size;
+    let mut out = vec![f32::NAN; count * blocked::blocks(channels) * plane * BLOCK];
+    to_blocked(exec, x, size, &mut out);
+    out
+}
+
+/// Checks that the channels which fill up the last block are zero, too.
+fn out_of_blocks(exec: Exec<'_>, x: &[f32], size: [usize; 3]) -> Vec<f32> {
+    let [count, channels, plane] = size;
+    let blocks = blocked::blocks(channels);
+    for (i, pixel) in x.chunks_exact(BLOCK).enumerate() {
+        let used = (channels - i / plane % blocks * BLOCK).min(BLOCK);
+        assert!(
+            pixel[used..].iter().all(|&x| x == 0.0),
+            "channels that do not exist are {:?}",
+            &pixel[used..]
+        );
+    }
+    let mut out = vec![f32::NAN; count * channels * plane];
+    from_blocked(exec, x, size, &mut out);
+    out
 }
 
 #[test]
@@ -158,6 +201,21 @@ fn packed_for_another_size() {
             close("Winograd", &out[16 * 25..], &direct, 1e-4);
         },
     );
+}
+
+#[test]
+fn channels_that_fill_blocks() {
+    for size in [[7, 7], [1, 1], [14, 14], [28, 5]] {
+        check(case(1, [16, 16, 1], size, Window::new([1, 1])));
+        check(case(2, [48, 80, 1], size, Window::new([1, 1])));
+        check(case(1, [32, 48, 1], size, window([3, 3], [1, 1], [1, 1], [1; 4])));
+        check(case(1, [32, 40, 1], size, window([3, 3], [2, 2], [1, 1], [1; 4])));
+        check(case(2, [32, 33, 1], size, window([1, 1], [2, 2], [1, 1], [0; 4])));
+        check(case(1, [48, 48, 48], size, window([3, 3], [2, 2], [1, 1], [1; 4])));
+    }
+    // More channels than are summed up at a time.
+    check_within(case(1, [1100, 40, 1], [5, 6], Window::new([1, 1])), 1e-4);
+    check_within(case(1, [160, 40, 1], [7, 7], window([3, 3], [1, 1], [1, 1], [1; 4])), 1e-4);
 }
 
 #[test]
@@ -241,6 +299,41 @@ fn check_transpose(c: Case, extra: [usize; 2]) {
         },
         |isa, y| close(&format!("{c:?} {isa:?}"), y, &want, 1e-5),
     );
+}
+
+#[test]
+fn transposed_and_blocked() {
+    for (count, [input, output], size, kernel) in [
+        (1, [16, 32], [5, 7], [2, 2]),
+        (2, [20, 9], [1, 15], [3, 1]),
+        (1, [64, 48], [16, 16], [2, 2]),
+        (1, [3, 17], [4, 1], [1, 1]),
+    ] {
+        let channels = Channels { input, output, groups: 1 };
+        let window = window(kernel, kernel, [1, 1], [0; 4]);
+        let to = [size[0] * kernel[0], size[1] * kernel[1]];
+        let (pixels, out_pixels) = (size[0] * size[1], to[0] * to[1]);
+        let mut random = Random(out_pixels as u64);
+        let x = random.floats(count * input * pixels);
+        let w = random.floats(input * output * kernel[0] * kernel[1]);
+        let bias = random.floats(output);
+        everywhere(
+            |exec| {
+                let plain = PackedConvTranspose::pack(exec.isa, channels, window, &w);
+                let mut want = vec![f32::NAN; count * output * out_pixels];
+                let epilogue = ConvEpilogue { bias: Some(&bias), ..ConvEpilogue::default() };
+                conv_transpose(exec, Images { data: &x, count, size }, &plain, &mut want, to, &epilogue);
+                let weights = BlockedConvTranspose::pack(exec.isa, channels, kernel, &w);
+                let x = into_blocks(exec, &x, [count, input, pixels]);
+                let mut y = vec![f32::NAN; count * blocked::blocks(output) * out_pixels * BLOCK];
+                let images = Blocked { data: &x, count, channels: input, size };
+                blocked::conv_transpose(exec, images, &weights, &mut y, Some(&bias));
+                let got = out_of_blocks(exec, &y, [count, output, out_pixels]);
+                want.iter().zip(&got).map(|(a, b)| a - b).collect()
+            },
+            |isa, off| close(&format!("{channels:?} {size:?} {isa:?}"), off, &vec![0.0; off.len()], 1e-5),
+        );
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 mod common;
 
+use byoc_cpu::fast::Exec;
+use byoc_cpu::fast::blocked::{self, BLOCK, Blocked, from_blocked, to_blocked};
 use byoc_cpu::fast::conv::{Images, Window};
 use byoc_cpu::fast::pooling::{Pooling, pool};
 use byoc_cpu::fast::rows::{RowFunction, map_rows};
@@ -95,6 +97,48 @@ fn under(window: &Window, size: [usize; 2], plane: &[f32], [row, col]: [usize; 2
     .collect()
 }
 
+fn blocked_pool(
+    exec: Exec<'_>,
+    pooling: Pooling,
+    input: Images<'_, f32>,
+    channels: usize,
+    window: Window,
+) -> Vec<f32> {
+    let [height, width] = window.output(input.size).unwrap();
+    let planes = input.count * blocked::blocks(channels);
+    let mut x = vec![f32::NAN; planes * input.size[0] * input.size[1] * BLOCK];
+    to_blocked(exec, input.data, [input.count, channels, input.size[0] * input.size[1]], &mut x);
+    let mut pooled = vec![f32::NAN; planes * height * width * BLOCK];
+    let images = Blocked { data: &x, count: input.count, channels, size: input.size };
+    blocked::pool(exec, pooling, images, window, &mut pooled);
+    let mut out = vec![f32::NAN; input.count * channels * height * width];
+    from_blocked(exec, &pooled, [input.count, channels, height * width], &mut out);
+    out
+}
+
+#[test]
+fn means_of_blocked_planes() {
+    for (channels, plane) in [(1, 1), (16, 49), (20, 64), (33, 1000)] {
+        let x = Random(plane as u64).floats(2 * channels * plane);
+        let mean = |plane: &[f32]| plane.iter().map(|&x| f64::from(x)).sum::<f64>() / plane.len() as f64;
+        let want: Vec<f64> = x.chunks(plane).map(mean).collect();
+        everywhere(
+            |exec| {
+                let planes = 2 * blocked::blocks(channels);
+                let mut blocks = vec![f32::NAN; planes * plane * BLOCK];
+                to_blocked(exec, &x, [2, channels, plane], &mut blocks);
+                let mut means = vec![f32::NAN; planes * BLOCK];
+                let images = Blocked { data: &blocks, count: 2, channels, size: [1, plane] };
+                blocked::mean(exec, images, &mut means);
+                let mut out = vec![f32::NAN; 2 * channels];
+                from_blocked(exec, &means, [2, channels, 1], &mut out);
+                out
+            },
+            |isa, out| close(&format!("{channels} of {plane} {isa:?}"), out, &want, 1e-6),
+        );
+    }
+}
+
 #[test]
 fn pooling() {
     let square = |k: usize, stride: usize, pad: usize| Window {
@@ -137,6 +181,12 @@ fn pooling() {
                         out
                     },
                     |isa, out| close(&format!("{window:?} {size:?} {pooling:?} {isa:?}"), out, &want, 1e-6),
+                );
+                everywhere(
+                    |exec| blocked_pool(exec, pooling, input, 3, window),
+                    |isa, out| {
+                        close(&format!("blocked {window:?} {size:?} {pooling:?} {isa:?}"), out, &want, 1e-6);
+                    },
                 );
             }
         }

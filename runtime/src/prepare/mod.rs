@@ -15,6 +15,7 @@ mod addend;
 mod attention;
 mod batch_normalization;
 mod bias;
+mod blocked;
 mod cast;
 mod channels_last;
 mod codes;
@@ -47,6 +48,7 @@ pub const PASSES: &[Pass] = &[
     addend::PASS,
     transposed::PASS,
     activation::PASS,
+    blocked::PASS,
 ];
 
 /// Runs the passes that `enabled` lets through.

@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod blocked;
 pub mod bytes;
 pub mod columns;
 pub mod conv;

@@ -59,20 +59,28 @@ pub fn pool(
 }
 
 /// Divides each sum by the number of elements that count.
-fn divide(window: Window, size: [usize; 2], counted: [usize; 4], width: usize, sums: &mut [f32]) {
-    let count = |axis: usize, index: usize| {
-        // Shifted by the pads, to stay clear of negative numbers.
-        let (pad, end) = (window.pads[axis], window.pads[axis] + size[axis] + counted[axis + 2]);
-        let first = pad.saturating_sub(counted[axis]);
-        let at = |tap: usize| index * window.strides[axis] + tap * window.dilations[axis];
-        (0..window.kernel[axis]).filter(|&tap| (first..end).contains(&at(tap))).count()
-    };
+fn divide(window: Window, size: [usize; 2], pads: [usize; 4], width: usize, sums: &mut [f32]) {
     for (row, sums) in sums.chunks_exact_mut(width).enumerate() {
-        let rows = count(0, row);
+        let rows = counted(window, size, pads, 0, row);
         for (col, sum) in sums.iter_mut().enumerate() {
-            *sum /= (rows * count(1, col)) as f32;
+            *sum /= (rows * counted(window, size, pads, 1, col)) as f32;
         }
     }
+}
+
+/// Along an axis, how many taps see the image, or as much padding as counts, from an output pixel.
+pub(super) fn counted(
+    window: Window,
+    size: [usize; 2],
+    pads: [usize; 4],
+    axis: usize,
+    index: usize,
+) -> usize {
+    // Shifted by the pads, to stay clear of negative numbers.
+    let (pad, end) = (window.pads[axis], window.pads[axis] + size[axis] + pads[axis + 2]);
+    let first = pad.saturating_sub(pads[axis]);
+    let at = |tap: usize| index * window.strides[axis] + tap * window.dilations[axis];
+    (0..window.kernel[axis]).filter(|&tap| (first..end).contains(&at(tap))).count()
 }
 
 /// The arithmetic of max pooling: the larger in place of the sum, weights ignored.

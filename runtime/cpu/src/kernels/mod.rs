@@ -8,6 +8,7 @@ mod activation;
 mod attention;
 pub(crate) mod batch_normalization;
 mod binary;
+mod blocked;
 mod broadcast;
 mod bytes;
 mod cast;
@@ -44,6 +45,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     attention::ENTRIES,
     batch_normalization::ENTRIES,
     binary::ENTRIES,
+    blocked::ENTRIES,
     bytes::ENTRIES,
     cast::ENTRIES,
     channel_norm::ENTRIES,

@@ -2,6 +2,7 @@
 
 use byoc_graph::{DType, StaticDims};
 
+use crate::fast::blocked::{self, BLOCK, Blocked};
 use crate::fast::conv::{Images, Window};
 use crate::fast::fold::Fold;
 use crate::fast::pooling::{Pooling, pool};
@@ -31,11 +32,22 @@ pub(super) const ENTRIES: &[Entry] = &[
         priority: 10,
         prepare: |_| Some(Box::new(Global)),
     },
+    Entry {
+        name: "blocked pooling",
+        domain: "host",
+        ops: &["BlockedMaxPool", "BlockedAveragePool"],
+        since: 1,
+        dtypes: &[DType::F32],
+        priority: 10,
+        prepare,
+    },
 ];
 
 struct Pool {
     windows: Windows,
     kernel: [usize; 2],
+    /// Images come in blocks of channels.
+    blocked: bool,
     max: bool,
     count_padding: bool,
     ceil: bool,
@@ -50,7 +62,8 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     let kernel = pair(node.ints("kernel_shape"), windows.spatial)?;
     Some(Box::new(Pool {
         kernel,
-        max: node.op() == "MaxPool",
+        blocked: node.domain() == "host",
+        max: node.op().ends_with("MaxPool"),
         count_padding: node.int("count_include_pad").unwrap_or(0) != 0,
         ceil: node.int("ceil_mode").unwrap_or(0) != 0,
         windows,
@@ -86,7 +99,8 @@ impl Kernel for Pool {
         let x = tensor(inputs, 0)?;
         let (count, channels, size) = match *x.dims {
             [n, c, w] if self.windows.spatial == 1 => (n, c, [1, w]),
-            [n, c, h, w] if self.windows.spatial == 2 => (n, c, [h, w]),
+            [n, c, h, w] if self.windows.spatial == 2 && !self.blocked => (n, c, [h, w]),
+            [n, b, h, w, BLOCK] if self.blocked => (n, b, [h, w]),
             _ => return Err(KernelError::invalid(format!("an image of dimensions {:?}", x.dims))),
         };
         let wrong = || KernelError::invalid(format!("the window {:?} does not fit {size:?}", self.kernel));
@@ -98,13 +112,19 @@ impl Kernel for Pool {
         let [height, width] = window.output(size).ok_or_else(wrong)?;
         let dims = match self.windows.spatial {
             1 => StaticDims::from_slice(&[count, channels, width]),
+            _ if self.blocked => StaticDims::from_slice(&[count, channels, height, width, BLOCK]),
             _ => StaticDims::from_slice(&[count, channels, height, width]),
         };
         let pooling = if self.max { Pooling::Max } else { Pooling::Average { counted } };
-        let images = Images { data: x.slice()?, count, size };
+        let data = x.slice()?;
         let out = outputs.tensor::<f32>(0, &dims)?;
-        if !out.is_empty() {
-            pool(ctx.exec, pooling, images, channels, window, out);
+        match self.blocked {
+            _ if out.is_empty() => {}
+            true => {
+                let images = Blocked { data, count, channels: channels * BLOCK, size };
+                blocked::pool(ctx.exec, pooling, images, window, out);
+            }
+            false => pool(ctx.exec, pooling, Images { data, count, size }, channels, window, out),
         }
         Ok(())
     }

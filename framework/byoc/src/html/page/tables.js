@@ -5,8 +5,8 @@ function table(columns, rows) {
     if (kind === "td") e.dataset.label = c.name;
     return e;
   };
-  // Where there is much to read, rows become cards on a narrow page.
-  const stacks = columns.some((c) => c.kind === "wide");
+  // Where there is much to read, or much side by side, rows become cards on a narrow page.
+  const stacks = columns.length > 4 || columns.some((c) => c.kind === "wide");
   return el("div", { className: "scroll" }, el("table", { className: stacks ? "stacks" : "" },
     el("thead", {}, el("tr", {}, ...columns.map((c) => Object.assign(cell("th", c, c.name), { scope: "col" })))),
     el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((x, i) => cell("td", columns[i], x)))))));

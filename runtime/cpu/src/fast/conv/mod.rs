@@ -5,7 +5,7 @@ mod depthwise;
 mod pixels;
 mod transpose;
 mod window;
-mod winograd;
+pub(crate) mod winograd;
 
 use std::ops::Range;
 

@@ -23,10 +23,10 @@ use crate::memory::Aligned;
 use crate::pool::SharedSlice;
 
 /// Pixels of an output tile, of the input that it depends on, and of the kernel, along one axis.
-const OUT: usize = 4;
-const IN: usize = 6;
-const KERNEL: usize = 3;
-const POSITIONS: usize = IN * IN;
+pub(crate) const OUT: usize = 4;
+pub(crate) const IN: usize = 6;
+pub(crate) const KERNEL: usize = 3;
+pub(crate) const POSITIONS: usize = IN * IN;
 
 /// Output channels of a piece of work: enough to repay the transform of the input.
 const CHANNEL_PIECE: usize = 128;
@@ -45,7 +45,7 @@ const MAX_LANES: usize = 16;
 const MOST_KERNELS: usize = 512 * 1024;
 
 /// Whether the method applies, and pays for images of this size.
-pub(super) fn pays(channels: Channels, window: Window, size: [usize; 2]) -> bool {
+pub(crate) fn pays(channels: Channels, window: Window, size: [usize; 2]) -> bool {
     let plain = Window { pads: window.pads, ..Window::new([KERNEL; 2]) } == window;
     let wide = window.output(size).is_some_and(|[height, width]| height >= 12 && width >= 12);
     let deep = channels.input.min(channels.output) >= 16 && channels.input * channels.output <= MOST_KERNELS;
@@ -54,6 +54,17 @@ pub(super) fn pays(channels: Channels, window: Window, size: [usize; 2]) -> bool
 
 /// Transforms weights: the 36 positions, each packed as a left operand.
 pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -> Aligned<f32> {
+    let count = (channels.output * channels.input).max(1);
+    let plain = transformed(weights);
+    let mut packed = Aligned::zeroed(plain.len());
+    for (from, to) in plain.chunks_exact(count).zip(packed.chunks_exact_mut(count)) {
+        pack_left(isa, Matrix::row_major(from, channels.output, channels.input), to);
+    }
+    packed
+}
+
+/// The kernels transformed: for each of the 36 positions all of them, in their order.
+pub(crate) fn transformed(weights: &[f32]) -> Vec<f32> {
     let (a, b) = (f64::from(A), f64::from(B));
     let g = [
         [1.0, 0.0, 0.0],
@@ -63,7 +74,7 @@ pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -
         [1.0 / 6.0, -b / 6.0, 1.0 / 3.0],
         [0.0, 0.0, 1.0],
     ];
-    let count = channels.output * channels.input;
+    let count = weights.len() / (KERNEL * KERNEL);
     let mut plain = vec![0.0; POSITIONS * count];
     for (i, kernel) in weights.chunks_exact(KERNEL * KERNEL).enumerate() {
         // Along columns first, then along rows.
@@ -77,11 +88,7 @@ pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -
             }
         }
     }
-    let mut packed = Aligned::zeroed(plain.len());
-    for (from, to) in plain.chunks_exact(count.max(1)).zip(packed.chunks_exact_mut(count.max(1))) {
-        pack_left(isa, Matrix::row_major(from, channels.output, channels.input), to);
-    }
-    packed
+    plain
 }
 
 /// `weights` are as [`transform_weights`] gives them.
@@ -427,7 +434,7 @@ impl Task for Back<'_, '_> {
 
 /// Along one axis, the input transform: row `p` of it is the product of `x - q` over the other points `q`.
 #[inline(always)]
-fn forward<S: Simd>(s: S, d: [S::F; IN]) -> [S::F; IN] {
+pub(crate) fn forward<S: Simd>(s: S, d: [S::F; IN]) -> [S::F; IN] {
     let sub = |x: S::F, factor: f32, y: S::F| s.fma(s.splat(-factor), y, x);
     let even = [sub(d[4], 2.0, d[2]), sub(d[4], 0.5, d[2])];
     let odd = [s.mul(s.splat(A), sub(d[3], 2.0, d[1])), s.mul(s.splat(B), sub(d[3], 0.5, d[1]))];
@@ -443,7 +450,7 @@ fn forward<S: Simd>(s: S, d: [S::F; IN]) -> [S::F; IN] {
 
 /// Along one axis, the output transform: output `i` is the sum of `pⁱ · m` over the points `p`.
 #[inline(always)]
-fn back<S: Simd>(s: S, m: [S::F; IN]) -> [S::F; OUT] {
+pub(crate) fn back<S: Simd>(s: S, m: [S::F; IN]) -> [S::F; OUT] {
     let (sum, rest) = ([s.add(m[1], m[2]), s.add(m[3], m[4])], [s.sub(m[1], m[2]), s.sub(m[3], m[4])]);
     let weigh = |x: [S::F; 2], a: f32, b: f32| s.fma(x[0], s.splat(a), s.mul(x[1], s.splat(b)));
     [

@@ -1,0 +1,310 @@
+//! Convolutions with one group or one channel to each group.
+
+use std::ops::Range;
+
+use super::tile::{Kernels, Tile};
+use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, depthwise, winograd};
+use crate::fast::conv::{Channels, ConvEpilogue, Geometry, Window};
+use crate::fast::gemm::split::{Tiles, part};
+use crate::fast::scratch::with_scratch;
+use crate::fast::{Exec, Isa};
+use crate::memory::Aligned;
+
+/// A convolution's weights, rearranged once for one instruction set.
+pub struct BlockedConv {
+    isa: Isa,
+    channels: Channels,
+    window: Window,
+    weights: Weights,
+}
+
+enum Weights {
+    /// As [`pack`] makes them.
+    Direct(Aligned<f32>),
+    /// Block after block, for each tap those of 16 channels.
+    Depthwise(Aligned<f32>),
+    /// As [`winograd::transform_weights`] makes them.
+    Winograd(Aligned<f32>),
+}
+
+impl BlockedConv {
+    /// Packs `weights` (output channels, input channels of a group, kernel height, kernel width) by the method that is
+    /// best for images of height and width `size`. The result serves images of any size.
+    ///
+    /// # Panics
+    /// If the weights do not have that size, or there are groups of several channels.
+    pub fn pack(isa: Isa, channels: Channels, window: Window, weights: &[f32], size: [usize; 2]) -> Self {
+        let taps = window.taps();
+        let depthwise = channels.is_depthwise();
+        assert!(depthwise || channels.groups == 1, "groups of several channels");
+        assert_eq!(weights.len(), channels.output * channels.per_group().0 * taps, "size of the weights");
+        let weights = if depthwise {
+            Weights::Depthwise(depthwise::pack(weights, channels.output, taps))
+        } else if winograd::pays(channels, window, size) {
+            Weights::Winograd(winograd::transform_weights(isa, channels, weights))
+        } else {
+            let at = |o: usize, i: usize, tap: usize| weights[(o * channels.input + i) * taps + tap];
+            Weights::Direct(pack(isa, [channels.input, channels.output], taps, at))
+        };
+        Self { isa, channels, window, weights }
+    }
+
+    pub fn channels(&self) -> Channels {
+        self.channels
+    }
+
+    pub fn window(&self) -> Window {
+        self.window
+    }
+}
+
+/// `output = epilogue(input ∗ weights)`; the addend is blocked as the output is.
+///
+/// # Panics
+/// If the sizes do not fit together, or the window does not fit the images.
+pub fn conv(
+    exec: Exec<'_>,
+    input: Blocked<'_>,
+    weights: &BlockedConv,
+    output: &mut [f32],
+    epilogue: &ConvEpilogue<'_>,
+) {
+    let exec = Exec { isa: weights.isa, ..exec };
+    let (channels, window) = (weights.channels, weights.window);
+    assert_eq!(input.channels, channels.input, "channels of the input");
+    let geometry = &Geometry::new(window, input.size).expect("the window does not fit the images");
+    let len = output.len();
+    let out = Output::new(output, input.count * blocks(channels.output), geometry.pixels());
+    if len == 0 {
+        return;
+    }
+    Ending::with(exec.isa, epilogue, channels.output, len, |ending| match &weights.weights {
+        Weights::Depthwise(weights) => depthwise::run(exec, input, window, weights, out, ending),
+        Weights::Winograd(weights) => winograd::run(exec, input, window, weights, out, ending),
+        Weights::Direct(weights) => with_frames(exec, geometry, input, |frames| {
+            let place = Place { first: 0, line: geometry.output[1], step: 1 };
+            Direct::new(geometry, frames, blocks(channels.input), weights, ending, out, place)
+                .run(exec, input.count);
+        }),
+    });
+}
+
+/// For each panel of output channels, block of input channels, tap and input channel, a row of weights; `at` gives that
+/// of an output channel, an input channel and a tap.
+pub(super) fn pack(
+    isa: Isa,
+    [inputs, outputs]: [usize; 2],
+    taps: usize,
+    at: impl Fn(usize, usize, usize) -> f32,
+) -> Aligned<f32> {
+    let kernels = Kernels::of(isa);
+    let (in_blocks, out_blocks) = (blocks(inputs), blocks(outputs));
+    let mut packed = Aligned::zeroed(in_blocks * BLOCK * taps * out_blocks * BLOCK);
+    let mut to = packed.iter_mut();
+    for panel in 0..out_blocks.div_ceil(kernels.blocks) {
+        let panel = kernels.panel(panel, out_blocks);
+        for block in 0..in_blocks {
+            for tap in 0..taps {
+                for i in block * BLOCK..(block + 1) * BLOCK {
+                    for o in panel.start * BLOCK..panel.end * BLOCK {
+                        let to = to.next().expect("as many as were counted");
+                        if i < inputs && o < outputs {
+                            *to = at(o, i, tap);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    packed
+}
+
+/// Calls `run` with the frames of all planes: the input itself, where they are the same.
+pub(super) fn with_frames(
+    exec: Exec<'_>,
+    geometry: &Geometry,
+    input: Blocked<'_>,
+    run: impl FnOnce(&[Pixel]),
+) {
+    /// Pixels of one piece of work.
+    const PIECE: usize = 1024;
+    let planes = input.planes();
+    if geometry.is_plain() {
+        return run(planes);
+    }
+    let (pixels, plane) = (input.pixels(), geometry.plane());
+    let count = input.count * blocks(input.channels);
+    with_scratch(count * plane, |frames: &mut [Pixel]| {
+        exec.pool.parallel_chunks(frames, (PIECE / plane).max(1) * plane, &|piece, frames| {
+            let first = piece * (PIECE / plane).max(1);
+            for (i, frame) in frames.chunks_exact_mut(plane).enumerate() {
+                let source = &planes[(first + i) * pixels..][..pixels];
+                geometry.fill_border(frame, [0.0; BLOCK]);
+                geometry.fill_inside(frame, |out, start, step| match step {
+                    1 => out.copy_from_slice(&source[start..start + out.len()]),
+                    _ => out
+                        .iter_mut()
+                        .zip(source[start..].iter().step_by(step))
+                        .for_each(|(to, from)| *to = *from),
+                });
+            }
+        });
+        run(frames);
+    });
+}
+
+/// Where in a plane of the output the sums go, in pixels: the first, from line to line, and within a line.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub first: usize,
+    pub line: usize,
+    pub step: usize,
+}
+
+/// Multiply-adds of one piece of work, some 10 µs.
+const PIECE: usize = 1_000_000;
+/// Tiles of a piece that reads all weights.
+const MIN_TILES: usize = 4;
+/// Bytes of weights that stay in the second-level cache beside the pixels.
+const WEIGHTS: usize = 128 * 1024;
+
+/// A convolution as sums over taps and channels.
+pub(super) struct Direct<'a> {
+    geometry: &'a Geometry,
+    frames: &'a [Pixel],
+    /// Blocks of input and output channels.
+    blocks: [usize; 2],
+    weights: &'a [f32],
+    ending: &'a Ending<'a>,
+    out: Output<'a>,
+    place: Place,
+    kernels: Kernels,
+    /// Tiles of a line of pixels, and how many lines there are.
+    line: Tiles,
+    lines: usize,
+    /// Taps, in elements.
+    taps: Vec<usize>,
+}
+
+impl<'a> Direct<'a> {
+    pub(super) fn new(
+        geometry: &'a Geometry,
+        frames: &'a [Pixel],
+        in_blocks: usize,
+        weights: &'a [f32],
+        ending: &'a Ending<'a>,
+        out: Output<'a>,
+        place: Place,
+    ) -> Self {
+        let kernels = Kernels::of(ending.isa);
+        let [height, width] = geometry.output;
+        // Without gaps between the rows all pixels are neighbours.
+        let one = geometry.row() == width && place.line == width && place.step == 1;
+        let (lines, width) = if one { (1, height * width) } else { (height, width) };
+        let taps = geometry.taps.iter().map(|tap| tap * BLOCK).collect();
+        let blocks = [in_blocks, blocks(ending.channels)];
+        let line = Tiles::new(width, kernels.pixels);
+        Direct { geometry, frames, blocks, weights, ending, out, place, kernels, line, lines, taps }
+    }
+
+    pub(super) fn run(&self, exec: Exec<'_>, images: usize) {
+        let tiles = self.lines * self.line.count();
+        let panels = self.blocks[1].div_ceil(self.kernels.blocks);
+        let (tile_parts, panel_parts) = self.parts(tiles, panels);
+        exec.pool.parallel_for(images * tile_parts * panel_parts, &|piece| {
+            let (rest, panel_part) = (piece / panel_parts, piece % panel_parts);
+            let (image, tile_part) = (rest / tile_parts, rest % tile_parts);
+            self.piece(image, part(tiles, tile_parts, tile_part), part(panels, panel_parts, panel_part));
+        });
+    }
+
+    /// Into how many parts the tiles and the panels of output channels are cut: the larger of image and weights is
+    /// rather read once.
+    fn parts(&self, tiles: usize, panels: usize) -> (usize, usize) {
+        let depth = self.blocks[0] * BLOCK * self.taps.len();
+        let volume = self.geometry.pixels() * depth * self.blocks[1] * BLOCK;
+        let wanted = volume.div_ceil(PIECE);
+        if self.blocks[0] * BLOCK * self.geometry.plane() >= depth * self.blocks[1] * BLOCK {
+            let tile_parts = wanted.min(tiles.div_ceil(MIN_TILES));
+            (tile_parts, wanted.div_ceil(tile_parts).min(panels))
+        } else {
+            let panel_parts = wanted.min(panels);
+            (wanted.div_ceil(panel_parts).min(tiles.div_ceil(MIN_TILES)), panel_parts)
+        }
+    }
+
+    /// Some tiles of some panels, so many blocks of input channels at a time that their weights stay in the cache.
+    fn piece(&self, image: usize, tiles: Range<usize>, panels: Range<usize>) {
+        let in_blocks = self.blocks[0];
+        let row = self.kernels.blocks * BLOCK * size_of::<f32>();
+        let at_a_time = (WEIGHTS / (row * BLOCK * self.taps.len())).max(1);
+        for first in (0..in_blocks).step_by(at_a_time) {
+            let part = first..in_blocks.min(first + at_a_time);
+            for panel in panels.clone() {
+                let out_blocks = self.kernels.panel(panel, self.blocks[1]);
+                self.panel(image, &tiles, out_blocks, part.clone());
+            }
+        }
+    }
+
+    /// Some tiles of a panel; `part` is of the blocks of input channels.
+    fn panel(&self, image: usize, tiles: &Range<usize>, out_blocks: Range<usize>, part: Range<usize>) {
+        let in_blocks = self.blocks[0];
+        let block_rows = BLOCK * self.taps.len();
+        let width = out_blocks.len() * BLOCK;
+        let start = out_blocks.start * BLOCK * block_rows * in_blocks + part.start * block_rows * width;
+        let weights = &self.weights[start..][..part.len() * block_rows * width];
+        let plane = self.geometry.plane();
+        let frames = &self.frames[(image * in_blocks + part.start) * plane..][..part.len() * plane];
+        let last = part.end == in_blocks;
+        let out_plane = image * self.blocks[1] + out_blocks.start;
+        // What comes next in memory comes next in time, if anything does.
+        let share = size_of_val(weights) / tiles.len();
+        for (i, tile) in tiles.clone().enumerate() {
+            let (line, cols) = (tile / self.line.count(), self.line.get(tile % self.line.count()));
+            let from = line * self.geometry.row() + cols.start;
+            let reach = from + self.geometry.taps.iter().max().unwrap_or(&0) + cols.len();
+            assert!(reach <= plane, "a tile reaches beyond its frame");
+            let pixel = self.place.first + line * self.place.line + cols.start * self.place.step;
+            let furthest = pixel + (cols.len() - 1) * self.place.step;
+            let out = self.out.at(out_plane, pixel);
+            self.out.at(out_plane + out_blocks.len() - 1, furthest);
+            let call = Tile {
+                x: frames[from..].as_ptr().cast(),
+                x_block: plane * BLOCK,
+                blocks: part.len(),
+                taps: &self.taps,
+                weights: weights.as_ptr(),
+                out,
+                out_block: self.out.plane * BLOCK,
+                out_step: self.place.step * BLOCK,
+                resume: part.start > 0,
+                finish: last.then(|| {
+                    self.ending.finish(out_blocks.start, (out_plane * self.out.plane + pixel) * BLOCK)
+                }),
+                ahead: weights.as_ptr().wrapping_add(weights.len()).cast::<u8>().wrapping_add(i * share),
+                ahead_step: share / (part.len() * self.taps.len()),
+            };
+            // SAFETY: the frames hold every tap of these pixels (checked above) in each of the blocks, and the weights a
+            // row for each; the first and the last output are inside (`at` checks), and no two pieces share one.
+            unsafe { self.kernels.run(cols.len(), out_blocks.len(), &call) }
+        }
+        if last && self.place.step == 1 && self.place.line == self.geometry.output[1] {
+            self.after(image, tiles, out_blocks);
+        }
+    }
+
+    fn after(&self, image: usize, tiles: &Range<usize>, out_blocks: Range<usize>) {
+        let start = |tile: usize| {
+            let (line, tile) = (tile / self.line.count(), tile % self.line.count());
+            self.place.first + line * self.place.line + self.line.get(tile).start
+        };
+        let (last_line, last) = ((tiles.end - 1) / self.line.count(), (tiles.end - 1) % self.line.count());
+        let end = self.place.first + last_line * self.place.line + self.line.get(last).end;
+        for block in out_blocks {
+            // SAFETY: only this piece has these pixels of this block.
+            let pixels = unsafe { self.out.range(image * self.blocks[1] + block, start(tiles.start)..end) };
+            self.ending.after(block, pixels);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! One kernel per channel.
+
+use super::walk::{Gather, Walk};
+use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, load};
+use crate::fast::Exec;
+use crate::fast::conv::Window;
+use crate::fast::simd::Simd;
+use crate::memory::Aligned;
+
+/// Multiply-adds of one piece of work.
+const PIECE: usize = 200_000;
+
+/// Block after block, for each tap the weights of 16 channels.
+pub(super) fn pack(weights: &[f32], channels: usize, taps: usize) -> Aligned<f32> {
+    let mut packed = Aligned::zeroed(blocks(channels) * BLOCK * taps);
+    for (i, &weight) in weights.iter().enumerate() {
+        let (channel, tap) = (i / taps, i % taps);
+        packed[(channel / BLOCK * taps + tap) * BLOCK + channel % BLOCK] = weight;
+    }
+    packed
+}
+
+pub(super) fn run(
+    exec: Exec<'_>,
+    input: Blocked<'_>,
+    window: Window,
+    weights: &[f32],
+    out: Output<'_>,
+    ending: &Ending<'_>,
+) {
+    let taps = window.taps();
+    let (planes, in_plane) = (input.planes(), input.pixels());
+    let [height, width] = window.output(input.size).expect("the window does not fit the images");
+    let rows = (PIECE / (width * taps * BLOCK)).clamp(1, height);
+    let parts = height.div_ceil(rows);
+    let in_blocks = blocks(input.channels);
+    exec.pool.parallel_for(input.count * in_blocks * parts, &|piece| {
+        let (plane, part) = (piece / parts, piece % parts);
+        let (block, rows) = (plane % in_blocks, part * rows..height.min((part + 1) * rows));
+        let start = plane * out.plane;
+        let gather = &Depthwise {
+            weights: weights[block * taps * BLOCK..][..taps * BLOCK].as_chunks().0,
+            bias: ending.bias_of(block),
+            addend: ending.addend.map(|addend| &addend.as_chunks().0[start..][..out.plane]),
+            width,
+            low: ending.low,
+            high: ending.high,
+        };
+        // SAFETY: no other piece has these rows of this plane.
+        let out = unsafe { out.range(plane, rows.start * width..rows.end * width) };
+        let source = &planes[plane * in_plane..][..in_plane];
+        exec.isa.run(Walk { gather, window, size: input.size, plane: source, rows, width, out: &mut *out });
+        ending.after(block, out);
+    });
+}
+
+struct Depthwise<'a> {
+    weights: &'a [Pixel],
+    bias: &'a Pixel,
+    addend: Option<&'a [Pixel]>,
+    width: usize,
+    low: f32,
+    high: f32,
+}
+
+impl Gather for Depthwise<'_> {
+    #[inline(always)]
+    fn zero<S: Simd>(&self, s: S) -> S::F {
+        s.splat(0.0)
+    }
+    #[inline(always)]
+    fn weight<S: Simd>(&self, s: S, tap: usize, part: usize) -> S::F {
+        load(s, &self.weights[tap], part)
+    }
+    #[inline(always)]
+    fn add<S: Simd>(&self, s: S, sum: S::F, x: S::F, weight: S::F) -> S::F {
+        s.fma(x, weight, sum)
+    }
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, sum: S::F, [row, col]: [usize; 2], part: usize) -> S::F {
+        let mut sum = s.add(sum, load(s, self.bias, part));
+        if let Some(addend) = self.addend {
+            sum = s.add(sum, load(s, &addend[row * self.width + col], part));
+        }
+        s.min(s.splat(self.high), s.max(s.splat(self.low), sum))
+    }
+}

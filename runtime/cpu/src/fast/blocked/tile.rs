@@ -1,0 +1,203 @@
+//! The micro-kernel of blocked images: sums for a few neighbouring pixels and one or two blocks of output channels,
+//! held in registers while taps and input channels run by.
+//!
+//! Every element is one chain of multiply-adds in the order of input blocks, taps and channels, whatever the tile, so
+//! results do not depend on how the image was cut.
+
+use std::ops::Range;
+
+use super::BLOCK;
+use crate::fast::gemm::tile::copied;
+#[cfg(target_arch = "x86_64")]
+use crate::fast::simd::{Avx2, Avx512};
+use crate::fast::simd::{Isa, Portable, Simd};
+
+/// One call of the micro-kernel. The pointers reach to the tile's first pixel; distances are in elements.
+pub(super) struct Tile<'a> {
+    /// In the first block of input channels, where a tap of 0 sees it.
+    pub x: *const f32,
+    pub x_block: usize,
+    /// How many blocks of input channels.
+    pub blocks: usize,
+    /// How far ahead each tap looks.
+    pub taps: &'a [usize],
+    /// For each block, tap and channel, the weights of the tile's output channels.
+    pub weights: *const f32,
+    pub out: *mut f32,
+    /// From a block of output channels to the next, and from a pixel to the next.
+    pub out_block: usize,
+    pub out_step: usize,
+    /// The sums begin with what is in `out` rather than with zero.
+    pub resume: bool,
+    /// Set in the last call for these sums.
+    pub finish: Option<Finish>,
+    /// Memory wanted soon: `ahead_step` bytes of it are prefetched with every tap.
+    pub ahead: *const u8,
+    pub ahead_step: usize,
+}
+
+/// `min(max(sum + bias + addend, low), high)`, which keeps NaN.
+#[derive(Clone, Copy)]
+pub(super) struct Finish {
+    /// Of the tile's output channels.
+    pub bias: *const f32,
+    /// Laid out like the output.
+    pub addend: Option<*const f32>,
+    pub low: f32,
+    pub high: f32,
+}
+
+type TileFn = unsafe fn(&Tile<'_>);
+
+/// The micro-kernels of one instruction set.
+#[derive(Clone, Copy)]
+pub(super) struct Kernels {
+    /// The most pixels of a tile.
+    pub pixels: usize,
+    /// The most blocks of output channels.
+    pub blocks: usize,
+    tiles: &'static [TileFn],
+}
+
+impl Kernels {
+    pub(super) fn of(isa: Isa) -> Kernels {
+        let (pixels, blocks, tiles): (_, _, &[TileFn]) = match isa.or_portable() {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => (14, 2, &AVX512),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => (6, 1, &AVX2),
+            _ => (2, 1, &PORTABLE),
+        };
+        Kernels { pixels, blocks, tiles }
+    }
+
+    /// Blocks of output channels are computed in panels of `self.blocks`; these are the blocks of one.
+    pub(super) fn panel(&self, panel: usize, blocks: usize) -> Range<usize> {
+        let first = panel * self.blocks;
+        first..blocks.min(first + self.blocks)
+    }
+
+    /// # Safety
+    /// The numbers are at least 1 and at most this set's. The tile's pointers are valid for that many pixels and
+    /// blocks, its input at every tap and in every block, and nobody else uses that part of the output.
+    pub(super) unsafe fn run(&self, pixels: usize, blocks: usize, tile: &Tile<'_>) {
+        // SAFETY: the caller's promise, and `of` found the instructions.
+        unsafe { self.tiles[(blocks - 1) * self.pixels + pixels - 1](tile) }
+    }
+}
+
+/// Expands to the kernels `$f::<PIXELS, VECTORS>` for each listed number of pixels, repeated for each of vectors.
+macro_rules! table {
+    ($f:ident; $pixels:tt; $($vectors:literal)*) => { table!(@flat $f; [$($vectors $pixels)*]) };
+    (@flat $f:ident; [$($v:literal [$($p:literal)*])*]) => { [$($($f::<$p, $v> as TileFn),*),*] };
+}
+
+const PORTABLE: [TileFn; 2] = table!(portable; [1 2]; 4);
+#[cfg(target_arch = "x86_64")]
+const AVX2: [TileFn; 6] = table!(avx2; [1 2 3 4 5 6]; 2);
+#[cfg(target_arch = "x86_64")]
+const AVX512: [TileFn; 28] = table!(avx512; [1 2 3 4 5 6 7 8 9 10 11 12 13 14]; 1 2);
+
+unsafe fn portable<const P: usize, const V: usize>(t: &Tile<'_>) {
+    // SAFETY: the caller's promise.
+    unsafe { compute::<Portable, P, V>(Portable, t) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn avx2<const P: usize, const V: usize>(t: &Tile<'_>) {
+    // SAFETY: the caller's promise, which includes the instructions.
+    unsafe { compute::<Avx2, P, V>(Avx2::assume(), t) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+unsafe fn avx512<const P: usize, const V: usize>(t: &Tile<'_>) {
+    // SAFETY: the caller's promise, which includes the instructions.
+    unsafe { compute::<Avx512, P, V>(Avx512::assume(), t) }
+}
+
+/// `P` pixels of `V` vectors of output channels.
+///
+/// # Safety
+/// As for [`Kernels::run`].
+#[inline(always)]
+unsafe fn compute<S: Simd, const P: usize, const V: usize>(s: S, t: &Tile<'_>) {
+    // Vectors of one block, and where a vector of a pixel is.
+    let per_block = BLOCK / S::LANES;
+    let place = |i: usize, j: usize| i * t.out_step + j / per_block * t.out_block + j % per_block * S::LANES;
+    // Sums live in registers only if their indices are constants, so the long loops, which are not unrolled, work on
+    // copies.
+    let mut start = [[s.splat(0.0); V]; P];
+    if t.resume {
+        for (i, sums) in start.iter_mut().enumerate() {
+            for (j, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: inside the output, by the caller's promise.
+                *sum = unsafe { s.load(t.out.add(place(i, j))) };
+            }
+        }
+    }
+    let mut sums = copied(&start, s.splat(0.0));
+    let (mut block, mut weights, mut ahead) = (t.x, t.weights, t.ahead);
+    for _ in 0..t.blocks {
+        for &tap in t.taps {
+            let x = block.wrapping_add(tap);
+            for quarter in 0..BLOCK / 4 {
+                for c in 0..4 {
+                    // SAFETY: these loops cover the channels of all blocks at all taps, which the caller promises to be
+                    // readable, and as many rows of weights.
+                    unsafe { step::<S, P, V>(s, &mut sums, x.add(quarter * 4 + c), weights) };
+                    weights = weights.wrapping_add(V * S::LANES);
+                }
+            }
+            for line in (0..t.ahead_step).step_by(64) {
+                s.prefetch(ahead.wrapping_add(line));
+            }
+            ahead = ahead.wrapping_add(t.ahead_step);
+        }
+        block = block.wrapping_add(t.x_block);
+    }
+    let done = copied(&sums, s.splat(0.0));
+    for (i, sums) in done.into_iter().enumerate() {
+        for (j, mut sum) in sums.into_iter().enumerate() {
+            let at = place(i, j);
+            // SAFETY: inside the output, which the addend is like, and the bias has the output's channels.
+            unsafe {
+                if let Some(finish) = &t.finish {
+                    sum = s.add(sum, s.load(finish.bias.add(j * S::LANES)));
+                    if let Some(addend) = finish.addend {
+                        sum = s.add(sum, s.load(addend.add(at)));
+                    }
+                    sum = s.min(s.splat(finish.high), s.max(s.splat(finish.low), sum));
+                }
+                s.store(t.out.add(at), sum);
+            }
+        }
+    }
+}
+
+/// Adds the products of one channel of `P` pixels and a row of weights.
+///
+/// # Safety
+/// `x` is readable for `P` pixels, `weights` for `V` vectors.
+// Plain loops without closures: these must end up in registers in every caller.
+#[inline(always)]
+unsafe fn step<S: Simd, const P: usize, const V: usize>(
+    s: S,
+    sums: &mut [[S::F; V]; P],
+    x: *const f32,
+    weights: *const f32,
+) {
+    let mut row = [s.splat(0.0); V];
+    for (j, w) in row.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *w = unsafe { s.load(weights.add(j * S::LANES)) };
+    }
+    for (i, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        let x = s.splat(unsafe { *x.add(i * BLOCK) });
+        for (sum, &w) in sums.iter_mut().zip(&row) {
+            *sum = s.fma(x, w, *sum);
+        }
+    }
+}

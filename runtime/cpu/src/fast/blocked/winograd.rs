@@ -1,0 +1,381 @@
+//! 3 × 3 convolutions by Winograd's F(4×4, 3×3), see [`crate::fast::conv::winograd`]. Transforms take 16 channels at a
+//! time; the product of one position is a convolution with a kernel of one pixel, whose pixels are tiles.
+
+use std::ops::Range;
+
+pub(super) use crate::fast::conv::winograd::pays;
+
+use super::tile::{Kernels, Tile};
+use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, conv, load};
+use crate::fast::conv::winograd::{IN, OUT, POSITIONS, back, forward, transformed};
+use crate::fast::conv::{Channels, Window};
+use crate::fast::gemm::split::{Tiles, part};
+use crate::fast::scratch::with_scratch;
+use crate::fast::simd::{Simd, Task};
+use crate::fast::{Exec, Isa};
+use crate::memory::Aligned;
+use crate::pool::SharedSlice;
+
+/// Up to so many tiles an image goes through stage by stage, so that the weights, much more than the tiles, are read
+/// once.
+const STAGED_TILES: usize = 128;
+/// Multiply-adds of one piece of the products then.
+const STAGED_PIECE: usize = 1_000_000;
+/// Beyond them, bytes of transformed tiles that a piece of work holds, in the second-level cache.
+const HELD: usize = 384 * 1024;
+/// The most tiles of such a piece: more would leave threads without work.
+const MOST_TILES: usize = 56;
+
+/// The 36 positions one after the other, each packed as by [`conv::pack`].
+pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -> Aligned<f32> {
+    let plain = transformed(weights);
+    let (inputs, count) = (channels.input, channels.input * channels.output);
+    let mut packed = Aligned::zeroed(0);
+    for position in 0..POSITIONS {
+        let plain = &plain[position * count..][..count];
+        let own = conv::pack(isa, [inputs, channels.output], 1, |o, i, _| plain[o * inputs + i]);
+        if position == 0 {
+            packed = Aligned::zeroed(own.len() * POSITIONS);
+        }
+        let len = own.len();
+        packed[position * len..][..len].copy_from_slice(&own);
+    }
+    packed
+}
+
+pub(super) fn run(
+    exec: Exec<'_>,
+    input: Blocked<'_>,
+    window: Window,
+    weights: &[f32],
+    out: Output<'_>,
+    ending: &Ending<'_>,
+) {
+    let size = window.output(input.size).expect("the window does not fit the images");
+    let layer = &Layer {
+        kernels: Kernels::of(exec.isa),
+        input,
+        planes: input.planes(),
+        pads: [window.pads[0], window.pads[1]],
+        weights,
+        blocks: [blocks(input.channels), blocks(ending.channels)],
+        size,
+        tiles: size.map(|len| len.div_ceil(OUT)),
+        out,
+        ending,
+    };
+    match layer.count() <= STAGED_TILES {
+        true => (0..input.count).for_each(|image| layer.run_staged(exec, image)),
+        false => layer.run(exec),
+    }
+}
+
+struct Layer<'a> {
+    kernels: Kernels,
+    input: Blocked<'a>,
+    planes: &'a [Pixel],
+    /// Above and on the left.
+    pads: [usize; 2],
+    weights: &'a [f32],
+    /// Of input and output channels.
+    blocks: [usize; 2],
+    /// Of the output.
+    size: [usize; 2],
+    /// How many tiles lie below and beside each other.
+    tiles: [usize; 2],
+    out: Output<'a>,
+    ending: &'a Ending<'a>,
+}
+
+/// For each position, for each block of channels, a pixel for each tile. A pixel more lies between positions: else
+/// they would often be a power of two apart, and share few sets of the cache.
+#[derive(Clone, Copy)]
+struct Positions {
+    blocks: usize,
+    tiles: usize,
+}
+
+impl Positions {
+    fn position(self) -> usize {
+        self.blocks * self.tiles + 1
+    }
+
+    fn len(self) -> usize {
+        POSITIONS * self.position()
+    }
+}
+
+impl Layer<'_> {
+    fn count(&self) -> usize {
+        self.tiles[0] * self.tiles[1]
+    }
+
+    fn panels(&self) -> usize {
+        self.blocks[1].div_ceil(self.kernels.blocks)
+    }
+
+    /// A few tiles after the other, from the input's transform to the output's: all of it stays in the second-level
+    /// cache, and the weights are read once for each.
+    fn run(&self, exec: Exec<'_>) {
+        let [in_blocks, out_blocks] = self.blocks;
+        let tile = POSITIONS * in_blocks * size_of::<Pixel>();
+        let at_a_time = (HELD / tile).next_multiple_of(self.kernels.pixels).min(MOST_TILES);
+        let parts = self.count().div_ceil(at_a_time.max(1));
+        exec.pool.parallel_for(self.input.count * parts, &|piece| {
+            let (image, tiles) = (piece / parts, part(self.count(), parts, piece % parts));
+            let from = Positions { blocks: in_blocks, tiles: tiles.len() };
+            let to = Positions { blocks: self.kernels.blocks, tiles: tiles.len() };
+            with_scratch(from.len() + to.len(), |scratch: &mut [Pixel]| {
+                let (v, sums) = scratch.split_at_mut(from.len());
+                let shared = SharedSlice::new(v);
+                exec.isa.run(Forward {
+                    layer: self,
+                    image,
+                    tiles: tiles.clone(),
+                    blocks: 0..in_blocks,
+                    v: shared,
+                    to: from,
+                });
+                for panel in 0..self.panels() {
+                    let panel = self.kernels.panel(panel, out_blocks);
+                    for position in 0..POSITIONS {
+                        let sums = &mut sums[position * to.position()..][..panel.len() * to.tiles];
+                        self.multiply(position, panel.clone(), (v, from), sums);
+                    }
+                    for (i, block) in panel.enumerate() {
+                        self.back(exec.isa, image, tiles.clone(), block, (sums, to, i));
+                    }
+                }
+            });
+        });
+    }
+
+    /// One stage for all tiles of an image after the other.
+    fn run_staged(&self, exec: Exec<'_>, image: usize) {
+        let [in_blocks, out_blocks] = self.blocks;
+        let tiles = self.count();
+        let from = Positions { blocks: in_blocks, tiles };
+        let to = Positions { blocks: out_blocks, tiles };
+        let volume = tiles * in_blocks * out_blocks * BLOCK * BLOCK;
+        let parts = volume.div_ceil(STAGED_PIECE).min(self.panels());
+        with_scratch(from.len() + to.len(), |scratch: &mut [Pixel]| {
+            let (v, sums) = scratch.split_at_mut(from.len());
+            let shared = SharedSlice::new(v);
+            exec.pool.parallel_for(in_blocks, &|block| {
+                exec.isa.run(Forward {
+                    layer: self,
+                    image,
+                    tiles: 0..tiles,
+                    blocks: block..block + 1,
+                    v: shared,
+                    to: from,
+                });
+            });
+            let shared = SharedSlice::new(sums);
+            exec.pool.parallel_for(POSITIONS * parts, &|piece| {
+                let (position, panels) = (piece / parts, part(self.panels(), parts, piece % parts));
+                for panel in panels {
+                    let panel = self.kernels.panel(panel, out_blocks);
+                    let start = position * to.position() + panel.start * tiles;
+                    // SAFETY: no other piece has these blocks of this position.
+                    let sums = unsafe { shared.range(start..start + panel.len() * tiles) };
+                    self.multiply(position, panel, (v, from), sums);
+                }
+            });
+            let sums = &*sums;
+            exec.pool.parallel_for(out_blocks, &|block| {
+                self.back(exec.isa, image, 0..tiles, block, (sums, to, block));
+            });
+        });
+    }
+
+    /// For one position, the sums over the input channels for a panel of output channels.
+    fn multiply(
+        &self,
+        position: usize,
+        panel: Range<usize>,
+        (v, from): (&[Pixel], Positions),
+        sums: &mut [Pixel],
+    ) {
+        let in_blocks = self.blocks[0];
+        let count = self.weights.len() / POSITIONS;
+        let (start, len) = (panel.start * BLOCK * in_blocks * BLOCK, panel.len() * BLOCK * in_blocks * BLOCK);
+        let weights = &self.weights[position * count + start..][..len];
+        let v = &v[position * from.position()..][..in_blocks * from.tiles];
+        assert_eq!(sums.len(), panel.len() * from.tiles);
+        let tiles = Tiles::new(from.tiles, self.kernels.pixels);
+        let share = size_of_val(weights) / tiles.count();
+        for tile in 0..tiles.count() {
+            let range = tiles.get(tile);
+            let call = Tile {
+                x: v[range.start..].as_ptr().cast(),
+                x_block: from.tiles * BLOCK,
+                blocks: in_blocks,
+                taps: &[0],
+                weights: weights.as_ptr(),
+                out: sums[range.start..].as_mut_ptr().cast(),
+                out_block: from.tiles * BLOCK,
+                out_step: BLOCK,
+                resume: false,
+                finish: None,
+                ahead: weights.as_ptr().wrapping_add(len).cast::<u8>().wrapping_add(tile * share),
+                ahead_step: share / in_blocks,
+            };
+            // SAFETY: `v` has these tiles in every block of input channels, the weights a row for each channel, and
+            // `sums` these tiles in each block of the panel.
+            unsafe { self.kernels.run(range.len(), panel.len(), &call) }
+        }
+    }
+
+    /// Transforms the sums of one block of output channels, which are in block `at`, back to pixels.
+    fn back(
+        &self,
+        isa: Isa,
+        image: usize,
+        tiles: Range<usize>,
+        block: usize,
+        (sums, from, at): (&[Pixel], Positions, usize),
+    ) {
+        isa.run(Back { layer: self, image, tiles, block, sums: &sums[at * from.tiles..], from });
+    }
+
+    /// A tile's first row and column.
+    fn corner(&self, tile: usize) -> [usize; 2] {
+        [tile / self.tiles[1] * OUT, tile % self.tiles[1] * OUT]
+    }
+}
+
+/// The transform of the input.
+struct Forward<'a, 'v> {
+    layer: &'a Layer<'a>,
+    image: usize,
+    tiles: Range<usize>,
+    /// Nobody else transforms these at the same time.
+    blocks: Range<usize>,
+    v: SharedSlice<'v, Pixel>,
+    to: Positions,
+}
+
+impl Task for Forward<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let layer = self.layer;
+        let [height, width] = layer.input.size;
+        for block in self.blocks {
+            let plane =
+                &layer.planes[(self.image * layer.blocks[0] + block) * height * width..][..height * width];
+            for (index, tile) in self.tiles.clone().enumerate() {
+                let [top, left] = layer.corner(tile);
+                for lane in (0..BLOCK).step_by(S::LANES) {
+                    let mut d = [[s.splat(0.0); IN]; IN];
+                    for (y, d) in d.iter_mut().enumerate() {
+                        let Some(row) = (top + y).checked_sub(layer.pads[0]).filter(|&row| row < height)
+                        else {
+                            continue;
+                        };
+                        let row = &plane[row * width..][..width];
+                        let mut x = [s.splat(0.0); IN];
+                        for (i, x) in x.iter_mut().enumerate() {
+                            if let Some(pixel) =
+                                (left + i).checked_sub(layer.pads[1]).and_then(|col| row.get(col))
+                            {
+                                // SAFETY: a vector from `lane` on lies in the pixel.
+                                *x = unsafe { s.load(pixel.as_ptr().add(lane)) };
+                            }
+                        }
+                        *d = forward(s, x);
+                    }
+                    for x in 0..IN {
+                        for (y, value) in forward(
+                            s,
+                            d.map(
+                                #[inline(always)]
+                                |d| d[x],
+                            ),
+                        )
+                        .into_iter()
+                        .enumerate()
+                        {
+                            let at = (y * IN + x) * self.to.position() + block * self.to.tiles + index;
+                            // SAFETY: the block is this call's alone, and a vector from `lane` on lies in the pixel.
+                            unsafe { s.store(self.v.range(at..at + 1)[0].as_mut_ptr().add(lane), value) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The transform of one block's sums back to pixels.
+struct Back<'a> {
+    layer: &'a Layer<'a>,
+    image: usize,
+    tiles: Range<usize>,
+    block: usize,
+    /// From this block's first tile on.
+    sums: &'a [Pixel],
+    from: Positions,
+}
+
+impl Task for Back<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let layer = self.layer;
+        let ending = layer.ending;
+        let [height, width] = layer.size;
+        let plane = self.image * layer.blocks[1] + self.block;
+        let bias = ending.bias_of(self.block);
+        let addend = ending.addend.map(|addend| &addend.as_chunks::<BLOCK>().0[plane * height * width..]);
+        let (low, high) = (s.splat(ending.low), s.splat(ending.high));
+        for (index, tile) in self.tiles.enumerate() {
+            let [top, left] = layer.corner(tile);
+            let cols = OUT.min(width - left);
+            for lane in (0..BLOCK).step_by(S::LANES) {
+                let mut m = [[s.splat(0.0); OUT]; IN];
+                for (y, m) in m.iter_mut().enumerate() {
+                    let mut x = [s.splat(0.0); IN];
+                    for (i, x) in x.iter_mut().enumerate() {
+                        *x = load(s, &self.sums[(y * IN + i) * self.from.position() + index], lane);
+                    }
+                    *m = back(s, x);
+                }
+                let bias = load(s, bias, lane);
+                for x in 0..cols {
+                    for (y, sum) in back(
+                        s,
+                        m.map(
+                            #[inline(always)]
+                            |m| m[x],
+                        ),
+                    )
+                    .into_iter()
+                    .enumerate()
+                    {
+                        if top + y >= height {
+                            break;
+                        }
+                        let at = (top + y) * width + left + x;
+                        let mut sum = s.add(sum, bias);
+                        if let Some(addend) = addend {
+                            sum = s.add(sum, load(s, &addend[at], lane));
+                        }
+                        sum = s.min(high, s.max(low, sum));
+                        // SAFETY: each pixel belongs to one tile, each tile and block to one call, and a vector from
+                        // `lane` on lies in the pixel.
+                        unsafe { s.store(layer.out.range(plane, at..at + 1)[0].as_mut_ptr().add(lane), sum) }
+                    }
+                }
+            }
+            for row in top..height.min(top + OUT) {
+                let at = row * width + left;
+                // SAFETY: as above.
+                ending.after(self.block, unsafe { layer.out.range(plane, at..at + cols) });
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Images in blocks of channels: (images, blocks, height, width, 16). The attribute `channels` says how many there are.
+
+use byoc_graph::{DType, StaticDims};
+
+use crate::fast::Activation;
+use crate::fast::blocked::{
+    BLOCK, Blocked, BlockedConv, BlockedConvTranspose, blocks, conv, conv_transpose, from_blocked, mean,
+    to_blocked,
+};
+use crate::fast::conv::{Channels, ConvEpilogue};
+use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
+use crate::kernels::epilogue;
+use crate::kernels::windows::{Windows, input_size};
+use crate::outputs::Outputs;
+use crate::registry::Entry;
+use crate::view::{TensorView, View};
+
+type Prepare = fn(&NodeDesc<'_>) -> Option<Box<dyn Kernel>>;
+
+const fn entry(ops: &'static [&'static str], prepare: Prepare) -> Entry {
+    Entry { name: "blocked", domain: "host", ops, since: 1, dtypes: &[DType::F32], priority: 10, prepare }
+}
+
+pub(super) const ENTRIES: &[Entry] = &[
+    entry(&["BlockedConv"], |node| Some(Box::new(Conv::new(node)?))),
+    entry(&["BlockedConvTranspose"], |node| Some(Box::new(ConvTranspose::new(node)?))),
+    entry(&["BlockedGlobalAveragePool"], |_| Some(Box::new(Mean))),
+    entry(&["ToBlocked"], |_| Some(Box::new(To))),
+    entry(&["FromBlocked"], |node| Some(Box::new(From { channels: channels(node)? }))),
+];
+
+fn channels(node: &NodeDesc<'_>) -> Option<usize> {
+    usize::try_from(node.int("channels")?).ok()
+}
+
+/// The images at input 0, of so many channels.
+fn images<'a>(x: TensorView<'a>, channels: usize) -> Result<Blocked<'a>, KernelError> {
+    match *x.dims {
+        [count, b, height, width, BLOCK] if b == blocks(channels) => {
+            Ok(Blocked { data: x.slice()?, count, channels, size: [height, width] })
+        }
+        _ => Err(KernelError::invalid(format!("{:?} are not blocked images of {channels} channels", x.dims))),
+    }
+}
+
+fn dims(count: usize, channels: usize, [height, width]: [usize; 2]) -> StaticDims {
+    StaticDims::from_slice(&[count, blocks(channels), height, width, BLOCK])
+}
+
+/// The bias at input 2, of a known size.
+fn bias<'a>(inputs: &[Option<View<'a>>], channels: usize) -> Result<Option<&'a [f32]>, KernelError> {
+    let bias = optional(inputs, 2)?.map(|b| b.slice::<f32>()).transpose()?;
+    match bias {
+        Some(bias) if bias.len() != channels => {
+            Err(KernelError::invalid("the bias does not have one element for each output channel"))
+        }
+        bias => Ok(bias),
+    }
+}
+
+/// Inputs: x, constant weights, bias, and an addend of the output's shape.
+struct Conv {
+    packed: BlockedConv,
+    activation: Activation,
+}
+
+impl Conv {
+    fn new(node: &NodeDesc<'_>) -> Option<Conv> {
+        let weights = node.constant(1)?;
+        let &[output, inputs, height, width] = weights.dims() else { return None };
+        let groups = usize::try_from(node.int("group").unwrap_or(1)).ok().filter(|&g| g > 0)?;
+        let channels = Channels { input: inputs.checked_mul(groups)?, output, groups };
+        let [Some(rows), Some(cols)] = input_size(node, 2) else { return None };
+        let window = Windows::read(node, 4)?.window([height, width], [Some(rows), Some(cols)])?;
+        let data = weights.as_slice::<f32>().ok()?;
+        let packed = BlockedConv::pack(node.isa, channels, window, &data, [rows, cols]);
+        Some(Conv { packed, activation: epilogue::activation(node)? })
+    }
+}
+
+impl Kernel for Conv {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let (channels, window) = (self.packed.channels(), self.packed.window());
+        let x = images(tensor(inputs, 0)?, channels.input)?;
+        let size = window.output(x.size).ok_or_else(|| {
+            KernelError::invalid(format!("the window {window:?} does not fit an image of {:?}", x.size))
+        })?;
+        let dims = dims(x.count, channels.output, size);
+        let addend = optional(inputs, 3)?;
+        if addend.is_some_and(|z| z.dims != &dims[..]) {
+            return Err(KernelError::invalid("the addend does not have the output's shape"));
+        }
+        let addend = addend.map(|z| z.slice::<f32>()).transpose()?;
+        let epilogue =
+            ConvEpilogue { bias: bias(inputs, channels.output)?, addend, activation: self.activation };
+        conv(ctx.exec, x, &self.packed, outputs.tensor::<f32>(0, &dims)?, &epilogue);
+        Ok(())
+    }
+
+    fn owns_input(&self, input: usize) -> bool {
+        input == 1
+    }
+}
+
+/// Inputs: x, constant weights, bias. The strides are the kernel's size.
+struct ConvTranspose {
+    packed: BlockedConvTranspose,
+}
+
+impl ConvTranspose {
+    fn new(node: &NodeDesc<'_>) -> Option<ConvTranspose> {
+        let weights = node.constant(1)?;
+        let &[input, output, height, width] = weights.dims() else { return None };
+        let channels = Channels { input, output, groups: 1 };
+        let data = weights.as_slice::<f32>().ok()?;
+        Some(ConvTranspose { packed: BlockedConvTranspose::pack(node.isa, channels, [height, width], &data) })
+    }
+}
+
+impl Kernel for ConvTranspose {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let channels = self.packed.channels();
+        let x = images(tensor(inputs, 0)?, channels.input)?;
+        let size =
+            self.packed.output(x.size).ok_or_else(|| KernelError::invalid("the output is too large"))?;
+        let dims = dims(x.count, channels.output, size);
+        let bias = bias(inputs, channels.output)?;
+        conv_transpose(ctx.exec, x, &self.packed, outputs.tensor::<f32>(0, &dims)?, bias);
+        Ok(())
+    }
+
+    fn owns_input(&self, input: usize) -> bool {
+        input == 1
+    }
+}
+
+/// The mean of each channel.
+struct Mean;
+
+impl Kernel for Mean {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let x = tensor(inputs, 0)?;
+        let x = images(x, x.dims.get(1).copied().unwrap_or(0).saturating_mul(BLOCK))?;
+        let dims = dims(x.count, x.channels, [1, 1]);
+        mean(ctx.exec, x, outputs.tensor::<f32>(0, &dims)?);
+        Ok(())
+    }
+}
+
+struct To;
+
+impl Kernel for To {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let x = tensor(inputs, 0)?;
+        let &[count, channels, height, width] = x.dims else {
+            return Err(KernelError::invalid(format!("an image of dimensions {:?}", x.dims)));
+        };
+        let out = outputs.tensor::<f32>(0, &dims(count, channels, [height, width]))?;
+        to_blocked(ctx.exec, x.slice()?, [count, channels, height * width], out);
+        Ok(())
+    }
+}
+
+struct From {
+    channels: usize,
+}
+
+impl Kernel for From {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let x = images(tensor(inputs, 0)?, self.channels)?;
+        let [height, width] = x.size;
+        let out = outputs.tensor::<f32>(0, &[x.count, self.channels, height, width])?;
+        from_blocked(ctx.exec, x.data, [x.count, self.channels, height * width], out);
+        Ok(())
+    }
+}

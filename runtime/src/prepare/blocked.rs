@@ -1,0 +1,335 @@
+//! Images between convolutions are kept in blocks of 16 channels: (images, blocks, height, width, 16).
+//!
+//! Each value that such a node reads or makes gets a *twin* in blocks. A value that something else wants is made from
+//! its twin, and a twin of what something else makes, from it. Both cost time, so nodes that hang together are turned
+//! where their arithmetic outweighs it.
+
+use byoc_graph::{Attr, DType, Dim, Graph, Node, NodeId, NodeSpec, Type, ValueId};
+use indexmap::{IndexMap, IndexSet};
+use petgraph::unionfind::UnionFind;
+
+use super::{Pass, only_output, rank};
+
+pub(super) const PASS: Pass =
+    Pass { name: "blocked", about: "keeps images in blocks of 16 channels between convolutions", run };
+
+const BLOCK: i64 = 16;
+/// Multiply-adds that outweigh turning one element. Turned, convolutions take about a tenth less time; an element takes
+/// as long as this many multiply-adds' tenth.
+const WORTH: i64 = 256;
+
+/// What a node that can work in blocks becomes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Conv,
+    /// ConvTranspose.
+    Transposed,
+    Pool,
+    /// GlobalAveragePool.
+    Mean,
+    /// Elements are computed one by one.
+    Each,
+    Concat,
+}
+
+/// Operators of one image that map zero to a finite number, element by element.
+const UNARY: &[&str] =
+    &["Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "Elu", "HardSigmoid", "HardSwish", "Softplus"];
+/// Operators of two.
+const BINARY: &[&str] = &["Add", "Sub", "Mul"];
+
+fn run(graph: &mut Graph) {
+    let planned = choose(graph);
+    let mut twins = IndexMap::new();
+    let mut made = Vec::new();
+    for (id, role) in planned {
+        made.extend(turn(graph, id, role, &mut twins));
+    }
+    for (value, twin) in made {
+        give_back(graph, value, twin);
+    }
+}
+
+/// The nodes that are turned, in order.
+fn choose(graph: &Graph) -> IndexMap<NodeId, Role> {
+    let mut planned = IndexMap::new();
+    let mut blocked = IndexSet::new();
+    for id in graph.model_order() {
+        let Some((role, starts)) = role(graph, id) else { continue };
+        let continues = images(graph, graph.node(id), role).any(|(_, x)| blocked.contains(&x));
+        if starts || continues {
+            planned.insert(id, role);
+            blocked.extend(only_output(graph.node(id)));
+        }
+    }
+    keep_worthwhile(graph, &mut planned);
+    planned
+}
+
+/// Drops nodes that hang together where turning what comes in and goes out costs more than it saves.
+fn keep_worthwhile(graph: &Graph, planned: &mut IndexMap<NodeId, Role>) {
+    let mut together = UnionFind::<usize>::new(planned.len());
+    let maker = |x: ValueId| planned.get_index_of(&graph.value(x).producer()?.0);
+    let mut entering: IndexMap<ValueId, usize> = IndexMap::new();
+    for (i, (&id, &role)) in planned.iter().enumerate() {
+        for (_, x) in images(graph, graph.node(id), role) {
+            // Who shares an input shares the cost of turning it.
+            let other = maker(x).unwrap_or_else(|| *entering.entry(x).or_insert(i));
+            together.union(i, other);
+        }
+    }
+    let mut balance = vec![0i64; planned.len()];
+    let mut add = |i: usize, n: i64| {
+        let total = &mut balance[together.find(i)];
+        *total = total.saturating_add(n);
+    };
+    entering.iter().for_each(|(&x, &i)| add(i, -WORTH.saturating_mul(elements(graph, x))));
+    for (i, (&id, &role)) in planned.iter().enumerate() {
+        let node = graph.node(id);
+        let y = only_output(node).expect("a planned node has one output");
+        add(i, multiply_adds(graph, node, role));
+        let outside = graph.value(y).uses().iter().any(|use_| !planned.contains_key(&use_.node));
+        if outside || graph.is_output(y) {
+            add(i, -WORTH.saturating_mul(elements(graph, y)));
+        }
+    }
+    let mut index = 0;
+    planned.retain(|_, _| {
+        index += 1;
+        balance[together.find(index - 1)] > 0
+    });
+}
+
+/// How a node works in blocks, if it can, and whether it is a reason to begin.
+fn role(graph: &Graph, id: NodeId) -> Option<(Role, bool)> {
+    let node = graph.node(id);
+    let y = only_output(node)?;
+    let host = &*node.op.domain == "host";
+    let (role, starts) = match &*node.op.name {
+        "Conv" if host || node.op.domain.is_empty() => (Role::Conv, conv_starts(graph, node)?),
+        _ if host => return None,
+        "ConvTranspose" => (Role::Transposed, is_tiling(graph, node).then_some(false)?),
+        "MaxPool" | "AveragePool" => (Role::Pool, is_window(node, "kernel_shape").then_some(false)?),
+        "GlobalAveragePool" => (Role::Mean, false),
+        "Concat" => (Role::Concat, is_of_blocks(graph, node).then_some(false)?),
+        name if UNARY.contains(&name) => (Role::Each, false),
+        name if BINARY.contains(&name) => (Role::Each, same_channels(graph, node).then_some(false)?),
+        _ => return None,
+    };
+    if !(node.op.domain.is_empty() || host) || channels(graph, y).is_none() {
+        return None;
+    }
+    let sound = |x: ValueId| graph.constant(x).is_none() && channels(graph, x).is_some();
+    let mut count = 0;
+    let all = images(graph, node, role).all(|(_, x)| {
+        count += 1;
+        sound(x)
+    });
+    (all && count > 0).then_some((role, starts))
+}
+
+/// The channels of an image of f32, where they are known.
+fn channels(graph: &Graph, x: ValueId) -> Option<i64> {
+    let ty = graph.value(x).ty.as_ref()?.as_tensor()?;
+    let shape = ty.shape.as_ref().filter(|shape| shape.len() == 4 && ty.dtype == Some(DType::F32))?;
+    shape[1].value().filter(|&channels| channels > 0)
+}
+
+/// The inputs of a node that are images, and where they are.
+fn images<'a>(
+    graph: &'a Graph,
+    node: &'a Node,
+    role: Role,
+) -> impl Iterator<Item = (usize, ValueId)> + use<'a> {
+    let wanted = move |i: usize, x: ValueId| match role {
+        Role::Conv => i == 0 || i == 3,
+        Role::Transposed | Role::Pool | Role::Mean => i == 0,
+        Role::Concat => true,
+        Role::Each => rank(graph, x) == Some(4),
+    };
+    let inputs = node.inputs().iter().enumerate().filter_map(|(i, x)| Some((i, (*x)?)));
+    inputs.filter(move |&(i, x)| wanted(i, x))
+}
+
+/// `None` where a convolution cannot work in blocks; else whether it has enough channels to fill them.
+fn conv_starts(graph: &Graph, conv: &Node) -> Option<bool> {
+    let weights = graph.constant(conv.input(1)?)?;
+    let &[output, inputs, ref kernel @ ..] = weights.dims() else { return None };
+    let groups = usize::try_from(conv.attrs.get("group").map_or(Some(1), Attr::as_int)?).ok()?;
+    let depthwise = inputs == 1 && groups == output;
+    let x = conv.input(0)?;
+    let shape = graph.value(x).ty.as_ref()?.shape()?;
+    let size_is_known = shape.len() == 4 && shape[2..].iter().all(|d| d.value().is_some_and(|n| n > 0));
+    let consistent = channels(graph, x)? == i64::try_from(inputs.checked_mul(groups)?).ok()?;
+    let sound = weights.dtype() == DType::F32
+        && kernel.len() == 2
+        && !weights.is_empty()
+        && size_is_known
+        && consistent
+        && is_window(conv, "")
+        && (groups == 1 || depthwise)
+        && (inputs * groups >= BLOCK as usize);
+    sound.then_some(output >= BLOCK as usize)
+}
+
+/// Whether the attributes of a two-dimensional window are there and make sense, among them the one named `kernel`.
+fn is_window(node: &Node, kernel: &str) -> bool {
+    let positive = |name: &str, len: usize, least: i64| match node.attrs.get(name) {
+        None => name != kernel,
+        Some(attr) => attr.as_ints().is_some_and(|x| x.len() == len && x.iter().all(|&x| x >= least)),
+    };
+    let padding = node.attrs.get("auto_pad").and_then(Attr::as_str).unwrap_or("NOTSET");
+    let column_major = node.attrs.get("storage_order").and_then(Attr::as_int).unwrap_or(0) != 0;
+    ["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"].contains(&padding)
+        && !column_major
+        && positive("strides", 2, 1)
+        && positive("dilations", 2, 1)
+        && positive("pads", 4, 0)
+        && (kernel.is_empty() || positive(kernel, 2, 1))
+}
+
+/// Whether the windows of a transposed convolution tile its output.
+fn is_tiling(graph: &Graph, node: &Node) -> bool {
+    let Some(weights) = node.input(1).and_then(|w| graph.constant(w)) else { return false };
+    let &[_, outputs, height, width] = weights.dims() else { return false };
+    let ints = |name: &str| node.attrs.get(name).and_then(Attr::as_ints);
+    let none = |name: &str, value: i64| ints(name).is_none_or(|x| x.iter().all(|&x| x == value));
+    let strides = ints("strides").unwrap_or(&[1, 1]);
+    let padding = node.attrs.get("auto_pad").and_then(Attr::as_str).unwrap_or("NOTSET");
+    weights.dtype() == DType::F32
+        && !weights.is_empty()
+        && outputs.is_multiple_of(BLOCK as usize)
+        && strides == [height as i64, width as i64]
+        && none("pads", 0)
+        && none("output_padding", 0)
+        && none("dilations", 1)
+        && ints("output_shape").is_none()
+        && ["NOTSET", "VALID"].contains(&padding)
+        && node.attrs.get("group").and_then(Attr::as_int).unwrap_or(1) == 1
+        && node.input(0).and_then(|x| channels(graph, x)) == Some(weights.dims()[0] as i64)
+}
+
+/// Whether images are joined by whole blocks of channels.
+fn is_of_blocks(graph: &Graph, concat: &Node) -> bool {
+    let axis = concat.attrs.get("axis").and_then(Attr::as_int);
+    let mut inputs = concat.inputs().iter().rev();
+    inputs.next();
+    let whole = |x: &Option<ValueId>| x.and_then(|x| channels(graph, x)).is_some_and(|n| n % BLOCK == 0);
+    matches!(axis, Some(1 | -3)) && inputs.all(whole)
+}
+
+/// Whether both operands are images of as many channels as the result.
+fn same_channels(graph: &Graph, node: &Node) -> bool {
+    let of = |x: Option<ValueId>| x.and_then(|x| channels(graph, x));
+    let result = of(only_output(node));
+    result.is_some() && node.inputs().iter().all(|&x| of(x) == result)
+}
+
+fn elements(graph: &Graph, x: ValueId) -> i64 {
+    let shape = graph.value(x).ty.as_ref().and_then(|ty| ty.shape()).cloned().unwrap_or_default();
+    shape.iter().filter_map(Dim::value).fold(1, i64::saturating_mul)
+}
+
+fn multiply_adds(graph: &Graph, node: &Node, role: Role) -> i64 {
+    let weights = node.input(1).and_then(|w| graph.constant(w)).map_or(0, |w| w.len() as i64);
+    let pixels = |x: ValueId| elements(graph, x) / channels(graph, x).unwrap_or(1).max(1);
+    match (role, node.input(0), only_output(node)) {
+        (Role::Conv, _, Some(y)) => weights.saturating_mul(pixels(y)),
+        (Role::Transposed, Some(x), _) => weights.saturating_mul(pixels(x)),
+        _ => 0,
+    }
+}
+
+/// Gives a node twins of its images; returns its output with its twin.
+fn turn(
+    graph: &mut Graph,
+    id: NodeId,
+    role: Role,
+    twins: &mut IndexMap<ValueId, ValueId>,
+) -> Option<(ValueId, ValueId)> {
+    for (i, value) in images(graph, graph.node(id), role).collect::<Vec<_>>() {
+        let twin = match twins.get(&value) {
+            Some(&twin) => twin,
+            None => {
+                let twin = make_twin(graph, value, graph.node(id).position)?;
+                twins.insert(value, twin);
+                twin
+            }
+        };
+        graph.set_input(id, i, Some(twin));
+    }
+    let node = graph.remove_node(id);
+    let output = only_output(&node)?;
+    let twin = add_twin(graph, output)?;
+    let mut spec = NodeSpec {
+        name: node.name.clone(),
+        domain: node.op.domain.clone(),
+        op: node.op.name.clone(),
+        opset: node.opset,
+        inputs: node.inputs().to_vec(),
+        outputs: vec![Some(twin)],
+        attrs: node.attrs.clone(),
+        position: node.position,
+        ..NodeSpec::default()
+    };
+    match role {
+        Role::Each => {}
+        Role::Concat => {
+            spec.attrs.insert("axis".into(), Attr::Int(1));
+        }
+        Role::Conv | Role::Transposed | Role::Pool | Role::Mean => {
+            spec.domain = "host".into();
+            spec.op = format!("Blocked{}", node.op.name).into();
+            spec.opset = 1;
+        }
+    }
+    let id = graph.add_node(spec).expect("its output is new");
+    graph.node_mut(id).label = node.label;
+    twins.insert(output, twin);
+    Some((output, twin))
+}
+
+/// A value like another, in blocks.
+fn add_twin(graph: &mut Graph, value: ValueId) -> Option<ValueId> {
+    let shape = graph.value(value).ty.as_ref()?.shape()?;
+    let blocks = Dim::from((channels(graph, value)? as u64).div_ceil(BLOCK as u64) as i64);
+    let dims = [shape[0].clone(), blocks, shape[2].clone(), shape[3].clone(), Dim::from(BLOCK)];
+    let name = graph.fresh_name(&format!("{}_blocked", graph.value(value).name));
+    Some(graph.add_value(name, Some(Type::tensor(DType::F32, dims.into_iter()))).expect("the name is fresh"))
+}
+
+/// The twin of a value that no turned node makes.
+fn make_twin(graph: &mut Graph, value: ValueId, position: u32) -> Option<ValueId> {
+    let twin = add_twin(graph, value)?;
+    let spec = NodeSpec { position, ..layout("ToBlocked", value, twin) };
+    let id = graph.add_node(spec).expect("its output is new");
+    let label = graph.value(twin).name.clone();
+    graph.node_mut(id).label = label;
+    Some(twin)
+}
+
+fn layout(op: &str, from: ValueId, to: ValueId) -> NodeSpec {
+    NodeSpec {
+        domain: "host".into(),
+        op: op.into(),
+        opset: 1,
+        inputs: vec![Some(from)],
+        outputs: vec![Some(to)],
+        ..NodeSpec::default()
+    }
+}
+
+/// Makes a value that nothing makes any more for those who want it as it was.
+fn give_back(graph: &mut Graph, value: ValueId, twin: ValueId) {
+    if graph.value(value).uses().is_empty() && !graph.is_output(value) {
+        graph.remove_value(value);
+        return;
+    }
+    let position = graph.value(twin).producer().map(|(id, _)| graph.node(id).position);
+    let channels = channels(graph, value).expect("a twin's channels are known");
+    let mut spec = NodeSpec { position: position.unwrap_or_default(), ..layout("FromBlocked", twin, value) };
+    spec.attrs.insert("channels".into(), Attr::Int(channels));
+    let id = graph.add_node(spec).expect("nothing makes the value");
+    let label = graph.value(value).name.clone();
+    graph.node_mut(id).label = label;
+}
