@@ -21,8 +21,8 @@ pub fn bisect(layers: &Layers<'_>) -> Result<Option<Culprit>, Error> {
     for region in layers.regions() {
         let part = layers.whole(region)?;
         let Some((layer, difference)) = differs(layers, &part)? else { continue };
-        let whole = (part, layer, difference);
-        let (part, layer, difference) = smallest(layers, region)?.unwrap_or(whole);
+        let smallest = smallest(layers, region, layer.compiled)?;
+        let (part, layer, difference) = smallest.unwrap_or((part, layer, difference));
         let (region, vendor) = (region.name.clone(), region.vendor_name.clone());
         return Ok(Some(Culprit { region, vendor, part, difference, got: layer.got }));
     }
@@ -34,14 +34,19 @@ fn differs(layers: &Layers<'_>, part: &Part) -> Result<Option<(Layer, String)>, 
     Ok(layer.difference.clone().map(|difference| (layer, difference)))
 }
 
-/// One composite by itself, or else the shortest beginning of the region that shows the difference.
-fn smallest(layers: &Layers<'_>, region: &Region) -> Result<Option<(Part, Layer, String)>, Error> {
+/// One composite by itself, or else the shortest beginning of the region that shows the difference, or cannot be
+/// compiled either.
+fn smallest(
+    layers: &Layers<'_>,
+    region: &Region,
+    compiled: bool,
+) -> Result<Option<(Part, Layer, String)>, Error> {
     let all = &region.composites;
     let ones = (0..all.len()).map(|i| i..i + 1);
     let beginnings = (2..all.len()).map(|n| 0..n);
     for range in ones.chain(beginnings) {
         let part = layers.some(region, &all[range])?;
-        if let Some((layer, difference)) = differs(layers, &part)? {
+        if let Some((layer, difference)) = differs(layers, &part)?.filter(|(l, _)| l.compiled == compiled) {
             return Ok(Some((part, layer, difference)));
         }
     }

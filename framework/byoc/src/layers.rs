@@ -7,7 +7,7 @@ use byoc_partitioner::{Region, RegionComposite};
 
 use crate::ask::composite_region;
 use crate::measure::ProfileSource;
-use crate::verify::differing;
+use crate::verify::{broken_claim, differing};
 use crate::{Error, Partitioned, Placement, PluginOptions, Policy, Session, VendorSource};
 
 /// A part of a model with what goes in and what should come out.
@@ -29,6 +29,15 @@ pub struct Layer {
     /// What is beyond tolerance, or how the vendor failed, in words.
     pub difference: Option<String>,
     pub drift: Drift,
+    /// Whether the vendor could compile it.
+    pub compiled: bool,
+}
+
+impl Layer {
+    /// The vendor has computed nothing: what there is, is the host's.
+    fn failed(why: String, compiled: bool) -> Layer {
+        Layer { got: Vec::new(), difference: Some(why), drift: Drift::default(), compiled }
+    }
 }
 
 /// How far the worst output is off.
@@ -128,18 +137,19 @@ impl<'a> Layers<'a> {
             .plugin_options(self.options.clone())
             .placement(placement)
             .build()?;
+        if let Some(broken) = broken_claim(session.report()) {
+            return Ok(Some(Layer::failed(broken, false)));
+        }
         if session.report().summary.offloaded == 0 {
             return Ok(None);
         }
         let got = session.run(&part.inputs)?;
         if let Some(failure) = session.fallbacks().first() {
-            // What was computed is the host's.
-            let (got, difference) = (Vec::new(), Some(failure.clone()));
-            return Ok(Some(Layer { got, difference, drift: Drift::default() }));
+            return Ok(Some(Layer::failed(failure.clone(), true)));
         }
         let difference = differing(session.graph(), &got, &part.want);
         let drift = drift(&got, &part.want);
-        Ok(Some(Layer { got, difference, drift }))
+        Ok(Some(Layer { got, difference, drift, compiled: true }))
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod codegen;
 pub mod device;
+mod fault;
 pub mod isa;
 pub mod layer;
 pub mod layout;

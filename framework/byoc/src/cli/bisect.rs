@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context, bail};
 use byoc::dataset::{self, DataSet};
 use byoc::layers::{Drift, Layers};
-use byoc::{Datum, Graph, Partitioned, bisect, onnx, random};
+use byoc::{Datum, Graph, Partitioned, Session, bisect, onnx, random};
 
 use super::args::{BisectArgs, JobArgs};
 use super::place;
@@ -77,8 +77,9 @@ fn tell(args: &BisectArgs, culprit: &bisect::Culprit) -> anyhow::Result<()> {
     bail!("{} leaves the host's result in region {}", culprit.vendor, culprit.region)
 }
 
-/// `run --compare-layers`: how far each region drifts, given what the host gives it.
-pub fn compare_layers(job: &JobArgs, inputs: &[(String, Datum)]) -> anyhow::Result<()> {
+/// `run --compare-layers`: how far each region drifts, given what the host gives it. The vendor of one that is beyond
+/// tolerance is called no more.
+pub fn compare_layers(job: &JobArgs, session: &Session, inputs: &[(String, Datum)]) -> anyhow::Result<()> {
     let placed = place::partitioned(job, &job.placement.placement()?, &mut byoc::Timings::default())?;
     let layers = layers(job, &placed, inputs)?;
     let mut table = Table::new(&[
@@ -89,11 +90,15 @@ pub fn compare_layers(job: &JobArgs, inputs: &[(String, Datum)]) -> anyhow::Resu
         ("largest value", Align::Right),
         ("", Align::Left),
     ]);
+    let mut wrong = Vec::new();
     for region in layers.regions() {
         let part = layers.whole(region)?;
         let (drift, note) = match layers.compute(&part)? {
             Some(layer) => {
-                (layer.drift, layer.difference.map_or(String::new(), |d| format!("beyond tolerance, {d}")))
+                let found = layer.difference.map(|difference| format!("beyond tolerance, {difference}"));
+                let why = found.as_ref().map(|note| format!("region {} is {note}", region.name));
+                wrong.extend(why.map(|why| (region.vendor_name.clone(), why)));
+                (layer.drift, found.unwrap_or_default())
             }
             None => (Drift::default(), "not taken by itself".to_owned()),
         };
@@ -108,5 +113,8 @@ pub fn compare_layers(job: &JobArgs, inputs: &[(String, Datum)]) -> anyhow::Resu
         ]);
     }
     ui::print(&table.render(ui::colour()));
+    for (vendor, why) in &wrong {
+        session.dismiss(vendor, why)?;
+    }
     Ok(())
 }

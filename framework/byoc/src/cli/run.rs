@@ -32,7 +32,7 @@ pub fn run(args: &RunArgs) -> anyhow::Result<()> {
 fn run_once(args: &RunArgs, session: &Session) -> anyhow::Result<()> {
     let inputs = inputs(args, session.graph(), Vec::new())?;
     if args.compare_layers {
-        bisect::compare_layers(&args.job, &inputs)?;
+        bisect::compare_layers(&args.job, session, &inputs)?;
     }
     let outputs = session.run(&inputs)?;
     if let Some(folder) = &args.output {
@@ -54,7 +54,7 @@ fn run_sets(args: &RunArgs, session: &Session, data: &Path) -> anyhow::Result<()
         let set = DataSet::read(folder, graph)?;
         let inputs = inputs(args, graph, set.inputs)?;
         if args.compare_layers {
-            bisect::compare_layers(&args.job, &inputs)?;
+            bisect::compare_layers(&args.job, session, &inputs)?;
         }
         let outputs = session.run(&inputs).with_context(|| set.name.clone())?;
         if let Some(out) = &args.output {

@@ -1,8 +1,9 @@
 //! A plugin that computes sums and negatives, and that ends, hangs or eats its process where it is told to: by the
-//! options `how`, `at` and `one_in`, or while it is loaded by the variable `BYOC_FAULTY_LOAD`.
+//! options `how`, `at` and `one_in`, or while it is loaded by the variable `BYOC_FAULTY_LOAD`. It does what `refnpu`,
+//! which has faults of its own, would not survive as an example: any way to end, at any call.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use byoc_plugin::{
     Artefact, ArtefactAnswer, CheckContext, CompileContext, Error, Executable, ExecuteContext, OptionDecl,
@@ -37,8 +38,19 @@ fn fail(how: &str) {
         "eat" => eat(),
         "panic" => panic!("told to panic"),
         "speak" => eprintln!("told to speak"),
+        "write" | "connect" | "start" => reach(how),
         _ => {}
     }
+}
+
+/// Does what a filter may deny.
+fn reach(how: &str) {
+    let done = match how {
+        "write" => std::env::var("BYOC_FAULTY_FILE").map_or(Ok(()), |path| std::fs::write(path, "told to")),
+        "connect" => std::net::UdpSocket::bind("127.0.0.1:0").map(drop),
+        _ => std::process::Command::new("/bin/true").status().map(drop),
+    };
+    done.unwrap_or_else(|error| panic!("{how}: {error}"));
 }
 
 #[expect(unconditional_recursion, reason = "that is the point")]
@@ -53,6 +65,12 @@ fn eat() {
         eaten.push(vec![1; 8 << 20]);
         std::hint::black_box(&eaten);
     }
+}
+
+/// Less than any tolerance, and another in every run.
+fn drift() -> f32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (now.subsec_nanos() % 97) as f32 * 1e-7
 }
 
 /// What goes wrong, where, and how often.
@@ -89,7 +107,7 @@ impl Plugin for Faulty {
             name: "how",
             kind: OptionKind::String,
             default: "none",
-            help: "what happens: abort, segv, exit, hang, overflow, eat, panic or speak",
+            help: "what happens: abort, segv, exit, hang, overflow, eat, panic, speak, drift, write, connect or start",
         },
         OptionDecl {
             name: "at",
@@ -184,7 +202,13 @@ impl Executable for Program {
             };
         }
         for (value, output) in self.outputs.iter().zip(outputs) {
-            output.as_mut_slice::<f32>()?.copy_from_slice(&values[*value]);
+            let output = output.as_mut_slice::<f32>()?;
+            output.copy_from_slice(&values[*value]);
+            if self.fault.how == "drift"
+                && let Some(first) = output.first_mut()
+            {
+                *first += drift();
+            }
         }
         Ok(())
     }

@@ -1,37 +1,21 @@
 //! A plugin that is wrong on purpose: QuantizeLinear rounds towards zero where the number of channels is odd, and the
-//! clause of Add lets shapes through that it cannot add. The option `fault` makes it worse.
-
-use std::time::Duration;
+//! clause of Add lets shapes through that it cannot add.
 
 use byoc_plugin::{
-    CompileContext, Dim, Error, Executable, ExecuteContext, Node, OptionDecl, OptionKind, Options, Plugin,
-    Region, Result, TensorView, TensorViewMut,
+    CompileContext, Dim, Error, Executable, ExecuteContext, Node, Options, Plugin, Region, Result,
+    TensorView, TensorViewMut,
 };
 
 byoc_plugin::export_plugin!(Wrong, table = include_str!("table.toml"));
 
-pub struct Wrong {
-    fault: String,
-}
+pub struct Wrong;
 
 impl Plugin for Wrong {
-    const OPTIONS: &'static [OptionDecl] = &[OptionDecl {
-        name: "fault",
-        kind: OptionKind::String,
-        default: "none",
-        help: "what else is wrong: abort, exit, hang, overflow, leak, drift or stubborn",
-    }];
-
-    fn open(options: &Options) -> Result<Self> {
-        Ok(Wrong { fault: options.get("fault").unwrap_or_default().to_owned() })
+    fn open(_: &Options) -> Result<Self> {
+        Ok(Wrong)
     }
 
     fn compile(&self, region: &Region<'_>, _: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
-        match self.fault.as_str() {
-            "stubborn" => return Err(Error::internal("told to compile nothing")),
-            "leak" => std::mem::forget(vec![1u8; 100]),
-            _ => {}
-        }
         let steps = region.nodes.iter().map(|node| Step::new(region, node)).collect::<Result<_>>()?;
         let constants = region.constants.iter().filter_map(|value| {
             let floats = region.value(*value).constant_as::<f32>()?;
@@ -43,7 +27,6 @@ impl Plugin for Wrong {
             inputs: region.inputs.clone(),
             outputs: region.outputs.clone(),
             steps,
-            fault: self.fault.clone(),
         }))
     }
 }
@@ -54,7 +37,6 @@ struct Program {
     inputs: Vec<usize>,
     outputs: Vec<usize>,
     steps: Vec<Step>,
-    fault: String,
 }
 
 struct Step {
@@ -107,25 +89,6 @@ impl Step {
     }
 }
 
-impl Program {
-    fn misbehave(&self) {
-        match self.fault.as_str() {
-            "abort" => std::process::abort(),
-            "exit" => std::process::exit(3),
-            "hang" => std::thread::sleep(Duration::from_secs(3600)),
-            "overflow" => drop(deeper(0)),
-            _ => {}
-        }
-    }
-}
-
-/// Never returns: the stack ends first.
-#[allow(unconditional_recursion)]
-fn deeper(depth: u64) -> u64 {
-    let page = [depth; 512];
-    std::hint::black_box(deeper(depth + 1) + page[(depth % 512) as usize])
-}
-
 impl Executable for Program {
     fn execute(
         &self,
@@ -133,7 +96,6 @@ impl Executable for Program {
         outputs: &mut [TensorViewMut<'_>],
         _: &mut ExecuteContext<'_>,
     ) -> Result<()> {
-        self.misbehave();
         let mut values = vec![Vec::new(); self.values];
         for (value, constant) in &self.constants {
             values[*value] = constant.clone();
@@ -151,16 +113,7 @@ impl Executable for Program {
                 continue;
             }
             output.as_mut_slice::<f32>()?.copy_from_slice(from);
-            if self.fault == "drift" {
-                output.as_mut_slice::<f32>()?[0] += drift();
-            }
         }
         Ok(())
     }
-}
-
-/// Less than any tolerance, and another in every run.
-fn drift() -> f32 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0.0, |now| (now.subsec_nanos() % 97) as f32 * 1e-7)
 }
