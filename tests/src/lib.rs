@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use byoc::isolate::WorkerCommand;
+use byoc::{Isolation, PluginOption, PluginOptions, Session, Tensor};
+
 /// The root of the workspace.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the workspace").to_owned()
@@ -218,4 +221,37 @@ impl Project {
         let folder = if self.language == "rust" { "target/debug" } else { "build" };
         self.path().join(folder).join(self.library_name())
     }
+}
+
+/// What `faulty` takes: a region, a node that stays on the host, and a region behind it.
+pub const FAULTY_MODEL: &str = r#"<ir_version: 8, opset_import: ["": 17]>
+g (float[64] x) => (float[64] y) <float[64] k = {1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8,
+  1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8}> {
+    a = Add(x, k)
+    b = Neg(a)
+    c = Tanh(b)
+    d = Add(c, x)
+    y = Neg(d)
+}"#;
+
+/// A session with `faulty` in a worker, and another vendor behind it.
+pub fn failing(model: &Path, options: &[(&str, &str)], next: Option<&str>) -> Session {
+    let option = |(key, value): &(&str, &str)| PluginOption {
+        vendor: "faulty".into(),
+        key: (*key).into(),
+        value: (*value).into(),
+    };
+    let isolation = Some(Isolation::all(WorkerCommand::new(byoc()).argument("plugin-worker")));
+    let values = options.iter().map(option).collect();
+    let mut builder = Session::builder(model).plugin(plugin("byoc-faulty").display().to_string()).threads(2);
+    if let Some(next) = next {
+        builder = builder.plugin(plugin(next).display().to_string());
+    }
+    builder.plugin_options(PluginOptions { values, isolation }).build().expect("it can be built")
+}
+
+/// What a run of it gets.
+pub fn faulty_input(run: usize) -> [(String, byoc::Datum); 1] {
+    let values = (0..64).map(|i| (run * 64 + i) as f32 / 1000.0).collect();
+    [("x".to_owned(), Tensor::from_vec(&[64], values).expect("so many").into())]
 }

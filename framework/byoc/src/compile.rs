@@ -88,6 +88,8 @@ impl Partitioned {
 pub(crate) struct Compiled {
     pub placed: Partitioned,
     pub regions: RegionsByName,
+    /// The same regions by what they are made of.
+    done: HashMap<Key, Arc<VendorRegion>>,
 }
 
 impl Compiled {
@@ -253,7 +255,41 @@ pub(crate) fn place_and_compile(
 ) -> Result<Compiled, Error> {
     let threads = Pool(pool);
     let env = CallEnv { pool: &threads, stop: None };
-    let mut compiler = Compiler::new(vendors, env, placement.artefacts.clone());
+    let compiler = Compiler::new(vendors, env, placement.artefacts.clone());
+    place_with(compiler, loaded, options, placement, pool, timings)
+}
+
+/// Places a model again on some of its vendors, which keep what they have compiled.
+pub(crate) fn place_again(
+    before: &Compiled,
+    vendors: &[Vendor],
+    options: &ModelOptions,
+    placement: &Placement,
+    pool: &Arc<ThreadPool>,
+) -> Result<Compiled, Error> {
+    let threads = Pool(pool);
+    let env = CallEnv { pool: &threads, stop: None };
+    let compiler =
+        Compiler { done: before.done.clone(), ..Compiler::new(vendors, env, Artefacts::default()) };
+    let Partitioned { model, removed, report, .. } = &before.placed;
+    let loaded = Loaded {
+        path: report.model.path.clone().into(),
+        model: model.clone(),
+        removed: removed.clone(),
+        warnings: Vec::new(),
+    };
+    place_with(compiler, loaded, options, placement, pool, &mut Timings::default())
+}
+
+fn place_with(
+    mut compiler: Compiler<'_>,
+    loaded: Loaded,
+    options: &ModelOptions,
+    placement: &Placement,
+    pool: &Arc<ThreadPool>,
+    timings: &mut Timings,
+) -> Result<Compiled, Error> {
+    let (vendors, env) = (compiler.vendors, compiler.env);
     let mut placing = Placing::new(loaded, vendors, options, placement, pool.clone())?;
     let mut partition = placing.partition(env, timings)?;
     let mut round = 1;
@@ -283,11 +319,12 @@ pub(crate) fn place_and_compile(
         }
         round += 1;
     }
+    let done = compiler.kept(&partition, &placing.loaded.model);
     let regions = compiler.regions(&partition, &placing.loaded.model);
     compiler.warnings.into_iter().for_each(|warning| placing.warn(warning));
     let placed = placing.done(partition);
     check_strict(placement, &placed.report)?;
-    Ok(Compiled { placed, regions })
+    Ok(Compiled { placed, regions, done })
 }
 
 /// The partition as it is, but for the regions that failed.
@@ -341,7 +378,7 @@ pub(crate) struct Compiler<'a> {
 }
 
 /// What a region is made of, whatever it is called in this round: its composites, and what crosses its border.
-type Key = (usize, String, Vec<String>);
+type Key = (String, String, Vec<String>);
 
 fn key(region: &Region, model: &Model) -> Key {
     let mut parts = Vec::new();
@@ -353,7 +390,7 @@ fn key(region: &Region, model: &Model) -> Key {
         let border = region.inputs.iter().chain(&region.outputs);
         parts.extend(border.map(|v| graph.value(*v).name.to_string()));
     }
-    (region.vendor, region.graph.text.clone(), parts)
+    (region.vendor_name.clone(), region.graph.text.clone(), parts)
 }
 
 /// Has a vendor compile a region of a model; `None` where it has no code.
@@ -433,6 +470,12 @@ impl<'a> Compiler<'a> {
             }
         }
         failed
+    }
+
+    /// What has been compiled of a partition.
+    fn kept(&self, partition: &Partition, model: &Model) -> HashMap<Key, Arc<VendorRegion>> {
+        let keys = partition.regions.iter().map(|region| key(region, model));
+        keys.filter_map(|key| Some((key.clone(), self.done.get(&key)?.clone()))).collect()
     }
 
     /// Compiled regions by the names that they have in this partition.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use byoc_cpu::pool::{Rest, ThreadPool};
 use byoc_host::PluginFile;
-pub use byoc_host::isolate::{Launch, WorkerCommand};
+pub use byoc_host::isolate::{Launch, Limits, WorkerCommand};
 
 use crate::Error;
 
@@ -22,8 +22,7 @@ pub struct Isolation {
     pub worker: WorkerCommand,
     /// How long one call may take.
     pub timeout: Duration,
-    /// Bytes of private memory that a worker may use.
-    pub memory: Option<u64>,
+    pub limits: Limits,
     /// Threads that a plugin which computes on the host's gets; as the session has, where nothing is said.
     pub threads: Option<usize>,
 }
@@ -31,7 +30,7 @@ pub struct Isolation {
 impl Isolation {
     /// Every plugin, in workers that this program serves.
     pub fn all(worker: WorkerCommand) -> Isolation {
-        Isolation { plugins: Vec::new(), worker, timeout: TIMEOUT, memory: None, threads: None }
+        Isolation { plugins: Vec::new(), worker, timeout: TIMEOUT, limits: Limits::default(), threads: None }
     }
 
     /// How a plugin's worker is started; `None` where the plugin is not isolated.
@@ -43,8 +42,8 @@ impl Isolation {
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = u32::try_from(self.threads.unwrap_or_else(cores)).unwrap_or(1);
-        let (worker, timeout, memory) = (self.worker.clone(), self.timeout, self.memory);
-        Ok(Some(Launch { worker, timeout, memory, threads }))
+        let (worker, timeout, limits) = (self.worker.clone(), self.timeout, self.limits);
+        Ok(Some(Launch { worker, timeout, limits, threads }))
     }
 }
 

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{KernelError, Observer, Registry, View};
 use byoc_graph::{Datum, Graph, Model};
-use byoc_host::{ArtefactBytes, PluginError};
+use byoc_host::isolate::Restored;
+use byoc_host::{ArtefactBytes, Plugin, PluginError};
 use byoc_partitioner::{Plan, RegionReport, Report};
 use byoc_runtime::{InputSpec, OutputBuffer, OutputSpec, Program, RunError, align_datum};
 use indexmap::IndexMap;
 
-use crate::bundle::{Bundle, is_bundle};
+use crate::bundle::{Artefacts, Bundle, is_bundle};
 use crate::compile::{Compiled, Placement, place_and_compile};
 use crate::loaded::{Loaded, ModelOptions};
 use crate::program::ProgramParts;
+use crate::standby::{Parts, Standby, Standbys, Without, heirs};
 use crate::vendors::{self, PluginOptions, Vendor, VendorSource};
 use crate::{Error, Isolation, Timings};
 use byoc_cpu::reference::ReferenceEvaluator;
@@ -39,12 +41,15 @@ pub struct SessionBuilder {
 pub struct Session {
     compiled: Compiled,
     vendors: Vec<Vendor>,
-    /// By the vendors that they leave out, whose regions run on the host; the first leaves out none.
-    programs: RwLock<Vec<(Vec<String>, Arc<Program>)>>,
+    program: Arc<Program>,
+    /// Programs that do without vendors that have failed.
+    standbys: Standbys,
     host: Host,
-    strict: bool,
+    placement: Placement,
     load_ms: f64,
     fallbacks: Mutex<IndexMap<String, usize>>,
+    /// Vendors that are not to be called any more, with the reason.
+    dismissed: Mutex<IndexMap<String, String>>,
     timings: Timings,
 }
 
@@ -158,11 +163,13 @@ impl SessionBuilder {
         Ok(Session {
             compiled,
             vendors,
-            programs: RwLock::new(vec![(Vec::new(), Arc::new(program))]),
+            program: Arc::new(program),
+            standbys: Standbys::default(),
             host,
-            strict: self.placement.strict,
+            placement: Placement { artefacts: Artefacts::default(), ..self.placement },
             load_ms: start.elapsed().as_secs_f64() * 1e3,
             fallbacks: Mutex::default(),
+            dismissed: Mutex::default(),
             timings,
         })
     }
@@ -209,11 +216,11 @@ impl Session {
     }
 
     pub fn inputs(&self) -> Vec<InputSpec> {
-        self.program().inputs().to_vec()
+        self.program.inputs().to_vec()
     }
 
     pub fn outputs(&self) -> Vec<OutputSpec> {
-        self.program().outputs().to_vec()
+        self.program.outputs().to_vec()
     }
 
     /// What ran where, and why.
@@ -287,37 +294,42 @@ impl Session {
             1 => message.clone(),
             _ => format!("{message} ({times} times)"),
         };
-        fallbacks.iter().map(told).collect()
+        let plugins = self.vendors.iter().filter_map(|vendor| vendor.plugin.as_ref());
+        fallbacks.iter().map(told).chain(plugins.filter_map(|plugin| replacements(plugin))).collect()
+    }
+
+    /// Has the host run the regions of a vendor from now on. Under `strict` that is an error.
+    pub fn dismiss(&self, vendor: &str, why: &str) -> Result<(), Error> {
+        if self.placement.strict {
+            return Err(Error::Other(format!("{vendor}: {why}")));
+        }
+        let mut dismissed = self.dismissed.lock().unwrap_or_else(PoisonError::into_inner);
+        dismissed.entry(vendor.to_owned()).or_insert_with(|| why.to_owned());
+        Ok(())
     }
 
     fn note(&self, message: String) {
         *self.fallbacks.lock().unwrap_or_else(PoisonError::into_inner).entry(message).or_default() += 1;
     }
 
-    fn program(&self) -> Arc<Program> {
-        self.programs.read().unwrap_or_else(PoisonError::into_inner)[0].1.clone()
-    }
-
-    /// The program in which the host runs the regions of some vendors. It is built when it is first needed.
-    fn program_without(&self, without: &[String]) -> Result<Arc<Program>, Error> {
-        let find = |programs: &[(Vec<String>, Arc<Program>)]| {
-            programs.iter().find(|(vendors, _)| vendors == without).map(|(_, program)| program.clone())
+    /// The program that does without some vendors. It is built when it is first needed.
+    fn standby(&self, without: &Without) -> Result<Standby, Error> {
+        if without.is_empty() {
+            return Ok(Standby { program: self.program.clone(), placed: None });
+        }
+        let parts = Parts {
+            compiled: &self.compiled,
+            vendors: &self.vendors,
+            options: &self.host.options,
+            placement: &self.placement,
+            pool: &self.host.pool,
         };
-        if let Some(program) = find(&self.programs.read().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(program);
-        }
-        let mut programs = self.programs.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(program) = find(&programs) {
-            return Ok(program);
-        }
-        let program = Arc::new(self.host.program(&self.compiled, without)?);
-        programs.push((without.to_vec(), program.clone()));
-        Ok(program)
+        self.standbys.get(without, &parts, |compiled, absent| self.host.program(compiled, absent))
     }
 
     /// Puts named values in the order of the program's inputs.
     pub fn arrange(&self, given: &[(String, Datum)]) -> Result<Vec<Option<Datum>>, Error> {
-        let program = self.program();
+        let program = &self.program;
         let names =
             || program.inputs().iter().map(|i| format!("`{}`", i.name)).collect::<Vec<_>>().join(", ");
         if let Some((name, _)) = given.iter().find(|(n, _)| !program.inputs().iter().any(|i| *i.name == **n))
@@ -334,7 +346,7 @@ impl Session {
     /// Runs the model on named inputs.
     pub fn run(&self, inputs: &[(String, Datum)]) -> Result<Vec<(String, Datum)>, Error> {
         let outputs = self.run_arranged(&self.arrange(inputs)?)?;
-        let names = self.program().outputs().iter().map(|o| o.name.to_string()).collect::<Vec<_>>();
+        let names = self.program.outputs().iter().map(|o| o.name.to_string()).collect::<Vec<_>>();
         Ok(names.into_iter().zip(outputs).collect())
     }
 
@@ -352,49 +364,79 @@ impl Session {
         self.run_contained(&views(inputs), &mut [], Some(observer))
     }
 
-    /// Runs; where a vendor panics or its worker is lost, the run begins anew with the host in its place.
+    /// Runs; where a vendor panics or its worker is lost, the run begins anew with others in its place.
     pub(crate) fn run_contained(
         &self,
         inputs: &[Option<View<'_>>],
         buffers: &mut [Option<OutputBuffer<'_>>],
         observer: Option<&dyn Observer>,
     ) -> Result<Vec<Datum>, Error> {
-        let mut lost = Vec::new();
+        let mut lost: Vec<Loss> = Vec::new();
         loop {
-            let without = self.left_out(&lost);
-            let error = match self.program_without(&without)?.run_observed(inputs, buffers, observer) {
+            let (without, reasons) = self.left_out(&lost);
+            let Standby { program, placed } = self.standby(&without)?;
+            for (vendor, why) in reasons.into_iter().filter(|_| lost.is_empty()) {
+                let heirs = heirs(&self.compiled, placed.as_deref(), &vendor);
+                self.note(format!("{vendor} is left out, {heirs}: {why}"));
+            }
+            if let Some(Loss { vendor, what, why }) = lost.last() {
+                let heirs = heirs(&self.compiled, placed.as_deref(), vendor);
+                self.note(format!("{vendor} failed in {what}, {heirs}: {why}"));
+            }
+            let error = match program.run_observed(inputs, buffers, observer) {
                 Ok(outputs) => return Ok(outputs),
                 Err(error) => error,
             };
-            let failed = failed_vendor(&error).filter(|(_, e)| !self.strict && !lost.contains(&e.plugin));
-            let Some((region, failure)) = failed else { return Err(error.into()) };
-            let PluginError { plugin, call, error, .. } = failure;
-            self.note(format!(
-                "{plugin} failed in {call} of {region}, the host runs its regions: {}",
-                error.message
-            ));
-            lost.push(plugin.clone());
+            let is_new = |e: &PluginError| !lost.iter().any(|loss| loss.vendor == e.plugin);
+            let failed = failed_vendor(&error).filter(|(_, e)| !self.placement.strict && is_new(e));
+            let Some((region, PluginError { plugin, call, error: failure, .. })) = failed else {
+                return Err(error.into());
+            };
+            let what = format!("{call} of {region}");
+            lost.push(Loss { vendor: plugin.clone(), what, why: failure.message.clone() });
         }
     }
 
-    /// Vendors that cannot be called now, or were lost in this run. Under `strict` their errors are wanted.
-    fn left_out(&self, lost: &[String]) -> Vec<String> {
-        let mut without = Vec::new();
-        for vendor in self.vendors.iter().filter(|_| !self.strict) {
-            let absence = vendor.plugin.as_ref().and_then(|plugin| plugin.absence());
-            let (is_lost, is_isolated) = (
-                lost.iter().any(|l| l == vendor.name()),
-                vendor.plugin.as_ref().is_some_and(|p| p.is_isolated()),
-            );
-            if let Some(why) = absence.as_ref().filter(|_| is_isolated && !is_lost) {
-                self.note(format!("{} is left out, the host runs its regions: {why}", vendor.name()));
+    /// Vendors that cannot be called now, or were lost in this run, and why it is those that nothing was said of yet.
+    /// Under `strict` their errors are wanted.
+    fn left_out(&self, lost: &[Loss]) -> (Without, Vec<(String, String)>) {
+        let (mut without, mut reasons) = (Without::default(), Vec::new());
+        for vendor in self.vendors.iter().filter(|_| !self.placement.strict) {
+            let name = vendor.name().to_owned();
+            let plugin = vendor.plugin.as_ref();
+            let dismissed = self.dismissed.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+            let is_gone = dismissed.is_some() || plugin.is_some_and(|plugin| plugin.is_poisoned());
+            let is_lost = lost.iter().any(|loss| loss.vendor == name);
+            let is_told = dismissed.is_some() || plugin.is_some_and(|plugin| plugin.is_isolated());
+            let why = dismissed.or_else(|| plugin?.absence());
+            if let Some(why) = why.clone().filter(|_| is_told && !is_lost) {
+                reasons.push((name.clone(), why));
             }
-            if is_lost || absence.is_some() {
-                without.push(vendor.name().to_owned());
+            match (is_gone, is_lost || why.is_some()) {
+                (true, _) => without.gone.push(name),
+                (false, true) => without.absent.push(name),
+                (false, false) => {}
             }
         }
-        without
+        (without, reasons)
     }
+}
+
+/// How a vendor was lost in a run.
+struct Loss {
+    vendor: String,
+    what: String,
+    why: String,
+}
+
+/// How often a plugin's worker was replaced, and what that took.
+fn replacements(plugin: &Plugin) -> Option<String> {
+    let Restored { workers, loaded, compiled } = plugin.restored();
+    let by = |count: u32, how: &str| format!("{count} region{} {how}", if count == 1 { "" } else { "s" });
+    let [loaded, compiled] = [by(loaded, "loaded from artefacts"), by(compiled, "compiled anew")];
+    let times = if workers == 1 { "once".to_owned() } else { format!("{workers} times") };
+    let vendor = plugin.vendor();
+    (workers > 0).then(|| format!("the worker of {vendor} was replaced {times}: {loaded}, {compiled}"))
 }
 
 fn views(inputs: &[Option<Datum>]) -> Vec<Option<View<'_>>> {

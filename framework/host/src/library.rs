@@ -118,6 +118,26 @@ pub struct Library {
 static LOADED: Mutex<Option<HashMap<PathBuf, Arc<Library>>>> = Mutex::new(None);
 
 impl Library {
+    /// How many bytes the plugin's table has, and which functions are in it.
+    pub fn functions(&self) -> (u32, Vec<(&'static str, bool)>) {
+        let raw = &self.raw;
+        macro_rules! present {
+            ($($name:ident),*) => { vec![$((stringify!($name), raw.$name.is_some())),*] };
+        }
+        let functions = present!(
+            open,
+            close,
+            devices,
+            check_match,
+            check_region,
+            compile,
+            load,
+            check_artefact,
+            get_extension
+        );
+        (raw.head.struct_size, functions)
+    }
+
     /// Loads a plugin's library, after a look at its file.
     pub fn load(path: &Path) -> Result<Arc<Library>, LoadError> {
         Library::load_under(path, HostVersion::Own)

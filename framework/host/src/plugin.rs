@@ -14,7 +14,7 @@ use crate::constants::ConstantSet;
 use crate::error::PluginError;
 use crate::fp_mode::FpMode;
 use crate::host_table::take_error;
-use crate::isolate::Keeper;
+use crate::isolate::{Keeper, Restored};
 use crate::library::Library;
 use crate::region::{ConstantData, RegionData};
 use crate::snapshot::Snapshot;
@@ -176,6 +176,11 @@ impl Plugin {
     /// It runs in a worker.
     pub fn is_isolated(&self) -> bool {
         self.keeper.is_some()
+    }
+
+    /// What it has cost to replace its workers.
+    pub fn restored(&self) -> Restored {
+        self.keeper.as_ref().map_or(Restored::default(), |keeper| keeper.restored())
     }
 
     /// Why it cannot be called at the moment; `None` where it can. One that is isolated may be back later.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use byoc_plugin::{Category, Error};
@@ -83,6 +83,17 @@ pub(crate) struct Keeper {
     /// What a new worker has to compile, by executable.
     recipes: Mutex<BTreeMap<u64, Arc<Recipe>>>,
     executables: AtomicU64,
+    restored: Mutex<Restored>,
+}
+
+/// What workers have cost so far that came after the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Restored {
+    pub workers: u32,
+    /// Regions that they have loaded from artefacts.
+    pub loaded: u32,
+    /// Regions that they have compiled anew.
+    pub compiled: u32,
 }
 
 struct State {
@@ -107,6 +118,28 @@ pub(super) struct Recipe {
     pub places: Vec<Place>,
     pub onnx: Option<OnnxSource>,
     pub made: Made,
+    /// The message has an artefact in it.
+    pub loads: bool,
+    /// A message with the artefact, once there is one.
+    pub artefact: OnceLock<Vec<u8>>,
+}
+
+impl Recipe {
+    fn follow(&self, worker: &Worker, message: &[u8]) -> Result<Reply, Lost> {
+        worker.converse(|line| {
+            worker.show(line, &self.places)?;
+            line.ask_encoded(message, self.onnx.as_ref())
+        })
+    }
+
+    /// Whether the region is as it was before.
+    fn is_made(&self, reply: Reply) -> Result<(), Lost> {
+        match reply {
+            Reply::Made(made) if made == self.made => Ok(()),
+            Reply::Failed { error, .. } => Err(Lost::NotStarted(error.to_string())),
+            _ => Err(Lost::NotStarted("it compiles a region otherwise than before".into())),
+        }
+    }
 }
 
 /// A question that has been encoded.
@@ -136,16 +169,21 @@ impl Keeper {
             store: Mutex::default(),
             recipes: Mutex::default(),
             executables: AtomicU64::new(1),
+            restored: Mutex::default(),
         };
         let first = lock(&origin.first).take();
         let opened = first.map_or_else(|| keeper.start(), Ok).and_then(|worker| {
             let devices = keeper.open_in(&worker)?;
             Ok((worker, devices))
         });
-        let (worker, devices) = opened.map_err(|lost| keeper.lost_error("open", &lost))?;
-        let devices = devices.map_err(|error| keeper.error("open", error))?;
-        let state = keeper.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.phase = Phase::Up(Arc::new(worker));
+        let (phase, devices) = match opened {
+            Ok((worker, devices)) => {
+                (Phase::Up(Arc::new(worker)), devices.map_err(|error| keeper.error("open", error))?)
+            }
+            // Its devices are not known, and it is never asked for one.
+            Err(lost) => (Phase::GivenUp(format!("it cannot be opened: {lost}")), vec![DeviceText::host()]),
+        };
+        keeper.state.get_mut().unwrap_or_else(PoisonError::into_inner).phase = phase;
         let device = |d: DeviceText| DeviceInfo::in_host_memory(device_id(d.device), d.name, d.memory_bytes);
         Ok((Arc::new(keeper), devices.into_iter().map(device).collect()))
     }
@@ -191,6 +229,18 @@ impl Keeper {
 
     pub(super) fn keep(&self, id: u64, recipe: Recipe) {
         lock(&self.recipes).insert(id, Arc::new(recipe));
+    }
+
+    /// Has a region made of its artefact from now on.
+    pub(super) fn keep_artefact(&self, id: u64, message: Vec<u8>) {
+        if let Some(recipe) = lock(&self.recipes).get(&id).filter(|recipe| !recipe.loads) {
+            // The first is as good as any.
+            let _ = recipe.artefact.set(message);
+        }
+    }
+
+    pub fn restored(&self) -> Restored {
+        *lock(&self.restored)
     }
 
     /// Asks; waits where the worker is being replaced.
@@ -301,17 +351,22 @@ impl Keeper {
             return Err(Lost::NotStarted(error.to_string()));
         }
         let recipes: Vec<Arc<Recipe>> = lock(&self.recipes).values().cloned().collect();
+        let mut restored = Restored { workers: 1, ..Restored::default() };
         for recipe in recipes {
-            let reply = worker.converse(|line| {
-                worker.show(line, &recipe.places)?;
-                line.ask_encoded(&recipe.message, recipe.onnx.as_ref())
-            });
-            match reply? {
-                Reply::Made(made) if made == recipe.made => {}
-                Reply::Failed { error, .. } => return Err(Lost::NotStarted(error.to_string())),
-                _ => return Err(Lost::NotStarted("it compiles a region otherwise than before".into())),
+            let loaded = match recipe.artefact.get() {
+                Some(message) => recipe.is_made(recipe.follow(&worker, message)?).is_ok(),
+                None => false,
+            };
+            if !loaded {
+                recipe.is_made(recipe.follow(&worker, &recipe.message)?)?;
             }
+            let count = if loaded || recipe.loads { &mut restored.loaded } else { &mut restored.compiled };
+            *count += 1;
         }
+        let mut all = lock(&self.restored);
+        all.workers += restored.workers;
+        all.loaded += restored.loaded;
+        all.compiled += restored.compiled;
         Ok(worker)
     }
 

@@ -2,23 +2,24 @@
 
 use std::borrow::Cow;
 
-use byoc_plugin::{Category, DType, DeviceId, Error, OptionKind, RegionAnswer, ThreadPolicy};
+use byoc_plugin::{Category, DType, DeviceId, Error, HOST, OptionKind, RegionAnswer, ThreadPolicy};
 use serde::{Deserialize, Serialize};
 
+use super::Limits;
 use crate::calls::DeviceSpan;
 use crate::error::PluginError;
 use crate::library::OptionInfo;
 use crate::region::RegionData;
 
 /// Which messages there are, and what they mean.
-pub(super) const PROTOCOL: u32 = 1;
+pub(super) const PROTOCOL: u32 = 2;
 pub(super) const BUILD: &str = env!("CARGO_PKG_VERSION");
 
 /// What the host asks; each is answered by the reply named behind it, or by `Failed`.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Request<'a> {
     /// `Hello`. First of all, on the control line.
-    Hello { protocol: u32, build: Cow<'a, str>, threads: u32, memory: Option<u64> },
+    Hello { protocol: u32, build: Cow<'a, str>, threads: u32, limits: Limits },
     /// `Loaded`.
     Load { path: Cow<'a, str> },
     /// `Opened`.
@@ -161,6 +162,13 @@ pub(super) struct DeviceText {
     pub memory_bytes: Option<u64>,
 }
 
+impl DeviceText {
+    /// The device of a plugin that names none.
+    pub fn host() -> Self {
+        DeviceText { device: device(HOST), name: "host".into(), memory_bytes: None }
+    }
+}
+
 /// A compiled region: the alignment of each input and output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Made {
@@ -253,8 +261,9 @@ mod tests {
         let constant = Constant { dtype: DType::F32, segment: 1, offset: 64, len: 16 };
         let region = region();
         let shown = Shown { region: Cow::Borrowed(&region), constants: vec![constant], has_onnx: true };
+        let limits = Limits { memory: Some(1 << 30), seccomp: true };
         let requests = [
-            Request::Hello { protocol: 1, build: "1.0".into(), threads: 2, memory: Some(1 << 30) },
+            Request::Hello { protocol: 1, build: "1.0".into(), threads: 2, limits },
             Request::Open { options: Cow::Owned(vec![("key".into(), "value".into())]) },
             Request::Compile { id: 1, region: shown, device: (1, 0), threads: 2, timeout_ns: None },
             Request::Execute {

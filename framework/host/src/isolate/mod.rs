@@ -13,6 +13,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+pub use keeper::Restored;
 pub(crate) use keeper::{Keeper, Origin};
 pub(crate) use remote::RemoteExecutable;
 pub use serve::{serve, serve_standard_input};
@@ -36,14 +39,22 @@ impl WorkerCommand {
     }
 }
 
+/// What a worker may take and do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes of private memory.
+    pub memory: Option<u64>,
+    /// Whether it may not reach a network, start programs or change files.
+    pub seccomp: bool,
+}
+
 /// How workers are started, and what they may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
     pub worker: WorkerCommand,
     /// How long one call may take.
     pub timeout: Duration,
-    /// Bytes of private memory.
-    pub memory: Option<u64>,
+    pub limits: Limits,
     /// Threads that a plugin which computes on the host's gets.
     pub threads: u32,
 }

@@ -91,8 +91,8 @@ impl Worker {
             limit: launch.timeout,
         };
         lock(&worker.control).set_limit(START).map_err(|e| failed(&e))?;
-        let (threads, memory) = (launch.threads, launch.memory);
-        let hello = Request::Hello { protocol: PROTOCOL, build: BUILD.into(), threads, memory };
+        let (threads, limits) = (launch.threads, launch.limits);
+        let hello = Request::Hello { protocol: PROTOCOL, build: BUILD.into(), threads, limits };
         match worker.control(&hello, &[])? {
             Reply::Hello { protocol: PROTOCOL, build } if build == BUILD => {
                 lock(&worker.control).set_limit(launch.timeout).map_err(|e| failed(&e))?;

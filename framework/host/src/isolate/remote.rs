@@ -1,14 +1,16 @@
 //! The calls into an isolated plugin, as [`Plugin`](crate::Plugin) and [`Compiled`](crate::Compiled) make them.
 
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use byoc_plugin::{Category, DType, DeviceId, Error, RegionAnswer};
 
 use super::frame::{Broken, encode};
 use super::keeper::{Keeper, Question, Recipe};
-use super::message::{Constant, Fit, Made, Pending, Placed, Reply, Request, Shown, Typed, Wanted, device};
+use super::message::{
+    Constant, Device, Fit, Made, Pending, Placed, Reply, Request, Shown, Typed, Wanted, device,
+};
 use super::process::{Line, lock, unexpected};
 use super::weights::Place;
 use crate::compiled::{ArtefactBytes, Executed, IoSpec, Output, OutputMemory, Signature};
@@ -20,6 +22,8 @@ use crate::tensor::{TensorData, TensorRef};
 
 /// What an executable in a worker may want of the alignment of its tensors: a page.
 const MOST_ALIGN: u64 = 4096;
+/// What has taken so long to compile is kept as an artefact, for the worker after this one.
+const SLOW: Duration = Duration::from_secs(1);
 
 impl Keeper {
     pub(crate) fn check_match(self: &Arc<Self>, match_: &RegionData) -> Result<(), PluginError> {
@@ -49,13 +53,23 @@ impl Keeper {
         self: &Arc<Self>,
         request: &CompileRequest<'_>,
     ) -> Result<RemoteExecutable, PluginError> {
-        let id = self.new_executable();
+        let (id, start) = (self.new_executable(), Instant::now());
         let timeout_ns = request.timeout.map(|t| u64::try_from(t.as_nanos()).unwrap_or(u64::MAX));
         let (on, threads) = (device(request.device), request.threads);
         let make = |region| Request::Compile { id, region, device: on, threads, timeout_ns };
         let (reply, message, places) = self.ask_about("compile", request.region, make)?;
-        let signature = Signature::of(request.region);
-        self.executable("compile", id, reply, (message, places, request.region.onnx.clone()), &signature)
+        let reload = Reload {
+            constants: placed(&request.region.constants, &places),
+            signature: Signature::of(request.region),
+            device: on,
+        };
+        let recipe = (message, places, request.region.onnx.clone());
+        let executable = self.executable("compile", id, reply, recipe, reload)?;
+        if start.elapsed() >= SLOW {
+            // Not every plugin has artefacts.
+            let _ = executable.serialise();
+        }
+        Ok(executable)
     }
 
     pub(crate) fn load(
@@ -67,18 +81,12 @@ impl Keeper {
     ) -> Result<RemoteExecutable, PluginError> {
         let id = self.new_executable();
         let places = self.places("load", constants)?;
-        let request = Request::LoadArtefact {
-            id,
-            artefact: artefact.into(),
-            constants: placed(constants, &places),
-            inputs: Cow::Borrowed(&signature.inputs),
-            outputs: Cow::Borrowed(&signature.outputs),
-            device: device(on),
-        };
-        let message = encode(&request).map_err(|e| self.confused_by("load", &e))?;
+        let (constants, signature, device) = (placed(constants, &places), signature.clone(), device(on));
+        let reload = Reload { constants, signature, device };
+        let message = reload.message(id, artefact).map_err(|e| self.confused_by("load", &e))?;
         let subject = ("load", 0);
         let reply = self.ask(&Question { subject, message: &message, places: &places, onnx: None })?;
-        self.executable("load", id, reply, (message, places, None), signature)
+        self.executable("load", id, reply, (message, places, None), reload)
     }
 
     pub(crate) fn check_artefact(
@@ -131,7 +139,7 @@ impl Keeper {
         id: u64,
         reply: Reply,
         (message, places, onnx): (Vec<u8>, Vec<Place>, Option<OnnxSource>),
-        signature: &Signature,
+        reload: Reload,
     ) -> Result<RemoteExecutable, PluginError> {
         let Reply::Made(made) = reply else { return Err(self.confused(call)) };
         let good = |aligns: &[u64], count: usize| {
@@ -139,13 +147,16 @@ impl Keeper {
         };
         let keeper = Arc::clone(self);
         // Destroyed where it is of no use.
-        let executable = RemoteExecutable { keeper, id, made: made.clone(), shapes: Mutex::new(None) };
-        if !good(&made.inputs, signature.inputs.len()) || !good(&made.outputs, signature.outputs.len()) {
+        let (inputs, outputs) = (reload.signature.inputs.len(), reload.signature.outputs.len());
+        let shapes = Mutex::new(None);
+        let executable = RemoteExecutable { keeper, id, made: made.clone(), shapes, reload };
+        if !good(&made.inputs, inputs) || !good(&made.outputs, outputs) {
             let what =
                 "its inputs or outputs are not those of the region, or want more than a page of alignment";
             return Err(self.error(call, Error::internal(what)));
         }
-        self.keep(id, Recipe { message, places, onnx, made });
+        let (loads, artefact) = (call == "load", OnceLock::new());
+        self.keep(id, Recipe { message, places, onnx, made, loads, artefact });
         Ok(executable)
     }
 
@@ -178,6 +189,27 @@ pub(crate) struct RemoteExecutable {
     made: Made,
     /// The last input shapes that it was asked about, and the answer.
     shapes: Mutex<Option<(Vec<Typed>, OutputShapes)>>,
+    reload: Reload,
+}
+
+/// What a region needs beside its artefact.
+struct Reload {
+    constants: Vec<Constant>,
+    signature: Signature,
+    device: Device,
+}
+
+impl Reload {
+    fn message(&self, id: u64, artefact: &[u8]) -> Result<Vec<u8>, Broken> {
+        encode(&Request::LoadArtefact {
+            id,
+            artefact: artefact.into(),
+            constants: self.constants.clone(),
+            inputs: Cow::Borrowed(&self.signature.inputs),
+            outputs: Cow::Borrowed(&self.signature.outputs),
+            device: self.device,
+        })
+    }
 }
 
 impl RemoteExecutable {
@@ -278,7 +310,12 @@ impl RemoteExecutable {
     pub fn serialise(&self) -> Result<ArtefactBytes, PluginError> {
         let request = Request::Serialise { id: self.id };
         match self.keeper.talk(("serialise", self.id), |line| line.ask(&request, &[]))? {
-            Reply::Artefact { bytes, compatibility } => Ok(ArtefactBytes { bytes, compatibility }),
+            Reply::Artefact { bytes, compatibility } => {
+                if let Ok(message) = self.reload.message(self.id, &bytes) {
+                    self.keeper.keep_artefact(self.id, message);
+                }
+                Ok(ArtefactBytes { bytes, compatibility })
+            }
             _ => Err(self.keeper.confused("serialise")),
         }
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use byoc::isolate::WorkerCommand;
+use byoc::isolate::{Limits, WorkerCommand};
 use byoc::{Isolation, ModelOptions, PluginOption, PluginOptions, VendorSource};
 use byoc_partitioner::will::Cut;
 use clap::Args;
@@ -62,6 +62,9 @@ pub struct IsolationArgs {
     /// Private memory that a worker may use.
     #[arg(long, value_name = "MIB", requires = "isolate", value_parser = clap::value_parser!(u64).range(64..=1 << 30))]
     vendor_memory: Option<u64>,
+    /// Keep workers from reaching a network, starting programs and changing files.
+    #[arg(long, requires = "isolate")]
+    vendor_seccomp: bool,
 }
 
 /// How the model is placed.
@@ -190,7 +193,7 @@ impl IsolationArgs {
         (!self.isolate.is_empty()).then(|| Isolation {
             plugins: if is_all { Vec::new() } else { self.isolate.clone() },
             timeout: self.vendor_timeout.map_or(all.timeout, Duration::from_secs),
-            memory: self.vendor_memory.map(|mib| mib << 20),
+            limits: Limits { memory: self.vendor_memory.map(|mib| mib << 20), seccomp: self.vendor_seccomp },
             ..all
         })
     }
@@ -202,6 +205,7 @@ impl IsolationArgs {
         };
         let timeout = self.vendor_timeout.map(|s| format!("--vendor-timeout={s}"));
         let memory = self.vendor_memory.map(|mib| format!("--vendor-memory={mib}"));
-        self.isolate.iter().map(word).chain(timeout).chain(memory).collect()
+        let seccomp = self.vendor_seccomp.then(|| "--vendor-seccomp".to_owned());
+        self.isolate.iter().map(word).chain(timeout).chain(memory).chain(seccomp).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! The worker: loads one library, opens one plugin, and does what its host asks.
 
 mod executables;
+mod filter;
 mod line;
 
 use std::fs::File;
@@ -15,6 +16,7 @@ use rustix::process::{
     Resource, Rlimit, Signal, getpgrp, getpid, kill_current_process_group, kill_process, setrlimit,
 };
 
+use super::Limits;
 use super::frame::{Broken, Channel};
 use super::message::{BUILD, DeviceText, Info, PROTOCOL, Reply, Request, device};
 use super::process::lock;
@@ -60,9 +62,9 @@ pub fn serve(connection: OwnedFd, make_pool: &dyn Fn(usize) -> Arc<dyn ThreadPoo
         };
         let is_close = matches!(request, Request::Close);
         let reply = match request {
-            Request::Hello { protocol, build, threads, memory } if protocol == PROTOCOL && build == BUILD => {
+            Request::Hello { protocol, build, threads, limits } if protocol == PROTOCOL && build == BUILD => {
                 let _ = server.pool.set(make_pool(threads as usize));
-                restrict(memory).map_or_else(|e| Reply::Refused(e.to_string()), |()| hello())
+                restrict(limits).map_or_else(|e| Reply::Refused(e.to_string()), |()| hello())
             }
             Request::Hello { .. } => hello(),
             Request::Load { path } => match Library::load(Path::new(&*path)) {
@@ -155,13 +157,13 @@ fn attend(server: &Arc<Server>, fd: OwnedFd) -> io::Result<()> {
         .map(drop)
 }
 
-/// Sets what the process may take, and that it is the first to go where the machine runs out of memory.
-fn restrict(memory: Option<u64>) -> io::Result<()> {
+/// Sets what the process may take and do, and that it is the first to go where the machine runs out of memory.
+fn restrict(limits: Limits) -> io::Result<()> {
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    match memory {
-        None => Ok(()),
-        Some(bytes) => Ok(setrlimit(Resource::Data, Rlimit { current: Some(bytes), maximum: Some(bytes) })?),
+    if let Some(bytes) = limits.memory {
+        setrlimit(Resource::Data, Rlimit { current: Some(bytes), maximum: Some(bytes) })?;
     }
+    if limits.seccomp { filter::apply() } else { Ok(()) }
 }
 
 /// Ends this process, and what it has started, with its host: whatever the plugin is doing at that moment.
