@@ -11,6 +11,7 @@
 //! # }
 //! ```
 
+pub mod abi;
 mod ask;
 mod bench;
 mod binding;
@@ -41,6 +42,7 @@ mod regions;
 mod session;
 mod simple_page;
 mod stages;
+mod standby;
 mod timings;
 mod vendors;
 pub mod verify;

@@ -157,6 +157,7 @@ static byoc_error *execute(byoc_execute_args *args) {
 #define TABLE                                                                                                          \
     "[vendor]\n"                                                                                                       \
     "name = \"c-elementwise\"\n"                                                                                       \
+    "static_shapes = true\n"                                                                                           \
     "[[pattern]]\n"                                                                                                    \
     "name = \"binary\"\n"                                                                                              \
     "match = \"y = Add|Mul(a, b)\"\n"                                                                                  \

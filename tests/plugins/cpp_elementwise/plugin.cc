@@ -71,6 +71,7 @@ std::unique_ptr<byoc::executable> compile(const byoc::region &region, byoc::comp
 
 constexpr char TABLE[] = R"toml([vendor]
 name = "cpp-elementwise"
+static_shapes = true
 
 [[pattern]]
 name = "binary"

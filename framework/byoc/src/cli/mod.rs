@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+mod abi;
 mod args;
 mod bench;
 mod bisect;
@@ -38,6 +39,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::ConformanceWorker(args) => conformance::serve(&args),
         Command::Coverage(args) => coverage::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Abi(command) => abi::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),
         Command::New(args) => new::run(&args),

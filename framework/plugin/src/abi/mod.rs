@@ -14,6 +14,7 @@ mod device;
 mod executable;
 mod head;
 mod host;
+mod layout;
 mod plugin;
 mod region;
 pub mod section;
@@ -23,6 +24,7 @@ pub use device::*;
 pub use executable::*;
 pub use head::*;
 pub use host::*;
+pub use layout::layout_text;
 pub use plugin::*;
 pub use region::*;
 

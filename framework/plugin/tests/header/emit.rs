@@ -142,16 +142,3 @@ fn c_name(name: &str) -> String {
     }
     snake
 }
-
-/// Name, sizes and offsets of every struct, for the snapshot.
-pub fn layout() -> String {
-    let mut text = format!("epoch {EPOCH}\n");
-    for layout in STRUCTS.iter().copied().flatten() {
-        let StructLayout { name, size, min_size, align, .. } = layout;
-        let _ = writeln!(text, "{name} size {size} first {min_size} align {align}");
-        for field in layout.fields {
-            let _ = writeln!(text, "  {:>3} {}: {}", field.offset, field.name, field.ty);
-        }
-    }
-    text
-}

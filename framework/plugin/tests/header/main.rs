@@ -7,6 +7,8 @@ mod emit;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use byoc_plugin::abi::{EPOCH, MINOR, layout_text};
+
 fn manifest_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -26,10 +28,16 @@ fn the_committed_header_is_the_generated_one() {
     assert_committed(&manifest_dir().join("include/byoc_abi.h"), &emit::header());
 }
 
-/// A change here is a change of the interface: appended fields raise `MINOR`, everything else raises `EPOCH`.
+/// A change here is a change of the interface: appended fields raise `MINOR`, everything else raises `EPOCH`. Both begin
+/// a folder of their own; that of the version before stays, with the headers that plugins were built with.
 #[test]
-fn the_layout_is_the_committed_one() {
-    assert_committed(&manifest_dir().join("tests/header/layout.txt"), &emit::layout());
+fn this_version_is_the_committed_one() {
+    let folder = manifest_dir().join(format!("versions/{EPOCH}.{MINOR}"));
+    assert_committed(&folder.join("layout.txt"), &layout_text());
+    for header in ["byoc.h", "byoc_abi.h"] {
+        let content = std::fs::read_to_string(manifest_dir().join("include").join(header)).unwrap();
+        assert_committed(&folder.join(header), &content);
+    }
 }
 
 #[test]

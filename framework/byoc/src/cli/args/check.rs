@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::job::{JobArgs, VendorArgs};
 use super::verify::PluginArgs;
@@ -63,4 +63,21 @@ pub struct CoverageArgs {
     /// Write one self-contained page.
     #[arg(long, value_name = "OUT")]
     pub html: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub enum AbiCommand {
+    /// Say whether a plugin fits this host, and what it was built with.
+    Check(AbiCheckArgs),
+    /// Print the layout of this version: numbers, and size, fields and offsets of every struct.
+    Layout,
+}
+
+#[derive(Args)]
+pub struct AbiCheckArgs {
+    /// A plugin's path or name.
+    pub plugin: String,
+    /// A version as `0.0`, or a file: the `byoc_abi.h` that the plugin was built with, or what `layout` prints.
+    #[arg(long, value_name = "VERSION|FILE")]
+    pub against: Option<String>,
 }

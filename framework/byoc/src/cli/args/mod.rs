@@ -25,6 +25,9 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Compare versions of the plugin interface, and a plugin with one of them.
+    #[command(subcommand)]
+    Abi(AbiCommand),
     /// Show which vendor takes which part of a model, and why not the rest.
     Partition(PartitionArgs),
     /// Run a model, and compare its outputs with references where there are some.

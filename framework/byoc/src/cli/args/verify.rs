@@ -16,6 +16,9 @@ pub struct PluginArgs {
     /// Set an option of the plugin.
     #[arg(long = "plugin-option", value_name = "VENDOR.KEY=VALUE", value_parser = parse_plugin_option)]
     pub plugin_options: Vec<PluginOption>,
+    /// Which of its devices to use, by name or number; else it is the first.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
 }
 
 #[derive(Args)]
