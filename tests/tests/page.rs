@@ -116,3 +116,25 @@ fn five_thousand_nodes_move_fluently() {
     let page = page(folder.path(), &model, &["--table", &table.display().to_string()]);
     click(&page, "c700");
 }
+
+/// The plain pages, of what is verified and of what is covered.
+#[test]
+fn plain_pages_fit_a_narrow_screen() {
+    let Some(python) = python("urllib.request") else { return };
+    let folder = tempfile::tempdir().expect("folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (covered, verified, save) = (path("covered.html"), path("verified.html"), path("saved"));
+    let model = folder.path().join("a_model_with_quite_a_long_name_that_has_no_space_to_break_it_at.onnx");
+    byoc::onnx::save(&byoc::demo::network(7).expect("the network"), &model).expect("written");
+    let refnpu = plugin("byoc-refnpu").display().to_string();
+    let all = folder.path().display().to_string();
+    run(["coverage", &all, "--plugin", &refnpu, "--html", &covered]).expect(0);
+    let words = ["--filter", "table|file", "--save", &save, "--html", &verified];
+    run(["verify", &refnpu].iter().chain(&words)).expect(0);
+    let mut command = Command::new(python);
+    command.arg(root().join("tests/python/narrow_page.py")).args([&covered, &verified]);
+    let done = run_command(&mut command, Duration::from_secs(180));
+    if done.status != Some(77) {
+        done.expect(0);
+    }
+}

@@ -11,12 +11,20 @@ pub(crate) fn page(title: &str, body: &str) -> String {
 
 /// Rows of plain text under a heading.
 pub(crate) fn table(heading: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let cells = |tag: &str, cells: &mut dyn Iterator<Item = &str>| {
-        cells.map(|cell| format!("<{tag}>{}</{tag}>", escape(cell))).collect::<String>()
-    };
-    let mut text = format!("<table><tr>{}</tr>", cells("th", &mut heading.iter().copied()));
-    for row in rows {
-        text += &format!("<tr>{}</tr>", cells("td", &mut row.iter().map(String::as_str)));
+    let row = |row: Vec<String>| (String::new(), row.iter().map(|cell| escape(cell)).collect());
+    marked_table(heading, rows.map(row))
+}
+
+/// Rows of markup, each with its class. On a narrow screen each row stands as a list, with the headings in it.
+pub(crate) fn marked_table(heading: &[&str], rows: impl Iterator<Item = (String, Vec<String>)>) -> String {
+    let titles: String = heading.iter().map(|title| format!("<th>{}</th>", escape(title))).collect();
+    let mut text = format!("<table><thead><tr>{titles}</tr></thead>");
+    for (class, row) in rows {
+        let cell = |(title, cell): (&&str, &String)| {
+            format!("<td data-title=\"{}\"><div>{cell}</div></td>", escape(title))
+        };
+        let cells: String = heading.iter().zip(&row).map(cell).collect();
+        text += &format!("<tr class=\"{class}\">{cells}</tr>");
     }
     text + "</table>"
 }

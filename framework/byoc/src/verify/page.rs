@@ -2,30 +2,24 @@
 
 use std::fmt::Write;
 
-use super::{Results, Verdict};
+use super::{Check, Results, Verdict};
 use crate::simple_page::{self, escape};
 
 pub(super) fn page(results: &Results) -> String {
     let mut body = String::new();
     let _ = write!(body, "<h1>{}</h1>", escape(&results.plugin));
     let _ = write!(body, "<p>{} in {:.1} s, seed {}</p>", results, results.seconds, results.seed);
-    body += "<table><tr><th>verdict</th><th>group</th><th>check</th><th>what was seen</th><th>ms</th></tr>";
     // What is wrong comes first.
     let (bad, good): (Vec<_>, Vec<_>) = results.checks.iter().partition(|c| c.verdict.is_bad());
-    for check in bad.into_iter().chain(good) {
+    let row = |check: &Check| {
         let repeat = check.repeat.as_ref().map_or(String::new(), |r| format!("<pre>{}</pre>", escape(r)));
         let class = if check.verdict == Verdict::Pass { "pass" } else { check.verdict.word() };
-        let _ = write!(
-            body,
-            "<tr class=\"{class}\"><td>{}</td><td>{}</td><td>{}</td><td>{}{repeat}</td><td>{:.0}</td></tr>",
-            check.verdict.word(),
-            escape(&check.group),
-            escape(&check.name),
-            escape(&check.detail),
-            check.ms
-        );
-    }
-    body += "</table>";
+        let seen = format!("{}{repeat}", escape(&check.detail));
+        let cells = [check.verdict.word().into(), escape(&check.group), escape(&check.name), seen];
+        (class.to_owned(), cells.into_iter().chain([format!("{:.0}", check.ms)]).collect())
+    };
+    let heading = ["verdict", "group", "check", "what was seen", "ms"];
+    body += &simple_page::marked_table(&heading, bad.into_iter().chain(good).map(row));
     simple_page::page(&escape(&results.plugin), &body)
 }
 
@@ -34,7 +28,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::verify::Check;
 
     #[test]
     fn what_a_plugin_says_cannot_become_markup() {
