@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use byoc::PluginOptions;
-use byoc::verify::{Subject, Verdict, examine};
+use byoc::verify::{Verdict, examine};
 use byoc_host::{LoadError, PluginFile, search};
 use serde::Serialize;
 
@@ -103,8 +102,7 @@ fn look_at(plugin: &str) -> anyhow::Result<Found> {
         return Ok(Found { path: path.display().to_string(), verdict: Verdict::Fail, detail });
     }
     let path = path.display().to_string();
-    let subject = Subject { plugin: path.clone(), options: PluginOptions::default() };
-    let (verdict, detail) = examine(verify::worker_of(&subject)?, LIMIT)?;
+    let (verdict, detail) = examine(verify::worker_of(&path)?, LIMIT)?;
     Ok(Found { path, verdict, detail })
 }
 

@@ -11,6 +11,7 @@ use super::{ui, verify};
 pub fn run(args: &FuzzArgs) -> anyhow::Result<()> {
     let options = FuzzOptions {
         command: verify::worker_command(&args.plugin)?,
+        call: verify::call(&args.plugin)?,
         limit: Duration::from_secs(args.timeout),
         seconds: args.seconds,
         seed: args.seed,

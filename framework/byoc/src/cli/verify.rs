@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use byoc::verify::{self, Check, Options, Subject, Verdict};
-use byoc::{PluginOptions, files};
+use byoc::{PluginOption, PluginOptions, files};
+use byoc_host::{PluginFile, search};
 
 use super::args::{PluginArgs, VerifyArgs, VerifyWorkerArgs};
 use super::ui;
@@ -14,6 +15,7 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     let filter = args.filter.clone();
     let options = Options {
         command: worker_command(&args.plugin)?,
+        call: call(&args.plugin)?,
         limit: Duration::from_secs(args.timeout),
         seed: args.seed,
         cases: args.cases.into(),
@@ -48,29 +50,49 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
 
 /// The child: does jobs from standard input until there are no more.
 pub fn serve(args: &VerifyWorkerArgs) -> anyhow::Result<()> {
-    let subject = Subject {
-        plugin: args.plugin.plugin.clone(),
-        options: PluginOptions::from(args.plugin.plugin_options.clone()),
-    };
-    verify::serve(&subject, std::io::stdin().lock(), std::io::stdout()).context("a worker's pipes")
+    verify::serve(&subject(&args.plugin)?, std::io::stdin().lock(), std::io::stdout())
+        .context("a worker's pipes")
 }
 
-/// The child that works with a plugin, for whoever has no command line of it.
-pub fn worker_of(subject: &Subject) -> anyhow::Result<Vec<OsString>> {
-    worker_command(&PluginArgs {
-        plugin: subject.plugin.clone(),
-        plugin_options: subject.options.values.clone(),
-    })
+/// The plugin with its options, among which is the device.
+fn subject(args: &PluginArgs) -> anyhow::Result<Subject> {
+    let mut values = args.plugin_options.clone();
+    if let Some(device) = &args.device {
+        let vendor = PluginFile::read(&search::find(&args.plugin)?)?.table()?.vendor.name;
+        values.push(PluginOption { vendor, key: byoc::DEVICE.to_owned(), value: device.clone() });
+    }
+    Ok(Subject { plugin: args.plugin.clone(), options: PluginOptions::from(values) })
+}
+
+/// The child that works with a plugin of no options.
+pub fn worker_of(plugin: &str) -> anyhow::Result<Vec<OsString>> {
+    worker_command(&PluginArgs { plugin: plugin.to_owned(), plugin_options: Vec::new(), device: None })
 }
 
 pub fn worker_command(args: &PluginArgs) -> anyhow::Result<Vec<OsString>> {
     let program = std::env::current_exe().context("the path of this executable")?;
     let mut words: Vec<OsString> = vec![program.into(), "verify-worker".into(), args.plugin.clone().into()];
     for option in &args.plugin_options {
-        let text = format!("{}.{}={}", option.vendor, option.key, option.value);
-        words.extend(["--plugin-option".into(), text.into()]);
+        words.extend(["--plugin-option".into(), given(option).into()]);
     }
+    words.extend(args.device.iter().flat_map(|device| ["--device".into(), device.into()]));
     Ok(words)
+}
+
+fn given(option: &PluginOption) -> String {
+    format!("{}.{}={}", option.vendor, option.key, option.value)
+}
+
+/// What a command that repeats a failure has to have of a plugin's command line.
+pub fn call(args: &PluginArgs) -> anyhow::Result<String> {
+    let mut call = format!("--plugin {}", args.plugin);
+    for option in subject(args)?.options.values {
+        call += &match option.key.as_str() {
+            byoc::DEVICE if args.device.is_some() => format!(" --device {}={}", option.vendor, option.value),
+            _ => format!(" --plugin-option {}", given(&option)),
+        };
+    }
+    Ok(call)
 }
 
 fn describe(check: &Check) -> String {

@@ -1,7 +1,7 @@
 //! From a draft to a model: a graph with its types inferred, as it would come out of a file.
 
 use byoc_graph::infer::{InferOptions, infer};
-use byoc_graph::{Graph, Model, NodeSpec, TensorType, Type, ValueId};
+use byoc_graph::{Dim, Graph, Model, NodeSpec, TensorType, Type, ValueId};
 
 use super::draft::{Draft, Node, Source, Unmade};
 
@@ -38,6 +38,30 @@ pub fn model(draft: &Draft) -> Result<Model, Unmade> {
     };
     type_all(&mut model).ok_or(Unmade::Clash)?;
     Ok(model)
+}
+
+/// The same model with a symbol for the first dimension of the inputs that have the size of the first one there; `None`
+/// where the operators want to know it.
+pub fn opened(model: &Model) -> Option<Model> {
+    let mut open = model.clone();
+    let graph = &mut open.graph;
+    let tensor = |graph: &Graph, input: ValueId| graph.value(input).ty.as_ref()?.as_tensor().cloned();
+    let first = |ty: &TensorType| ty.shape.as_ref()?.first()?.value();
+    let size = tensor(graph, *graph.inputs().first()?).as_ref().and_then(first)?;
+    for input in graph.inputs().to_vec() {
+        let Some(mut ty) = tensor(graph, input).filter(|ty| first(ty) == Some(size)) else { continue };
+        if let Some(dim) = ty.shape.as_mut().and_then(|shape| shape.first_mut()) {
+            // Parts of one graph with one symbol have one size.
+            *dim = Dim::symbol(format!("n{size}"));
+        }
+        graph.value_mut(input).ty = Some(Type::Tensor(ty));
+    }
+    let made = graph.node_ids().flat_map(|node| graph.node(node).outputs().to_vec()).flatten();
+    for value in made.collect::<Vec<_>>() {
+        graph.value_mut(value).ty = None;
+    }
+    type_all(&mut open)?;
+    Some(open)
 }
 
 /// Types of what one node makes, from what is known of its inputs.

@@ -73,6 +73,8 @@ impl<'t> Generator<'t> {
         content::settle(&mut draft, &mut chooser)?;
         let model = build::model(&draft)?;
         let inputs = inputs::draw_inputs(&model.graph, &mut chooser).ok_or(Unmade::Clash)?;
+        let is_open = !self.table.vendor.limits.static_shapes && chooser.pick("symbolic", 2) == 1;
+        let model = if is_open { build::opened(&model).ok_or(Unmade::Clash)? } else { model };
         Ok(Made { model, inputs, choices: chooser.done() })
     }
 }

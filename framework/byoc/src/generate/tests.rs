@@ -60,3 +60,27 @@ where = ["x.rank == 2", "x.shape[3] == 1"]
     let found = Searcher::new(&table, &trial, 0).matching(&mut Rng::new(1)).unwrap();
     assert!(matches!(found, Found::Nothing(_)));
 }
+
+/// Where a table allows it, some models have an open first dimension, and are matched all the same.
+#[test]
+fn some_models_have_an_open_dimension() {
+    let text = "[vendor]\nname = \"v\"\nLIMIT\n[[pattern]]\nname = \"p\"\nmatch = \"y = Add(a, b)\"\n\
+                where = [\"a.shape == b.shape\", \"a.dtype == 'float32'\"]";
+    for (limit, allowed) in [("", true), ("static_shapes = true", false)] {
+        let table = PatternTable::parse("t", &text.replace("LIMIT", limit)).unwrap();
+        let trial = Trial::new(&table);
+        let searcher = Searcher::new(&table, &trial, 0);
+        let mut rng = Rng::new(5);
+        let Found::Model(first) = searcher.matching(&mut rng).unwrap() else { panic!("no model") };
+        let mut open = 0;
+        for _ in 0..40 {
+            let made = searcher.varied(&first.choices, true, &mut rng).expect("a model");
+            assert!(searcher.matches(&made.model));
+            let graph = &made.model.graph;
+            let ty = graph.value(graph.inputs()[0]).ty.as_ref().unwrap().as_tensor().unwrap();
+            open += usize::from(ty.static_dims().is_none());
+            assert_eq!(searcher.generator().repeat(&made.choices).unwrap().model.graph, made.model.graph);
+        }
+        assert_eq!(open > 5, allowed, "{open} of 40");
+    }
+}

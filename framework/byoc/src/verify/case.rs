@@ -1,14 +1,16 @@
 //! One region in this process: made again from its choices, computed by the plugin and by the host.
 
 use byoc_graph::{DType, Datum, Graph, Model};
-use byoc_host::{HostVersion, Library, LoadError, Plugin, search};
+use byoc_host::{HostVersion, Library, LoadError, search};
 use byoc_partitioner::{Kind, Report};
 
 use super::job::{Answer, Case, Subject};
 use crate::dataset::DataSet;
 use crate::generate::{Generator, Made};
 use crate::measure::ProfileSource;
-use crate::{Error, Mismatch, Placement, Policy, Session, Tolerance, Verdict, compare, onnx, quanta};
+use crate::{
+    Error, Mismatch, Placement, Policy, Session, Timings, Tolerance, Verdict, compare, onnx, quanta, vendors,
+};
 
 /// Threads of the host.
 const THREADS: usize = 2;
@@ -24,18 +26,29 @@ fn text(error: impl std::fmt::Display) -> String {
 
 /// Loads the library, opens the plugin and closes it.
 pub(super) fn load(subject: &Subject) -> Result<Answer, String> {
-    let library = library(subject).map_err(text)?;
-    library.table.check(&crate::checks::Checks).map_err(text)?;
-    let vendor = &library.table.vendor.name;
-    let own = subject.options.values.iter().filter(|o| o.vendor == *vendor);
-    let given: Vec<_> = own.map(|o| (o.key.clone(), o.value.clone())).collect();
-    let options = library.complete_options(&given).map_err(text)?;
-    let plugin = Plugin::open(&library, options).map_err(text)?;
+    let vendors =
+        vendors::load(&subject.sources(), &subject.options, &mut Timings::default()).map_err(text)?;
+    let named = vendors.first().and_then(|vendor| Some((vendor, vendor.plugin.as_ref()?)));
+    let (vendor, plugin) = named.ok_or("there is no plugin")?;
     let devices: Vec<&str> = plugin.devices().iter().map(|d| d.name.as_str()).collect();
-    let detail =
-        format!("{vendor}, minor {} of the interface, devices {}", library.minor, devices.join(", "));
-    drop(plugin);
-    Ok(Answer::Pass(detail))
+    let chosen =
+        vendor.device.map_or(String::new(), |device| format!(", of which {} is used", devices[device]));
+    let minor = plugin.library().minor;
+    let (name, devices) = (vendor.name(), devices.join(", "));
+    Ok(Answer::Pass(format!("{name}, minor {minor} of the interface, devices {devices}{chosen}")))
+}
+
+/// The functions that the plugin has, and those that it leaves to the host.
+pub(super) fn table(subject: &Subject) -> Result<Answer, String> {
+    let library = library(subject).map_err(text)?;
+    let (size, functions) = library.functions();
+    let named = |wanted: bool| {
+        let names = functions.iter().filter(|(_, present)| *present == wanted).map(|(name, _)| *name);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let (has, lacks) = (named(true), named(false));
+    let lacks = if lacks.is_empty() { String::new() } else { format!("; not {lacks}") };
+    Ok(Answer::Pass(format!("minor {} agreed, a table of {size} bytes with {has}{lacks}", library.minor)))
 }
 
 fn library(subject: &Subject) -> Result<std::sync::Arc<Library>, LoadError> {
@@ -163,12 +176,15 @@ pub(super) fn compare_with_host(
     }
     match differing(session.graph(), &got, &want) {
         Some(difference) => Ok(Answer::Fail(difference)),
-        None => Ok(Answer::Pass(format!("{} nodes", report.summary.offloaded))),
+        None => Ok(Answer::Pass(match report.summary.offloaded {
+            1 => "1 node".to_owned(),
+            nodes => format!("{nodes} nodes"),
+        })),
     }
 }
 
 /// A region that the plugin has not refused and could not compile.
-fn broken_claim(report: &Report) -> Option<String> {
+pub fn broken_claim(report: &Report) -> Option<String> {
     let reasons = report.nodes.iter().flat_map(|node| node.reasons.iter().map(move |r| (node, r)));
     let mut compile = reasons.filter(|(_, r)| r.kind == Kind::Compile);
     compile.next().map(|(node, r)| format!("its table takes {} `{}`, but {}", node.op, node.name, r.detail))

@@ -23,6 +23,8 @@ const SHRINKING: usize = 150;
 pub struct FuzzOptions {
     /// The words that start a child which answers as [`super::serve`] does.
     pub command: Vec<std::ffi::OsString>,
+    /// The words that name the plugin, with its options, on a command line.
+    pub call: String,
     pub limit: Duration,
     pub seconds: u64,
     pub seed: u64,
@@ -66,7 +68,7 @@ pub fn fuzz(plugin: &str, options: &FuzzOptions, folder: &Path) -> Result<Fuzzed
             Verdict::Pass => {}
             Verdict::Skip => done.skipped += 1,
             _ => {
-                done.failure = Some(graph.shrink(ended, &makers, &mut runner)?.tell(plugin, folder)?);
+                done.failure = Some(graph.shrink(ended, &makers, &mut runner)?.tell(&options.call, folder)?);
                 return Ok(done);
             }
         }
@@ -169,7 +171,7 @@ struct Shrunk {
 }
 
 impl Shrunk {
-    fn tell(&self, plugin: &str, folder: &Path) -> Result<Failure, Error> {
+    fn tell(&self, call: &str, folder: &Path) -> Result<Failure, Error> {
         let (model, inputs) = self.graph.whole().ok_or_else(|| Error::Other("the graph is gone".into()))?;
         let want = case::on_host(&model, &inputs)?;
         save::save(folder, &model, &inputs, &want)?;
@@ -179,7 +181,7 @@ impl Shrunk {
             verdict: self.ended.verdict,
             detail: format!("{}: {}", parts.join("; "), self.ended.detail),
             nodes: model.graph.node_count(),
-            repeat: format!("byoc run {folder}/model.onnx --plugin {plugin} --data {folder}"),
+            repeat: format!("byoc run {folder}/model.onnx {call} --data {folder}"),
         })
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Case {
 #[serde(tag = "job", rename_all = "snake_case")]
 pub(super) enum Job {
     Load,
+    /// What the plugin's table has.
+    Table,
     /// Compute a region with the plugin and on the host.
     Case(Case),
     /// The same of a model that lies in a folder with its inputs.
@@ -95,6 +97,7 @@ pub fn serve(subject: &Subject, input: impl BufRead, output: impl Write) -> io::
 fn work(subject: &Subject, job: &Job) -> Result<Answer, String> {
     match job {
         Job::Load => case::load(subject),
+        Job::Table => case::table(subject),
         Job::Case(case) => case::run(subject, case),
         Job::Saved { folder } => case::run_saved(subject, folder),
         Job::HostVersion { version, case } => case::run_under(subject, *version, case.as_ref()),

@@ -19,10 +19,10 @@ mod runner;
 mod save;
 mod table;
 
-pub use case::differing;
+pub use case::{broken_claim, differing};
 pub use file::Version;
 pub use fuzz::{Failure, FuzzOptions, Fuzzed, fuzz};
 pub use job::{Subject, serve};
-pub use plan::{Options, examine, verify};
+pub use plan::{Options, examine, interface, verify};
 pub use results::{Check, Results, Verdict};
 pub use save::save;

@@ -26,8 +26,8 @@ pub(super) struct Numerics {
 pub(super) struct Setting<'a> {
     pub searcher: &'a Searcher<'a>,
     pub pattern: usize,
-    /// As the command line names the plugin.
-    pub plugin: &'a str,
+    /// As a command line names the plugin.
+    pub call: &'a str,
     /// Where what fails is written.
     pub save: &'a Path,
     pub cases: usize,
@@ -111,7 +111,7 @@ impl Setting<'_> {
         let want = case::on_host(&made.model, &made.inputs)?;
         save::save(&folder, &made.model, &made.inputs, &want)?;
         let folder = folder.display();
-        let repeat = format!("byoc run {folder}/model.onnx --plugin {} --data {folder}", self.plugin);
+        let repeat = format!("byoc run {folder}/model.onnx {} --data {folder}", self.call);
         Ok((format!("{}: {}", table::describe(made), ended.detail), repeat))
     }
 

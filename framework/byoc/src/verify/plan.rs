@@ -26,6 +26,8 @@ const ROUNDS_LIMIT: u32 = 5;
 pub struct Options {
     /// The words that start a child which answers as [`super::serve`] does.
     pub command: Vec<OsString>,
+    /// The words that name the plugin, with its options, on a command line.
+    pub call: String,
     pub limit: Duration,
     pub seed: u64,
     /// Regions of each pattern.
@@ -43,7 +45,7 @@ pub fn verify(plugin: &str, options: &Options, seen: &mut dyn FnMut(&Check)) -> 
     let start = Instant::now();
     let path = search::find(plugin)?;
     let runner = Runner::new(options.command.clone(), options.limit);
-    let mut plan = Plan { plugin, options, runner, checks: Vec::new(), seen, began: Instant::now() };
+    let mut plan = Plan { options, runner, checks: Vec::new(), seen, began: Instant::now() };
     plan.file(&path)?;
     if let Some(table) = plan.table(&path) {
         plan.all(&table)?;
@@ -57,8 +59,13 @@ pub fn examine(command: Vec<OsString>, limit: Duration) -> Result<(Verdict, Stri
     Ok((verdict, detail))
 }
 
+/// What the plugin's table has, as seen by a child process.
+pub fn interface(command: Vec<OsString>, limit: Duration) -> Result<(Verdict, String), Error> {
+    let Ended { verdict, detail } = Runner::new(command, limit).run(&Job::Table)?;
+    Ok((verdict, detail))
+}
+
 struct Plan<'a> {
-    plugin: &'a str,
     options: &'a Options,
     runner: Runner,
     checks: Vec<Check>,
@@ -195,8 +202,8 @@ impl Plan<'_> {
         if !self.is_wanted("numerics", name) && !self.is_wanted("life", "rounds") {
             return Ok(None);
         }
-        let (plugin, save) = (self.plugin, self.options.save.as_path());
-        let setting = Setting { searcher, pattern, plugin, save, cases: self.options.cases };
+        let (call, save) = (self.options.call.as_str(), self.options.save.as_path());
+        let setting = Setting { searcher, pattern, call, save, cases: self.options.cases };
         let mut rng = self.chance(name);
         let done = numerics::check(&setting, first, &mut rng, &mut self.runner)?;
         self.end("numerics", name, done.ended, done.repeat);
