@@ -62,12 +62,17 @@ impl Activation {
 
     /// Replaces each element by its image.
     pub fn apply(self, isa: Isa, data: &mut [f32]) {
-        isa.run(Apply { activation: self, from: None, data });
+        self.apply_each(isa, std::iter::once(data));
+    }
+
+    /// The same for several slices, whose computations overlap.
+    pub(crate) fn apply_each<'a>(self, isa: Isa, slices: impl Iterator<Item = &'a mut [f32]>) {
+        isa.run(Apply { activation: self, pairs: slices.map(|slice| (None, slice)) });
     }
 
     /// As [`Activation::map`], on this thread.
     pub(crate) fn map_part(self, isa: Isa, x: &[f32], out: &mut [f32]) {
-        isa.run(Apply { activation: self, from: Some(x), data: out });
+        isa.run(Apply { activation: self, pairs: std::iter::once((Some(x), out)) });
     }
 
     #[inline(always)]
@@ -110,13 +115,13 @@ fn hard_sigmoid<S: Simd>(s: S, x: S::F, alpha: f32, beta: f32) -> S::F {
     s.min(s.splat(1.0), s.max(s.splat(0.0), line))
 }
 
-struct Apply<'a> {
+/// Sets each output of `pairs` to the images of its input, or of itself where there is none.
+struct Apply<P> {
     activation: Activation,
-    from: Option<&'a [f32]>,
-    data: &'a mut [f32],
+    pairs: P,
 }
 
-impl Task for Apply<'_> {
+impl<'a, P: Iterator<Item = (Option<&'a [f32]>, &'a mut [f32])>> Task for Apply<P> {
     type Output = ();
 
     #[inline(always)]
@@ -126,7 +131,11 @@ impl Task for Apply<'_> {
             ($($variant:pat => $value:expr),* $(,)?) => {
                 // One loop for each function, so that the choice is made once and not for every vector.
                 match activation {
-                    $($variant => math::map(s, self.from, self.data, #[inline(always)] |x| $value.eval(s, x)),)*
+                    $($variant => {
+                        for (from, to) in self.pairs {
+                            math::map(s, from, to, #[inline(always)] |x| $value.eval(s, x));
+                        }
+                    })*
                 }
             };
         }

@@ -12,8 +12,10 @@ use super::simd::{Simd, Task};
 use super::{Exec, Isa, transpose};
 use crate::pool::SharedSlice;
 
-/// Queries of one piece of work.
+/// Heads are cut into blocks of queries, of so many at least, only where there are fewer heads than this many pieces:
+/// each block packs all of its head's keys and values.
 const QUERIES: usize = 64;
+const PIECES: usize = 8;
 /// Up to so many queries, packing costs more than it saves.
 const FEW: usize = 3;
 
@@ -132,15 +134,17 @@ pub fn attention(exec: Exec<'_>, call: &Attention<'_>, order: Order, out: &mut [
         Mask::Add(mask) => mask.check([s.batch, s.heads, s.queries, s.keys]),
         Mask::Keep(mask, _) => mask.check([s.batch, s.heads, s.queries, s.keys]),
     }
-    let blocks = s.queries.div_ceil(QUERIES);
     let strides = order.strides(s.heads, s.queries, s.value_size);
     let kernels = &Kernels::<Float>::of(exec.isa);
+    let wanted = PIECES.div_ceil(s.batch * s.heads).min(s.queries.div_ceil(QUERIES));
+    let block_len = s.queries.div_ceil(wanted).next_multiple_of(kernels.rows);
+    let blocks = s.queries.div_ceil(block_len);
     let out = SharedSlice::new(out);
     exec.pool.parallel_for(s.batch * s.heads * blocks, &|piece| {
         let (rest, block) = (piece / blocks, piece % blocks);
         let (batch, head) = (rest / s.heads, rest % s.heads);
-        let first = block * QUERIES;
-        let queries = QUERIES.min(s.queries - first);
+        let first = block * block_len;
+        let queries = block_len.min(s.queries - first);
         let at = batch * strides[0] + head * strides[1] + first * strides[2];
         let piece =
             Piece { call, kernels, isa: exec.isa, batch, head, first, queries, out, at, row: strides[2] };

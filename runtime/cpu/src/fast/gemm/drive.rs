@@ -90,8 +90,12 @@ pub(crate) trait Problem: Sync {
     );
     fn layout(&self) -> Layout;
     fn finish(&self, batch: usize) -> <Self::A as Arith>::Finish<'_>;
-    /// A last pass over finished elements, those of row `row` from column `col`, while they are in the cache.
-    fn after(&self, _batch: usize, _row: usize, _col: usize, _out: &mut [<Self::A as Arith>::Out]) {}
+    /// A last pass over rows of finished elements while they are in the cache.
+    fn after<'a>(&self, _rows: impl Iterator<Item = &'a mut [<Self::A as Arith>::Out]>)
+    where
+        <Self::A as Arith>::Out: 'a,
+    {
+    }
 }
 
 /// Computes all products of `problem` into `out`.
@@ -337,11 +341,10 @@ impl<P: Problem> Nest<'_, P> {
 
     fn after(&self, batch: usize, tiles: Range<usize>, panels: Range<usize>) {
         let cols = self.columns(panels.start).start..self.columns(panels.end - 1).end;
-        for row in self.rows.span(&tiles) {
+        self.problem.after(self.rows.span(&tiles).map(|row| {
             let at = batch * self.layout.batch + row * self.layout.row;
             // SAFETY: only this piece has these rows and columns.
-            let out = unsafe { self.out.range(at + cols.start..at + cols.end) };
-            self.problem.after(batch, row, cols.start, out);
-        }
+            unsafe { self.out.range(at + cols.start..at + cols.end) }
+        }));
     }
 }

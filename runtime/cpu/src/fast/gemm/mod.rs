@@ -253,9 +253,9 @@ impl Problem for Gemm<'_> {
         self.epilogue.finish(batch * self.batch.c_batch)
     }
 
-    fn after(&self, _: usize, _: usize, _: usize, row: &mut [f32]) {
+    fn after<'a>(&self, rows: impl Iterator<Item = &'a mut [f32]>) {
         if self.epilogue.activation.range().is_none() {
-            self.epilogue.activation.apply(self.isa, row);
+            self.epilogue.activation.apply_each(self.isa, rows);
         }
     }
 }

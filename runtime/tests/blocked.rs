@@ -1,0 +1,160 @@
+//! Images in blocks of channels: what the pass makes of networks, and that results stay what they were.
+
+mod common;
+
+use std::sync::Arc;
+
+use byoc_cpu::Registry;
+use byoc_cpu::fast::Isa;
+use byoc_cpu::pool::ThreadPool;
+use byoc_cpu::reference::ReferenceEvaluator;
+use byoc_graph::infer::{InferOptions, infer};
+use byoc_graph::normalise::normalise;
+use byoc_graph::{Datum, Model, Tensor};
+use byoc_runtime::{NoRegions, Options, Program, prepare};
+
+fn model(graph: &str) -> Model {
+    let mut model = common::model(&format!("<ir_version: 8, opset_import: [\"\": 17]> g {graph}"));
+    normalise(&mut model, &ReferenceEvaluator, &|_| true);
+    infer(&mut model, &InferOptions::default()).expect("types follow");
+    model
+}
+
+fn prepared(model: &Model, blocked: bool) -> Model {
+    let mut model = model.clone();
+    prepare::prepare(&mut model, &|name| blocked || name != "blocked");
+    model.graph.check();
+    model
+}
+
+/// All outputs as one list of numbers, with every value's type checked on the way.
+fn run(model: &Model, isa: Isa, inputs: &[Datum]) -> Vec<f64> {
+    let (registry, pool) = (&Registry::default(), Arc::new(ThreadPool::new(2)));
+    let options = Options { registry, regions: &NoRegions, pool, isa, check_types: true };
+    let outputs = Program::build(model, &options).expect("builds").run_data(inputs).expect("runs");
+    let numbers = |datum| match datum {
+        Datum::Tensor(tensor) => tensor.to_f64s().expect("numbers"),
+        other => panic!("{other:?}"),
+    };
+    outputs.into_iter().flat_map(numbers).collect()
+}
+
+fn count(model: &Model, op: &str) -> usize {
+    let order = model.graph.model_order();
+    order.iter().filter(|&&id| &*model.graph.node(id).op.name == op).count()
+}
+
+/// Weights of some dimensions, the same in every run, as ONNX text has them.
+fn weights(name: &str, dims: &[usize]) -> String {
+    let count = dims.iter().product::<usize>();
+    let number = |i: usize| format!("{:.3}", ((i * 7919 + name.len() * 31 + 13) % 199) as f32 / 1000.0 - 0.1);
+    let numbers = (0..count).map(number).collect::<Vec<_>>().join(", ");
+    let dims = dims.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    format!("float[{dims}] {name} = {{{numbers}}}")
+}
+
+fn waves(dims: &[usize]) -> Datum {
+    let count = dims.iter().product::<usize>();
+    let elements = (0..count).map(|i| (i as f32 * 0.37).sin()).collect();
+    Datum::Tensor(Tensor::from_vec::<f32>(dims, elements).expect("sized"))
+}
+
+/// Checks results with the pass against those without, on every instruction set, and counts operators.
+fn check(graph: &str, input: &[usize], expected: &[(&str, usize)]) {
+    let model = model(graph);
+    let (plain, blocked) = (prepared(&model, false), prepared(&model, true));
+    for &(op, times) in expected {
+        assert_eq!(count(&blocked, op), times, "{op} in {graph:.200}");
+    }
+    let inputs = [waves(input)];
+    for isa in Isa::ALL.into_iter().filter(|isa| isa.is_supported()) {
+        let (want, got) = (run(&plain, isa, &inputs), run(&blocked, isa, &inputs));
+        assert_eq!(got.len(), want.len());
+        let largest = want.iter().fold(0.0f64, |a, b| a.max(b.abs()));
+        for (i, (got, want)) in got.iter().zip(&want).enumerate() {
+            assert!((got - want).abs() <= 2e-5 * largest, "{isa:?}: element {i} is {got}, not {want}");
+        }
+    }
+}
+
+#[test]
+fn a_chain_stays_in_blocks() {
+    let graph = format!(
+        "(float[2, 3, 20, 18] x) => (float[] y)
+         <{}, {}, {}, {}, {}, {}, {}, {}> {{
+            stem = Conv <pads = [1, 1, 1, 1]> (x, a)
+            stem_r = Relu(stem)
+            wide = Conv <pads = [1, 1, 1, 1]> (stem_r, b, bias)
+            wide_r = LeakyRelu <alpha = 0.1> (wide)
+            pooled = MaxPool <kernel_shape = [2, 2], strides = [2, 2]> (wide_r)
+            apart = Conv <group = 48, pads = [1, 1, 1, 1]> (pooled, d)
+            back = Conv(apart, e)
+            sum = Add(back, pooled)
+            mean = GlobalAveragePool(sum)
+            gate = Conv(mean, f)
+            open = Sigmoid(gate)
+            scaled = Mul(sum, open)
+            up = ConvTranspose <strides = [2, 2]> (scaled, g)
+            both = Concat <axis = 1> (up, wide_r)
+            y = Conv(both, h)
+         }}",
+        weights("a", &[32, 3, 3, 3]),
+        weights("b", &[48, 32, 3, 3]),
+        weights("bias", &[48]),
+        weights("d", &[48, 1, 3, 3]),
+        weights("e", &[48, 48, 1, 1]),
+        weights("f", &[48, 48, 1, 1]),
+        weights("g", &[48, 32, 2, 2]),
+        weights("h", &[5, 80, 1, 1]),
+    );
+    let expected = [
+        ("Conv", 1),
+        ("BlockedConv", 5),
+        ("BlockedMaxPool", 1),
+        ("BlockedGlobalAveragePool", 1),
+        ("BlockedConvTranspose", 1),
+        ("ToBlocked", 1),
+        ("FromBlocked", 1),
+    ];
+    check(&graph, &[2, 3, 20, 18], &expected);
+}
+
+#[test]
+fn what_others_want_is_given_back_once() {
+    let graph = format!(
+        "(float[1, 20, 14, 15] x) => (float[] y, float[] middle, float[] flat)
+         <{}, {}> {{
+            a = Conv <pads = [1, 1, 1, 1]> (x, v)
+            middle = Relu(a)
+            b = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (middle, w)
+            y = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], count_include_pad = 1> (b)
+            flat = Flatten(middle)
+         }}",
+        weights("v", &[72, 20, 3, 3]),
+        weights("w", &[40, 72, 3, 3]),
+    );
+    check(&graph, &[1, 20, 14, 15], &[("BlockedConv", 2), ("ToBlocked", 1), ("FromBlocked", 2)]);
+}
+
+#[test]
+fn what_does_not_pay_or_fit_stays() {
+    // So little arithmetic is not worth turning the image.
+    let little = format!(
+        "(float[1, 16, 20, 20] x) => (float[] y) <{}> {{ y = Conv(x, w) }}",
+        weights("w", &[16, 16, 1, 1])
+    );
+    check(&little, &[1, 16, 20, 20], &[("BlockedConv", 0), ("ToBlocked", 0)]);
+    // Images of which one ends within a block are not joined in blocks; groups of channels are not computed in them.
+    let graph = format!(
+        "(float[1, 16, 12, 12] x) => (float[] y) <{}, {}, {}> {{
+            a = Conv <pads = [1, 1, 1, 1]> (x, u)
+            b = Conv <pads = [1, 1, 1, 1]> (a, v)
+            c = Concat <axis = 1> (b, a)
+            y = Conv <group = 2> (c, w)
+         }}",
+        weights("u", &[64, 16, 3, 3]),
+        weights("v", &[72, 64, 3, 3]),
+        weights("w", &[8, 68, 1, 1]),
+    );
+    check(&graph, &[1, 16, 12, 12], &[("BlockedConv", 2), ("Conv", 1), ("FromBlocked", 2)]);
+}
