@@ -2,7 +2,7 @@
 
 use byoc_graph::{DType, StaticDims};
 
-use crate::fast::conv::{Channels, ConvEpilogue, Images, PackedConv, Window, conv};
+use crate::fast::conv::{Channels, ConvEpilogue, Images, PackedBySize, PackedConv, Window, conv};
 use crate::fast::{Activation, Isa};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
 use crate::kernels::epilogue;
@@ -23,9 +23,18 @@ struct Conv {
     window: Windows,
     groups: usize,
     activation: Activation,
-    /// Weights that were constant.
-    packed: Option<PackedConv>,
+    packed: Packed,
     isa: Isa,
+}
+
+/// What is done about weights before the first run.
+enum Packed {
+    /// They are inputs.
+    No,
+    /// They are constants, and the images' size is known.
+    Once(PackedConv),
+    /// They are constants.
+    BySize(Channels, Window, PackedBySize),
 }
 
 fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
@@ -35,19 +44,20 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
         window: windows,
         groups,
         activation: epilogue::activation(node)?,
-        packed: None,
+        packed: Packed::No,
         isa: node.isa,
     };
     if let Some(weights) = node.constant(1) {
         let input = input_size(node, kernel.window.spatial);
         if let Some((channels, window)) = kernel.shape(weights.dims(), input) {
             let data = weights.as_slice::<f32>().ok()?;
-            kernel.packed = Some(match input {
+            kernel.packed = match input {
                 [Some(height), Some(width)] => {
-                    PackedConv::pack_for(node.isa, channels, window, &data, [height, width])
+                    let size = [height, width];
+                    Packed::Once(PackedConv::pack_for(node.isa, channels, window, &data, size))
                 }
-                _ => PackedConv::pack(node.isa, channels, window, &data),
-            });
+                _ => Packed::BySize(channels, window, PackedBySize::default()),
+            };
         }
     }
     Some(Box::new(kernel))
@@ -83,8 +93,11 @@ impl Kernel for Conv {
         };
         let packed_here;
         let packed = match &self.packed {
-            Some(packed) => packed,
-            None => {
+            Packed::Once(packed) => packed,
+            Packed::BySize(channels, window, packed) => {
+                packed.get(self.isa, *channels, *window, tensor(inputs, 1)?.slice()?, size)
+            }
+            Packed::No => {
                 let w = tensor(inputs, 1)?;
                 let shape = self.shape(w.dims, size.map(Some));
                 let (channels, window) = shape
@@ -129,6 +142,6 @@ impl Kernel for Conv {
     }
 
     fn owns_input(&self, input: usize) -> bool {
-        input == 1 && self.packed.is_some()
+        input == 1 && matches!(self.packed, Packed::Once(_))
     }
 }

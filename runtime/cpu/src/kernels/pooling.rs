@@ -26,11 +26,11 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         name: "global pooling",
         domain: "",
-        ops: &["GlobalAveragePool"],
+        ops: &["GlobalAveragePool", "GlobalMaxPool"],
         since: 1,
         dtypes: &[DType::F32],
         priority: 10,
-        prepare: |_| Some(Box::new(Global)),
+        prepare: |node| Some(Box::new(Global { max: node.op() == "GlobalMaxPool" })),
     },
     Entry {
         name: "blocked pooling",
@@ -130,8 +130,10 @@ impl Kernel for Pool {
     }
 }
 
-/// The mean of each plane.
-struct Global;
+/// The mean of each plane, or its largest element.
+struct Global {
+    max: bool,
+}
 
 impl Kernel for Global {
     fn run(
@@ -145,6 +147,9 @@ impl Kernel for Global {
             return Err(KernelError::invalid(format!("an image of dimensions {:?}", x.dims)));
         };
         let plane: usize = spatial.iter().product();
+        if self.max && plane == 0 {
+            return Err(KernelError::invalid(format!("planes of shape {spatial:?} are empty")));
+        }
         let mut dims = StaticDims::from_elem(1, x.rank());
         dims[..2].copy_from_slice(&[count, channels]);
         let source = x.slice::<f32>()?;
@@ -154,7 +159,10 @@ impl Kernel for Global {
         ctx.exec.pool.parallel_chunks(out, rows, &|piece, out| {
             for (i, out) in out.iter_mut().enumerate() {
                 let row = &source[(piece * rows + i) * plane..][..plane];
-                *out = Fold::Sum.row(isa, row) / plane as f32;
+                *out = match self.max {
+                    true => Fold::Max.row(isa, row),
+                    false => Fold::Sum.row(isa, row) / plane as f32,
+                };
             }
         });
         Ok(())

@@ -10,7 +10,7 @@ use crate::kernels::loops;
 use crate::kernels::words::{by_size, strided};
 use crate::outputs::Outputs;
 use crate::registry::Entry;
-use crate::view::{TensorView, View};
+use crate::view::View;
 
 const fn entry(
     ops: &'static [&'static str],
@@ -26,7 +26,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         let attr = node.ints("split").map(<[i64]>::to_vec);
         Some(Box::new(Split { axis: node.int("axis").unwrap_or(0), attr }))
     }),
-    entry(&["Slice"], 10, |_| Some(Box::new(Slice))),
+    entry(&["Slice"], 10, |_| Some(Box::new(Slice { attrs: None }))),
+    entry(&["Slice"], 1, |node| Some(Box::new(Slice { attrs: Some(Cuts::of_attributes(node)?) }))),
     entry(&["Gather"], 1, |node| Some(Box::new(Gather { axis: node.int("axis").unwrap_or(0) }))),
 ];
 
@@ -152,7 +153,10 @@ impl Kernel for Split {
     }
 }
 
-struct Slice;
+struct Slice {
+    /// Of nodes that say in attributes where to cut.
+    attrs: Option<Cuts>,
+}
 
 /// The part of one axis that is taken.
 #[derive(Clone, Copy)]
@@ -162,9 +166,26 @@ struct Part {
     count: usize,
 }
 
-impl Slice {
-    /// The parts along each axis.
-    fn parts(x: TensorView<'_>, inputs: &[Option<View<'_>>]) -> Result<SmallVec<[Part; 6]>, KernelError> {
+/// Where a slice is cut.
+#[derive(Clone)]
+struct Cuts {
+    starts: SmallVec<[i64; 8]>,
+    ends: SmallVec<[i64; 8]>,
+    axes: Option<SmallVec<[i64; 8]>>,
+    steps: Option<SmallVec<[i64; 8]>>,
+}
+
+impl Cuts {
+    /// As nodes of opset 1 to 9 say it.
+    fn of_attributes(node: &NodeDesc<'_>) -> Option<Cuts> {
+        if node.opset() >= 10 {
+            return None;
+        }
+        let (starts, ends) = (node.ints("starts")?.into(), node.ints("ends")?.into());
+        Some(Cuts { starts, ends, axes: node.ints("axes").map(Into::into), steps: None })
+    }
+
+    fn of_inputs(inputs: &[Option<View<'_>>]) -> Result<Cuts, KernelError> {
         let ints = |i: usize| match optional(inputs, i)? {
             None => Ok(None),
             Some(view) => view
@@ -174,16 +195,22 @@ impl Slice {
         };
         let starts = ints(1)?.ok_or(KernelError::MissingInput(1))?;
         let ends = ints(2)?.ok_or(KernelError::MissingInput(2))?;
-        let axes = ints(3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
-        let steps = ints(4)?.unwrap_or_else(|| SmallVec::from_elem(1, starts.len()));
-        if ends.len() != starts.len() || axes.len() != starts.len() || steps.len() != starts.len() {
+        Ok(Cuts { starts, ends, axes: ints(3)?, steps: ints(4)? })
+    }
+
+    /// The parts along each axis.
+    fn parts(&self, dims: &[usize]) -> Result<SmallVec<[Part; 6]>, KernelError> {
+        let Cuts { starts, ends, axes, steps } = self;
+        let count = |x: &Option<SmallVec<[i64; 8]>>| x.as_ref().map_or(starts.len(), SmallVec::len);
+        if [ends.len(), count(axes), count(steps)].iter().any(|&n| n != starts.len()) {
             return Err(KernelError::invalid("starts, ends, axes and steps differ in number"));
         }
         let whole = |&count: &usize| Part { start: 0, step: 1, count };
-        let mut parts: SmallVec<[Part; 6]> = x.dims.iter().map(whole).collect();
+        let mut parts: SmallVec<[Part; 6]> = dims.iter().map(whole).collect();
         for i in 0..starts.len() {
-            let axis = wrap(axes[i], x.rank())?;
-            parts[axis] = part(x.dims[axis] as i64, starts[i], ends[i], steps[i])
+            let axis = wrap(axes.as_ref().map_or(i as i64, |axes| axes[i]), dims.len())?;
+            let step = steps.as_ref().map_or(1, |steps| steps[i]);
+            parts[axis] = part(dims[axis] as i64, starts[i], ends[i], step)
                 .ok_or_else(|| KernelError::invalid("a slice with a step of 0"))?;
         }
         Ok(parts)
@@ -213,7 +240,10 @@ impl Kernel for Slice {
         outputs: &mut Outputs<'_>,
     ) -> Result<(), KernelError> {
         let x = tensor(inputs, 0)?;
-        let parts = Slice::parts(x, inputs)?;
+        let parts = match &self.attrs {
+            Some(cuts) => cuts.parts(x.dims)?,
+            None => Cuts::of_inputs(inputs)?.parts(x.dims)?,
+        };
         let dims: StaticDims = parts.iter().map(|p| p.count).collect();
         let out = outputs.bytes(0, x.dtype, &dims)?;
         if out.is_empty() {

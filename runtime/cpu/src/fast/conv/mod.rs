@@ -8,6 +8,7 @@ mod window;
 pub(crate) mod winograd;
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use bytemuck::Pod;
 
@@ -83,6 +84,46 @@ enum Method {
     Winograd,
 }
 
+impl Method {
+    /// The best for images of height and width `size`.
+    fn of(channels: Channels, window: Window, size: [usize; 2]) -> Method {
+        let pixels = window.output(size).map_or(0, |[height, width]| height * width);
+        if winograd::pays(channels, window, size) {
+            Method::Winograd
+        } else if channels.groups == 1
+            && pixels::pays(pixels, channels.output, channels.per_group().0 * window.taps())
+        {
+            Method::Pixels
+        } else {
+            Method::Product
+        }
+    }
+}
+
+/// A convolution's weights, packed for images of a size that is not known before: by each method when it is first
+/// wanted, so that results depend on an image's size alone.
+#[derive(Default)]
+pub struct PackedBySize([OnceLock<PackedConv>; 3]);
+
+impl PackedBySize {
+    /// The weights (output channels, input channels of a group, kernel height, kernel width) by the best method. All
+    /// else is the same in every call.
+    ///
+    /// # Panics
+    /// If the weights do not have that size.
+    pub fn get(
+        &self,
+        isa: Isa,
+        channels: Channels,
+        window: Window,
+        weights: &[f32],
+        size: [usize; 2],
+    ) -> &PackedConv {
+        let method = Method::of(channels, window, size);
+        self.0[method as usize].get_or_init(|| PackedConv::pack_with(isa, channels, window, weights, method))
+    }
+}
+
 impl PackedConv {
     /// Packs `weights` (output channels, input channels of a group, kernel height, kernel width).
     ///
@@ -98,17 +139,7 @@ impl PackedConv {
     /// # Panics
     /// If the weights do not have that size.
     pub fn pack_for(isa: Isa, channels: Channels, window: Window, weights: &[f32], size: [usize; 2]) -> Self {
-        let pixels = window.output(size).map_or(0, |[height, width]| height * width);
-        let method = if winograd::pays(channels, window, size) {
-            Method::Winograd
-        } else if channels.groups == 1
-            && pixels::pays(pixels, channels.output, channels.per_group().0 * window.taps())
-        {
-            Method::Pixels
-        } else {
-            Method::Product
-        };
-        Self::pack_with(isa, channels, window, weights, method)
+        Self::pack_with(isa, channels, window, weights, Method::of(channels, window, size))
     }
 
     fn pack_with(isa: Isa, channels: Channels, window: Window, weights: &[f32], method: Method) -> Self {
