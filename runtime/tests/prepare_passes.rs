@@ -462,3 +462,48 @@ fn attention_whose_scores_somebody_wants_stays() {
     );
     assert_eq!(operators(&prepared(&before, "fuse_attention")), operators(&before));
 }
+
+#[test]
+fn projections_of_one_matrix_are_one_product() {
+    let weights = |name: &str| format!("float[12, 12] {name} = {{{}}}", numbers(144, -3, 4));
+    let bias = numbers(12, -5, 6);
+    let network = |v: &str| {
+        format!(
+            "(float[2, 5, 12] x, float[2, 5, 12] other) => (float[] y)
+             <{}, {}, {}, float[12] bq = {{{bias}}}, float[12] bv = {{{bias}}},
+              int64[4] heads = {{0, 0, 3, 4}}, int64[3] rows = {{0, 0, 12}}, float scale = {{0.05}}> {{
+                q1 = MatMul(x, wq)
+                q2 = Add(q1, bq)
+                q3 = Reshape(q2, heads)
+                q = Transpose <perm = [0, 2, 1, 3]> (q3)
+                k1 = MatMul(x, wk)
+                k3 = Reshape(k1, heads)
+                k = Transpose <perm = [0, 2, 3, 1]> (k3)
+                v1 = MatMul({v}, wv)
+                v2 = Add(bv, v1)
+                v3 = Reshape(v2, heads)
+                v = Transpose <perm = [0, 2, 1, 3]> (v3)
+                qk = MatMul(q, k)
+                scaled = Mul(qk, scale)
+                weights = Softmax <axis = -1> (scaled)
+                sum = MatMul(weights, v)
+                back = Transpose <perm = [0, 2, 1, 3]> (sum)
+                y = Reshape(back, rows)
+             }}",
+            weights("wq"),
+            weights("wk"),
+            weights("wv")
+        )
+    };
+    for (v, products) in [("x", 1), ("other", 0)] {
+        let model = model(&network(v));
+        let passes = ["fuse_attention", "merge_projections"];
+        let merged = prepared_by(&model, &passes);
+        let count = operators(&merged).iter().filter(|op| *op == "Projections").count();
+        assert_eq!(count, products, "{:?}", operators(&merged));
+        let inputs = [waves(&[2, 5, 12]), waves(&[2, 5, 12])];
+        let plain = prepared(&model, "fuse_attention");
+        let registry = Registry::default();
+        assert_eq!(run(&merged, &registry, &inputs), run(&plain, &registry, &inputs));
+    }
+}

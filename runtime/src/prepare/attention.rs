@@ -232,7 +232,7 @@ fn replace(graph: &mut Graph, found: Found) {
 }
 
 /// Removes the nodes that only made a value which nobody uses any more.
-fn remove_unused(graph: &mut Graph, value: ValueId) {
+pub(super) fn remove_unused(graph: &mut Graph, value: ValueId) {
     let mut values = vec![value];
     while let Some(value) = values.pop() {
         let Some((id, _)) = graph.value(value).producer() else { continue };

@@ -20,6 +20,7 @@ mod cast;
 mod channels_last;
 mod codes;
 mod forms;
+mod projections;
 mod promote_f16;
 mod quantised;
 mod requantise;
@@ -42,6 +43,7 @@ pub const PASSES: &[Pass] = &[
     requantise::PASS,
     channels_last::PASS,
     attention::PASS,
+    projections::PASS,
     forms::PASS,
     batch_normalization::PASS,
     bias::PASS,

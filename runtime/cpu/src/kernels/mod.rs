@@ -25,6 +25,7 @@ mod lstm;
 mod matmul;
 mod places;
 mod pooling;
+mod projections;
 mod quantize;
 mod quantized;
 mod reduce;
@@ -58,6 +59,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     matmul::ENTRIES,
     places::ENTRIES,
     pooling::ENTRIES,
+    projections::ENTRIES,
     quantize::ENTRIES,
     quantized::ENTRIES,
     reduce::ENTRIES,
