@@ -7,8 +7,8 @@ use super::Exec;
 use super::math;
 use super::simd::{Simd, Task};
 
-/// Elements of one piece of work: some tens of µs.
-const PIECE: usize = 32 * 1024;
+/// Elements of one piece of work: some µs, since there may be few rows.
+const PIECE: usize = 8 * 1024;
 const MAX_LANES: usize = 16;
 
 /// What is computed of each row.
