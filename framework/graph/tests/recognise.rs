@@ -39,6 +39,13 @@ fn gelu_by_tanh() {
     let found = forms(X, constants, nodes);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].attrs["approximate"].as_str(), Some("tanh"));
+    // The cube as factors one by one, as JAX writes it, and a one that has axes.
+    let nodes =
+        "c = Mul(k1, x)\n c2 = Mul(x, c)\n c3 = Mul(x, c2)\n s = Add(x, c3)\n t = Mul(k2, s)\n h = Tanh(t)
+        a = Add(one, h)\n m = Mul(half, a)\n y = Mul(x, m)";
+    let constants =
+        "float k1 = {0.044715}, float k2 = {0.7978846}, float[1, 1, 1] one = {1.0}, float half = {0.5}";
+    assert_eq!(only(X, constants, nodes), ("Gelu".into(), 9));
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub(super) const RECOGNISER: Recogniser = Recogniser {
         "Mul(Mul(x, Add(t@Tanh(Mul(Add(x, Mul(Pow(x, 3), 0.044715)), 0.79788456)), 1)), 0.5)",
         "Mul(Mul(x, 0.5), Add(t@Tanh(Mul(Add(x, Mul(Pow(x, 3), 0.044715)), 0.79788456)), 1))",
         "Mul(x, Mul(Add(t@Tanh(Mul(Add(x, Mul(Pow(x, 3), 0.044715)), 0.79788456)), 1), 0.5))",
+        "Mul(x, Mul(Add(t@Tanh(Mul(Add(x, Mul(x, Mul(x, Mul(x, 0.044715)))), 0.79788456)), 1), 0.5))",
         "Mul(Mul(x, 0.5), Add(t@Tanh(Mul(Add(x, Mul(Mul(Mul(x, x), x), 0.044715)), 0.79788456)), 1))",
         "Mul(Mul(x, 0.5), Add(t@Tanh(Mul(Mul(x, 0.79788456), Add(Mul(Mul(x, 0.044715), x), 1))), 1))",
     ],
