@@ -239,9 +239,15 @@ pub fn conv(
                 drive::run(exec, &Conv { geometry, frame, images, channels, weights, epilogue, isa }, output);
             });
         }
-        Weights::Pixels(weights) => with_frames(exec, &geometry, input, planes, |frame| {
-            pixels::run(exec, &geometry, frame, input.count, weights, output, epilogue);
-        }),
+        Weights::Pixels(weights) => match pixels::rows(window, channels.input).filter(|_| height == 1) {
+            Some(step) => {
+                let image = (input.data, Some(step));
+                pixels::run(exec, &geometry, image, input.count, weights, output, epilogue);
+            }
+            None => with_frames(exec, &geometry, input, planes, |frame| {
+                pixels::run(exec, &geometry, (frame, None), input.count, weights, output, epilogue);
+            }),
+        },
         Weights::Depthwise(weights) => depthwise::run(exec, input, &geometry, weights, output, epilogue),
         Weights::Winograd(weights) => {
             winograd::run(exec, input, channels, window, weights, output, epilogue);

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{ConvEpilogue, Geometry, Pack};
+use super::{ConvEpilogue, Geometry, Pack, Window};
 use crate::fast::gemm::PackedB;
 use crate::fast::gemm::drive::{self, Dims, Layout, Operand, Problem};
 use crate::fast::gemm::tile::{FinishFloat, Float};
@@ -18,19 +18,26 @@ const MORE_PIXELS: usize = 200;
 const LONG_SUM: usize = 1024;
 /// Output channels that fill the panels.
 const OUTPUTS: usize = 64;
-/// Channels of one piece of the transposition.
+/// Channels and elements of one piece of the transposition, at least.
 const CHANNELS: usize = 32;
+const ELEMENTS: usize = 4096;
 
 /// Whether the method pays for that many pixels and output channels, each a sum of `k` products.
 pub(super) fn pays(pixels: usize, outputs: usize, k: usize) -> bool {
     outputs >= OUTPUTS && (pixels < PIXELS || pixels <= MORE_PIXELS && k >= LONG_SUM)
 }
 
-/// `frame` holds the planes of all images; `weights` has a column for each output channel.
+/// How far apart pixels begin in an image of one row and one channel, each of which sees consecutive elements.
+pub(super) fn rows(window: Window, channels: usize) -> Option<usize> {
+    let Window { kernel, strides, dilations, pads } = window;
+    (channels == 1 && kernel[0] == 1 && dilations[1] == 1 && pads == [0; 4]).then_some(strides[1])
+}
+
+/// `frame` holds the planes of all images, or the images themselves where [`rows`] says how they are read; `weights` has a column for each output channel.
 pub(super) fn run(
     exec: Exec<'_>,
     geometry: &Geometry,
-    frame: &[f32],
+    (frame, rows): (&[f32], Option<usize>),
     images: usize,
     weights: &PackedB,
     output: &mut [f32],
@@ -44,13 +51,14 @@ pub(super) fn run(
         assert_eq!(addend.len(), output.len(), "size of the addend");
     }
     with_scratch(images * pixels * channels, |sums| {
-        drive::run(exec, &Pixels { exec, geometry, frame, images, weights, bias: epilogue.bias }, sums);
-        let blocks = channels.div_ceil(CHANNELS);
+        drive::run(exec, &Pixels { exec, geometry, frame, rows, images, weights, bias: epilogue.bias }, sums);
+        let at_a_time = CHANNELS.max(ELEMENTS / pixels);
+        let blocks = channels.div_ceil(at_a_time);
         let output = crate::pool::SharedSlice::new(output);
         let sums = &*sums;
         exec.pool.parallel_for(images * blocks, &|piece| {
             let (image, block) = (piece / blocks, piece % blocks);
-            let channels_here = block * CHANNELS..channels.min((block + 1) * CHANNELS);
+            let channels_here = block * at_a_time..channels.min((block + 1) * at_a_time);
             let start = (image * channels + channels_here.start) * pixels;
             let end = (image * channels + channels_here.end) * pixels;
             // SAFETY: no other piece has these channels of this image.
@@ -70,6 +78,7 @@ struct Pixels<'a> {
     exec: Exec<'a>,
     geometry: &'a Geometry,
     frame: &'a [f32],
+    rows: Option<usize>,
     images: usize,
     weights: &'a PackedB,
     bias: Option<&'a [f32]>,
@@ -86,8 +95,14 @@ impl Problem for Pixels<'_> {
         Layout { row: self.weights.n(), batch: self.geometry.pixels() * self.weights.n() }
     }
 
-    fn left(&self, _: usize) -> Operand<'_, f32> {
-        Operand::OnTheSpot
+    fn left(&self, batch: usize) -> Operand<'_, f32> {
+        match self.rows {
+            Some(step) => {
+                let image = self.frame.len() / self.images;
+                Operand::Rows(&self.frame[batch * image..][..image], step)
+            }
+            None => Operand::OnTheSpot,
+        }
     }
 
     fn right(&self, _: usize) -> Operand<'_, f32> {

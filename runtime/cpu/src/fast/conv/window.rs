@@ -51,9 +51,17 @@ pub(crate) struct Geometry {
     /// Rows and columns of one phase of a plane.
     phase: [usize; 2],
     /// The remainders that some tap uses.
-    phases: SmallVec<[[usize; 2]; 4]>,
+    phases: SmallVec<[Phase; 4]>,
     /// For each tap, where in a plane's frame the first output pixel sees it.
     pub taps: SmallVec<[usize; 32]>,
+}
+
+/// The rows and columns of a plane that have one remainder.
+#[derive(Clone)]
+struct Phase {
+    rest: [usize; 2],
+    /// The rows and the columns that are not padding.
+    inside: [Range<usize>; 2],
 }
 
 impl Geometry {
@@ -65,7 +73,7 @@ impl Geometry {
         let phase = [phase[0]?, phase[1]?];
         let size = phase[0].checked_mul(phase[1])?;
         size.checked_mul(window.strides[0].checked_mul(window.strides[1])?)?;
-        let mut phases = SmallVec::<[[usize; 2]; 4]>::new();
+        let mut rests = SmallVec::<[[usize; 2]; 4]>::new();
         let mut taps = SmallVec::new();
         for row in 0..window.kernel[0] {
             for col in 0..window.kernel[1] {
@@ -73,14 +81,22 @@ impl Geometry {
                     row * window.dilations[0] % window.strides[0],
                     col * window.dilations[1] % window.strides[1],
                 ];
-                let index = phases.iter().position(|&p| p == rest).unwrap_or_else(|| {
-                    phases.push(rest);
-                    phases.len() - 1
+                let index = rests.iter().position(|&p| p == rest).unwrap_or_else(|| {
+                    rests.push(rest);
+                    rests.len() - 1
                 });
                 taps.push(index * size + ahead(0, row) * phase[1] + ahead(1, col));
             }
         }
-        Some(Self { window, input, output, phase, phases, taps })
+        let inside = |axis: usize, rest: usize| {
+            let (pad, stride) = (window.pads[axis], window.strides[axis]);
+            let first = |x: usize| x.saturating_sub(rest).div_ceil(stride).min(phase[axis]);
+            // `pad + input` was checked when the output's size was computed.
+            first(pad)..first(pad + input[axis])
+        };
+        let phases =
+            rests.into_iter().map(|rest| Phase { rest, inside: [inside(0, rest[0]), inside(1, rest[1])] });
+        Some(Self { window, input, output, phase, phases: phases.collect(), taps })
     }
 
     pub(crate) fn pixels(&self) -> usize {
@@ -107,7 +123,7 @@ impl Geometry {
     pub(crate) fn fill_border<T: Copy>(&self, frame: &mut [T], zero: T) {
         let cols = self.phase[1];
         for (phase, frame) in self.phases.iter().zip(frame.chunks_exact_mut(self.phase[0] * cols)) {
-            let (rows, inside) = (self.inside(0, phase[0]), self.inside(1, phase[1]));
+            let [rows, inside] = phase.inside.clone();
             fill(&mut frame[..rows.start * cols], zero);
             fill(&mut frame[rows.end * cols..], zero);
             for out in frame[rows.start * cols..rows.end * cols].chunks_exact_mut(cols) {
@@ -123,7 +139,7 @@ impl Geometry {
         let cols = self.phase[1];
         let [row_stride, col_stride] = self.window.strides;
         for (phase, frame) in self.phases.iter().zip(frame.chunks_exact_mut(self.phase[0] * cols)) {
-            let (rows, inside) = (self.inside(0, phase[0]), self.inside(1, phase[1]));
+            let ([rows, inside], phase) = (phase.inside.clone(), phase.rest);
             if inside.is_empty() {
                 continue;
             }
@@ -134,14 +150,6 @@ impl Geometry {
                 get(out, in_row * self.input[1] + first, col_stride);
             }
         }
-    }
-
-    /// The indices along an axis of a phase that are not padding.
-    fn inside(&self, axis: usize, phase: usize) -> Range<usize> {
-        let (pad, stride) = (self.window.pads[axis], self.window.strides[axis]);
-        let first = |x: usize| x.saturating_sub(phase).div_ceil(stride).min(self.phase[axis]);
-        // `pad + input` was checked when the output's size was computed.
-        first(pad)..first(pad + self.input[axis])
     }
 
     /// Writes what taps `k` (of all channels, in order) see at pixels `n` into rows of `panel`. `frame` holds the
