@@ -34,7 +34,7 @@ enum Packed {
     /// They are constants, and the images' size is known.
     Once(PackedConv),
     /// They are constants.
-    BySize(Channels, Window, PackedBySize),
+    BySize(Channels, Window, Box<PackedBySize>),
 }
 
 fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
@@ -56,7 +56,7 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
                     let size = [height, width];
                     Packed::Once(PackedConv::pack_for(node.isa, channels, window, &data, size))
                 }
-                _ => Packed::BySize(channels, window, PackedBySize::default()),
+                _ => Packed::BySize(channels, window, Box::default()),
             };
         }
     }
