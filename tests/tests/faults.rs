@@ -219,5 +219,5 @@ fn a_fault_that_does_not_exist_is_an_error() {
     let setup = Setup::new();
     let unknown = Fault::new("none_such", "", Verdict::Fail, None);
     let (done, _) = setup.isolated(&unknown, &setup.network, &[]);
-    assert!(done.expect(1).stderr.contains("fault `none_such` is none of none, compile_error"));
+    assert!(done.expect(1).stderr.contains("fault `none_such` is not one of none, compile_error"));
 }

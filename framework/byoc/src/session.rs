@@ -401,22 +401,22 @@ impl Session {
     /// Under `strict` their errors are wanted.
     fn left_out(&self, lost: &[Loss]) -> (Without, Vec<(String, String)>) {
         let (mut without, mut reasons) = (Without::default(), Vec::new());
+        let dismissed = self.dismissed.lock().unwrap_or_else(PoisonError::into_inner);
         for vendor in self.vendors.iter().filter(|_| !self.placement.strict) {
-            let name = vendor.name().to_owned();
-            let plugin = vendor.plugin.as_ref();
-            let dismissed = self.dismissed.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
-            let is_gone = dismissed.is_some() || plugin.is_some_and(|plugin| plugin.is_poisoned());
+            let (name, plugin) = (vendor.name(), vendor.plugin.as_deref());
             let is_lost = lost.iter().any(|loss| loss.vendor == name);
-            let is_told = dismissed.is_some() || plugin.is_some_and(|plugin| plugin.is_isolated());
-            let why = dismissed.or_else(|| plugin?.absence());
-            if let Some(why) = why.clone().filter(|_| is_told && !is_lost) {
-                reasons.push((name.clone(), why));
+            let why_dismissed = dismissed.get(name).cloned();
+            let is_gone = why_dismissed.is_some() || plugin.is_some_and(Plugin::is_poisoned);
+            let is_told = why_dismissed.is_some() || plugin.is_some_and(Plugin::is_isolated);
+            let Some(why) = why_dismissed.or_else(|| plugin?.absence()).or_else(|| is_lost.then(String::new))
+            else {
+                continue;
+            };
+            if is_told && !is_lost {
+                reasons.push((name.to_owned(), why));
             }
-            match (is_gone, is_lost || why.is_some()) {
-                (true, _) => without.gone.push(name),
-                (false, true) => without.absent.push(name),
-                (false, false) => {}
-            }
+            let list = if is_gone { &mut without.gone } else { &mut without.absent };
+            list.push(name.to_owned());
         }
         (without, reasons)
     }

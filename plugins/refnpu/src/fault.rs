@@ -72,7 +72,7 @@ impl Fault {
         let name = options.get("fault").unwrap_or("none");
         let Some((_, kind)) = KINDS.iter().find(|(known, _)| *known == name) else {
             let known: Vec<&str> = KINDS.iter().map(|(known, _)| *known).collect();
-            return Err(Error::invalid(format!("fault `{name}` is none of {}", known.join(", "))));
+            return Err(Error::invalid(format!("fault `{name}` is not one of {}", known.join(", "))));
         };
         let one_in = u64::try_from(options.int("fault_one_in")?).ok().filter(|n| *n > 0);
         let one_in = one_in.ok_or_else(|| Error::invalid("fault_one_in must be at least 1"))?;

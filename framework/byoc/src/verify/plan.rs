@@ -244,23 +244,37 @@ impl Plan<'_> {
             self.end("life", "rounds", ended, None);
         }
         self.job("life", "threads", &Job::Threads { case: first.clone() })?;
-        self.job("life", "determinism", &Job::Determinism { cases })?;
-        self.artefact(first)
+        self.job("life", "determinism", &Job::Determinism { cases: cases.clone() })?;
+        self.artefacts(&cases)
     }
 
-    fn artefact(&mut self, case: &Case) -> Result<(), Error> {
+    fn artefacts(&mut self, cases: &[Case]) -> Result<(), Error> {
         if !self.is_wanted("life", "artefact") {
             return Ok(());
         }
+        let regions = cases.len();
+        let detail = format!("{regions} regions saved in one process and run in another");
+        let mut ended = Ended { verdict: Verdict::Pass, detail };
+        for case in cases {
+            let done = self.artefact(case)?;
+            if done.verdict != Verdict::Pass {
+                ended = done;
+                break;
+            }
+        }
+        self.end("life", "artefact", ended, None);
+        Ok(())
+    }
+
+    /// A region that one process saves and another runs.
+    fn artefact(&mut self, case: &Case) -> Result<Ended, Error> {
         let folder = files::scratch()?;
         let (case, path) = (case.clone(), folder.path().to_owned());
         let save = Job::SaveArtefact { case: case.clone(), folder: path.clone() };
         let saved = self.runner.run_afresh(&save)?;
-        let ended = match saved.verdict {
-            Verdict::Pass => self.runner.run_afresh(&Job::LoadArtefact { case, folder: path })?,
-            _ => saved,
-        };
-        self.end("life", "artefact", ended, None);
-        Ok(())
+        match saved.verdict {
+            Verdict::Pass => self.runner.run_afresh(&Job::LoadArtefact { case, folder: path }),
+            _ => Ok(saved),
+        }
     }
 }
