@@ -108,6 +108,17 @@ pub struct Resize {
     pub cols: Vec<usize>,
 }
 
+impl Network {
+    /// Multiply-accumulates of all convolutions.
+    pub fn macs(&self) -> u64 {
+        let of = |layer: &Layer| match &layer.op {
+            Op::Conv(conv) => (conv.weights.len() * self.tensors[layer.output].pixels()) as u64,
+            _ => 0,
+        };
+        self.layers.iter().map(of).sum()
+    }
+}
+
 impl Shape {
     pub fn blocks(self) -> usize {
         self.channels.div_ceil(LANES)

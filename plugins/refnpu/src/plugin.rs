@@ -1,6 +1,7 @@
 //! The plugin: what the host calls.
 
 use std::any::Any;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,14 +12,16 @@ use byoc_plugin::{
 };
 
 use crate::codegen::{self, LowerError, lower};
-use crate::device::CLOCK_HZ;
+use crate::device::{CLOCK_HZ, CORES, Device, SCRATCHPAD_KIB};
 use crate::fault::{self, Fault};
 use crate::program::{Context, Program, VERSION};
-use crate::{region, sim};
+use crate::region;
+use crate::sim::Counters;
 
 pub struct Refnpu {
     codegen: codegen::Options,
     fault: Arc<Fault>,
+    report: bool,
 }
 
 byoc_plugin::export_plugin!(
@@ -38,13 +41,31 @@ impl Plugin for Refnpu {
         fault::OPTIONS[0],
         fault::OPTIONS[1],
         fault::OPTIONS[2],
+        OptionDecl::int("cores", "1", "cores that share each layer, each with a scratchpad; 1 to 16"),
+        OptionDecl::int("scratchpad_kib", "512", "KiB of scratchpad of each core; 64 to 4096"),
+        OptionDecl::bool("report", "false", "tell what each region that is compiled takes of the device"),
     ];
 
     fn open(options: &Options) -> Result<Self> {
         let fault = Arc::new(Fault::of(options)?);
         fault.in_open();
-        let codegen = codegen::Options { double_buffer: options.bool("double_buffer")? };
-        Ok(Refnpu { codegen, fault })
+        let whole = |name: &str, range: RangeInclusive<i64>| {
+            let value = options.int(name)?;
+            let refuse = || {
+                Error::invalid(format!(
+                    "option `{name}` is {} to {}, not {value}",
+                    range.start(),
+                    range.end()
+                ))
+            };
+            if range.contains(&value) { Ok(value as usize) } else { Err(refuse()) }
+        };
+        let device = Device {
+            scratchpad_bytes: whole("scratchpad_kib", SCRATCHPAD_KIB)? * 1024,
+            cores: whole("cores", CORES)?,
+        };
+        let codegen = codegen::Options { double_buffer: options.bool("double_buffer")?, device };
+        Ok(Refnpu { codegen, fault, report: options.bool("report")? })
     }
 
     fn check_match(&self, region: &Region<'_>, _: &MatchContext<'_>) -> Result<()> {
@@ -69,8 +90,7 @@ impl Plugin for Refnpu {
         }
         match lower(&region::import(region)?, self.codegen) {
             Ok(program) => {
-                let counters =
-                    sim::time(&program.words).map_err(|error| Error::internal(error.to_string()))?;
+                let counters = program.time().map_err(|error| Error::internal(error.to_string()))?;
                 let compute_us = microseconds(counters.cycles) * batch(region) as f64;
                 Ok(RegionAnswer { fixed_us: Some(0.0), compute_us: Some(compute_us), refused })
             }
@@ -91,6 +111,11 @@ impl Plugin for Refnpu {
         let mut network = region::import(region)?;
         self.fault.in_compile(region, &mut network)?;
         let program = lower(&network, self.codegen).map_err(|error| Error::unsupported(error.to_string()))?;
+        if self.report {
+            let counters = program.time().map_err(|error| Error::internal(error.to_string()))?;
+            let line = report(region.name, &counters, network.macs(), &self.codegen.device);
+            context.call.host().log(LogLevel::Info, &line);
+        }
         // The program holds all constants, packed.
         (0..region.constants.len()).for_each(|constant| context.release_constant(constant));
         Ok(Box::new(Compiled::new(program, self.fault.clone())))
@@ -103,15 +128,34 @@ impl Plugin for Refnpu {
 
     fn check_artefact(&self, compatibility: &str) -> ArtefactAnswer {
         match compatibility.strip_prefix(FAMILY) {
-            Some(version) if version == VERSION.to_string() => ArtefactAnswer::Best,
+            Some(rest) if rest == compatible(&self.codegen.device) => ArtefactAnswer::Best,
             Some(_) => ArtefactAnswer::Recompile,
             None => ArtefactAnswer::Foreign,
         }
     }
 }
 
-/// What compatibility strings begin with; the artefact's version follows.
+/// What compatibility strings begin with; the artefact's version and the device follow.
 const FAMILY: &str = "refnpu-";
+
+fn compatible(device: &Device) -> String {
+    format!("{VERSION}-{}x{}", device.cores, device.scratchpad_bytes)
+}
+
+/// What one image of a region takes of the device. `wanted`: multiply-accumulates that the layers are made of.
+fn report(region: &str, counters: &Counters, wanted: u64, device: &Device) -> String {
+    let per_mac = if wanted == 0 { 0.0 } else { counters.cycles as f64 / wanted as f64 };
+    format!(
+        "{region}: {} cycles an image, {per_mac:.6} a multiply-accumulate ({:.1} % of the array), {} of {} bytes of \
+         scratchpad, {} bytes loaded, {} stored",
+        counters.cycles,
+        100.0 * counters.utilisation(wanted, device.cores),
+        counters.scratchpad_used,
+        device.scratchpad_bytes,
+        counters.bytes_loaded,
+        counters.bytes_stored,
+    )
+}
 
 /// How many images a run is likely to have.
 fn batch(region: &Region<'_>) -> u64 {
@@ -205,7 +249,10 @@ impl Executable for Compiled {
     }
 
     fn serialise(&self) -> Result<Artefact> {
-        Ok(Artefact { bytes: self.program.to_bytes(), compatibility: format!("{FAMILY}{VERSION}") })
+        Ok(Artefact {
+            bytes: self.program.to_bytes(),
+            compatibility: format!("{FAMILY}{}", compatible(&self.program.device)),
+        })
     }
 
     fn device_time(&self) -> Option<Duration> {

@@ -1,21 +1,25 @@
 //! A compiled network: command stream, packed constants, and where inputs and outputs are.
 //!
 //! As an artefact (all numbers little-endian): `"RNPU"`, version `u32`, activation bytes `u64`; inputs, then outputs,
-//! each a count `u32` and for every port six `u32`: address, channels, rows, columns, unsigned, rank; the words, a
-//! count `u64` and `u64`s; the constants, a count `u64` and bytes; FNV-1a `u64` of all that.
+//! each a count `u32` and for every port six `u32`: address, channels, rows, columns, unsigned, rank; phases, a count
+//! `u32`, for each its streams, a count `u32`, and for each its words, a count `u64` and `u64`s; the constants, a count
+//! `u64` and bytes; FNV-1a `u64` of all that. Behind the version the device: scratchpad `u32`, cores `u32`.
 
-use crate::device::ACTIVATIONS_BASE;
+use crate::device::{ACTIVATIONS_BASE, BARRIER_CYCLES, CORES, Device, SCRATCHPAD_KIB};
 use crate::isa::StreamError;
 use crate::layer::Shape;
 use crate::layout;
 use crate::sim::{Counters, Dram, Machine};
 
 const MAGIC: &[u8; 4] = b"RNPU";
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    pub words: Vec<u64>,
+    /// The device that it was made for.
+    pub device: Device,
+    /// One behind the other; in each a stream for every core that takes part. A device with one core has one phase.
+    pub phases: Vec<Vec<Vec<u64>>>,
     pub constants: Vec<u8>,
     /// The size of a run's own memory.
     pub activation_bytes: usize,
@@ -47,6 +51,8 @@ pub enum ArtefactError {
     Truncated,
     #[error("the artefact has a port outside the device's memory")]
     Port,
+    #[error("the artefact is for a device that there is not")]
+    Device,
 }
 
 /// What a run needs beside the program, and may use again for the next.
@@ -79,7 +85,7 @@ impl Port {
 
 impl Program {
     pub fn context(&self) -> Context {
-        Context { machine: Machine::default(), activations: vec![0; self.activation_bytes] }
+        Context { machine: Machine::new(&self.device), activations: vec![0; self.activation_bytes] }
     }
 
     /// Runs one image after the other. Every input and output holds the whole batch, in the standard's layout.
@@ -97,7 +103,7 @@ impl Program {
                 layout::pack(dense, port.shape, port.unsigned, &mut context.activations[port.range()]);
             }
             let mut dram = Dram { constants: &self.constants, activations: &mut context.activations };
-            counters += context.machine.run(&self.words, &mut dram)?;
+            counters += self.image(&mut |stream| context.machine.run(stream, &mut dram))?;
             for (port, output) in self.outputs.iter().zip(&mut *outputs) {
                 let dense = &mut output[image * port.dense_bytes()..][..port.dense_bytes()];
                 layout::unpack(&context.activations[port.range()], port.shape, port.unsigned, dense);
@@ -106,9 +112,33 @@ impl Program {
         Ok(counters)
     }
 
+    /// What one image counts, without computing it.
+    pub fn time(&self) -> Result<Counters, StreamError> {
+        self.image(&mut |stream| crate::sim::time(stream, &self.device))
+    }
+
+    /// Cores of a phase work beside each other, on other parts of one layer; so one may do their work after the other.
+    fn image(
+        &self,
+        work: &mut dyn FnMut(&[u64]) -> Result<Counters, StreamError>,
+    ) -> Result<Counters, StreamError> {
+        let mut counters = Counters::default();
+        for (index, streams) in self.phases.iter().enumerate() {
+            let mut phase = Counters::default();
+            for stream in streams {
+                phase = phase.beside(work(stream)?);
+            }
+            counters += phase;
+            counters.cycles += if index > 0 { BARRIER_CYCLES } else { 0 };
+        }
+        Ok(counters)
+    }
+
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(VERSION.to_le_bytes());
+        bytes.extend((self.device.scratchpad_bytes as u32).to_le_bytes());
+        bytes.extend((self.device.cores as u32).to_le_bytes());
         bytes.extend((self.activation_bytes as u64).to_le_bytes());
         for ports in [&self.inputs, &self.outputs] {
             bytes.extend((ports.len() as u32).to_le_bytes());
@@ -121,8 +151,14 @@ impl Program {
                 }
             }
         }
-        bytes.extend((self.words.len() as u64).to_le_bytes());
-        bytes.extend(self.words.iter().flat_map(|word| word.to_le_bytes()));
+        bytes.extend((self.phases.len() as u32).to_le_bytes());
+        for streams in &self.phases {
+            bytes.extend((streams.len() as u32).to_le_bytes());
+            for words in streams {
+                bytes.extend((words.len() as u64).to_le_bytes());
+                bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+            }
+        }
         bytes.extend((self.constants.len() as u64).to_le_bytes());
         bytes.extend(&self.constants);
         bytes.extend(checksum(&bytes).to_le_bytes());
@@ -142,18 +178,23 @@ impl Program {
         if checksum(body) != u64::from_le_bytes(*sum) {
             return Err(ArtefactError::Checksum);
         }
+        let (scratchpad_bytes, cores) = (reader.u32()? as usize, reader.u32()? as usize);
+        let is_device =
+            SCRATCHPAD_KIB.contains(&(scratchpad_bytes as i64 / 1024)) && CORES.contains(&(cores as i64));
+        if !is_device {
+            return Err(ArtefactError::Device);
+        }
+        let device = Device { scratchpad_bytes, cores };
         let activation_bytes = reader.count()?;
         if activation_bytes > (u32::MAX - ACTIVATIONS_BASE) as usize {
             return Err(ArtefactError::Port);
         }
         let inputs = reader.ports(activation_bytes)?;
         let outputs = reader.ports(activation_bytes)?;
-        let words = reader.count()?;
-        let words = reader.take(words.checked_mul(8).ok_or(ArtefactError::Truncated)?)?;
-        let words = words.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        let phases = reader.phases()?;
         let constants = reader.count()?;
         let constants = reader.take(constants)?.to_vec();
-        Ok(Program { words, constants, activation_bytes, inputs, outputs })
+        Ok(Program { device, phases, constants, activation_bytes, inputs, outputs })
     }
 }
 
@@ -180,6 +221,21 @@ impl<'a> Reader<'a> {
 
     fn count(&mut self) -> Result<usize, ArtefactError> {
         usize::try_from(u64::from_le_bytes(self.chunk()?)).map_err(|_| ArtefactError::Truncated)
+    }
+
+    fn phases(&mut self) -> Result<Vec<Vec<Vec<u64>>>, ArtefactError> {
+        let phases = self.u32()?;
+        let phase = |reader: &mut Self| {
+            let streams = reader.u32()?;
+            (0..streams).map(|_| reader.words()).collect::<Result<Vec<_>, _>>()
+        };
+        (0..phases).map(|_| phase(self)).collect()
+    }
+
+    fn words(&mut self) -> Result<Vec<u64>, ArtefactError> {
+        let count = self.count()?;
+        let words = self.take(count.checked_mul(8).ok_or(ArtefactError::Truncated)?)?;
+        Ok(words.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
     }
 
     fn ports(&mut self, memory: usize) -> Result<Vec<Port>, ArtefactError> {

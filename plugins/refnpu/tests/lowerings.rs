@@ -4,6 +4,7 @@ mod oracle;
 mod random;
 
 use byoc_refnpu::codegen::{Options, lower};
+use byoc_refnpu::device::Device;
 use byoc_refnpu::layer::{Add, AveragePool, Lookup, Network, Op, Resize, Shape, Window};
 use byoc_refnpu::quant::Quant;
 use byoc_refnpu::sim::Counters;
@@ -15,7 +16,12 @@ const SIZES: [usize; 10] = [1, 2, 5, 7, 13, 17, 28, 31, 32, 33];
 /// Runs a network on a batch of two images, with and without double buffering, and compares each with the loops.
 fn check(network: &Network, random: &mut Random, what: &str) -> Counters {
     let program = lower(network, Options::default()).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let serial = lower(network, Options { double_buffer: false }).expect("it fits as well with one buffer");
+    let serial = Options { double_buffer: false, ..Options::default() };
+    let serial = lower(network, serial).expect("it fits as well with one buffer");
+    // Cores in any number, each with less memory or more, compute the same.
+    let device = Device { cores: 1 + random.below(5), scratchpad_bytes: random.pick(&[192, 640]) * 1024 };
+    let several = lower(network, Options { device, ..Options::default() });
+    let several = several.unwrap_or_else(|error| panic!("{what}: {device:?}: {error}"));
     let images: Vec<Vec<oracle::Image>> = (0..2)
         .map(|_| program.inputs.iter().map(|port| random.bytes(port.dense_bytes())).collect())
         .collect();
@@ -27,11 +33,16 @@ fn check(network: &Network, random: &mut Random, what: &str) -> Counters {
         .collect();
     let inputs: Vec<&[u8]> = inputs.iter().map(Vec::as_slice).collect();
     let mut totals = Vec::new();
-    for program in [&program, &serial] {
+    for program in [&program, &serial, &several] {
         let mut outputs: Vec<Vec<u8>> =
             program.outputs.iter().map(|port| vec![0; 2 * port.dense_bytes()]).collect();
         let mut slices: Vec<&mut [u8]> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
-        totals.push(program.run(&mut program.context(), &inputs, &mut slices, 2).expect(what));
+        let counted = program.run(&mut program.context(), &inputs, &mut slices, 2).expect(what);
+        // What the device would say of the cost is what it takes.
+        let mut twice = program.time().expect(what);
+        twice += twice;
+        assert_eq!(counted, twice, "{what}");
+        totals.push(counted);
         for (image, inputs) in images.iter().enumerate() {
             for ((want, got), port) in oracle::run(network, inputs).iter().zip(&outputs).zip(&program.outputs)
             {
@@ -200,14 +211,36 @@ fn resizing_by_whole_and_by_odd_factors() {
     }
 }
 
-/// A typical large layer: at least six tenths of the array's slots are used over all of it.
+/// Typical large layers: at least six tenths of the array's slots are used over all of each.
 #[test]
 fn the_array_is_well_used() {
+    for (channels, size) in [(64, 56), (128, 28)] {
+        let shape = Shape { channels, height: size, width: size };
+        let random = &mut Random::new(7);
+        let conv =
+            random.conv(channels, channels, 1, Window { kernel: [3, 3], pads: [1, 1], ..Window::POINT });
+        let network = single(Op::Conv(conv), &[shape], shape);
+        let what = format!("{channels} channels, 3x3, {size}x{size}");
+        let counters = check(&network, random, &what);
+        let macs = 2 * network.macs();
+        assert_eq!((counters.macs, macs), (macs, (2 * channels * channels * 9 * size * size) as u64));
+        let used = counters.utilisation(macs, 1);
+        assert!(used >= 0.6, "{what}: {used:.3} of the array");
+    }
+}
+
+/// Cores share a large layer nearly evenly.
+#[test]
+fn cores_share_the_work() {
     let shape = Shape { channels: 64, height: 56, width: 56 };
     let random = &mut Random::new(7);
     let conv = random.conv(64, 64, 1, Window { kernel: [3, 3], pads: [1, 1], ..Window::POINT });
-    let counters = check(&single(Op::Conv(conv), &[shape], shape), random, "64 channels, 3x3, 56x56");
-    let macs = 2 * 64 * 64 * 9 * 56 * 56;
-    assert_eq!(counters.macs, macs);
-    assert!(counters.cycles * 1024 * 6 / 10 <= macs, "{} cycles for {macs} products", counters.cycles);
+    let network = single(Op::Conv(conv), &[shape], shape);
+    let cycles = |cores| {
+        let device = Device { cores, ..Device::default() };
+        let program = lower(&network, Options { device, ..Options::default() }).expect("it fits");
+        program.time().expect("a good stream").cycles as f64
+    };
+    let ratios: Vec<f64> = [2, 4].map(|cores| cycles(1) / cycles(cores)).into();
+    assert!(ratios[0] > 1.6 && ratios[1] > 2.6, "{ratios:?}");
 }

@@ -258,6 +258,18 @@ fn normalisation_and_relu_as_tables() {
 }
 
 #[test]
+fn a_number_times_its_sigmoid() {
+    let mut b = Builder::new();
+    let p = b.dequantised(["x", "xs", "xz"], X, &[3, 5]);
+    let f = b.float_node("Sigmoid", &[p], &[], &[3, 5]);
+    let r = b.float_node("Mul", &[f, p], &[], &[3, 5]);
+    let region = b.quantised(r, Y, &[3, 5], "swish");
+    let x = bytes(15, 61);
+    let want = x.iter().map(|&x| X.real(x) / (1.0 + (-X.real(x)).exp()));
+    compare(&compute(&region, &[&x]), want, Y, 1);
+}
+
+#[test]
 fn pooling_between_scales() {
     let x = bytes(32, 43);
     let at = |channel: usize, row: usize, col: usize| X.real(x[(channel * 4 + row) * 4 + col]);

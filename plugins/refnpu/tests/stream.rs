@@ -3,7 +3,7 @@
 mod random;
 
 use byoc_refnpu::codegen::{Options, lower};
-use byoc_refnpu::device::ACTIVATIONS_BASE;
+use byoc_refnpu::device::{ACTIVATIONS_BASE, Device};
 use byoc_refnpu::isa::{Command, Decoder, Register, disassemble, encode};
 use byoc_refnpu::layer::{Op, Shape, Window};
 use byoc_refnpu::program::{ArtefactError, Program};
@@ -20,6 +20,11 @@ fn sample() -> Program {
     lower(&single(Op::Conv(conv), &[input], output), Options::default()).expect("it fits")
 }
 
+/// The only stream of a program for one core.
+fn words(program: &Program) -> Vec<u64> {
+    program.phases[0][0].clone()
+}
+
 fn commands(words: &[u64]) -> Vec<Command> {
     let mut decoder = Decoder::new(words);
     std::iter::from_fn(|| decoder.command().expect("a good stream").map(|(_, command)| command)).collect()
@@ -27,7 +32,7 @@ fn commands(words: &[u64]) -> Vec<Command> {
 
 #[test]
 fn commands_survive_encoding() {
-    let words = sample().words;
+    let words = words(&sample());
     assert_eq!(encode(&commands(&words)), words);
     // Registers set at random reach every operand of every command.
     let random = &mut Random::new(5);
@@ -43,7 +48,7 @@ fn commands_survive_encoding() {
 
 #[test]
 fn a_stream_as_text() {
-    insta::assert_snapshot!(disassemble(&sample().words).expect("a good stream"));
+    insta::assert_snapshot!(disassemble(&words(&sample())).expect("a good stream"));
 }
 
 #[test]
@@ -69,7 +74,7 @@ fn survive(words: &[u64]) -> bool {
     let mut activations = vec![0; 1 << 16];
     let constants = vec![0; 1 << 16];
     let mut dram = Dram { constants: &constants, activations: &mut activations };
-    let timed = sim::time(words);
+    let timed = sim::time(words, &Device::default());
     let ran = Machine::default().run(words, &mut dram);
     // Timing knows all but the size of the device's memory, and whether there are weights.
     if let Ok(counters) = &ran {
@@ -111,7 +116,7 @@ fn a_damaged_stream_is_an_error_or_runs() {
     let program = sample();
     for seed in 0..500 {
         let random = &mut Random::new(seed);
-        let mut words = program.words.clone();
+        let mut words = words(&program);
         let at = random.below(words.len());
         words[at] ^= 1 << random.below(64);
         survive(&words);
@@ -127,8 +132,8 @@ fn double_buffering_saves_cycles() {
         let window = Window { kernel: [kernel; 2], pads: [kernel / 2; 2], ..Window::POINT };
         let network = single(Op::Conv(random.conv(64, 64, 1, window)), &[shape], shape);
         let cycles = |double_buffer| {
-            let program = lower(&network, Options { double_buffer }).expect("it fits");
-            sim::time(&program.words).expect("a good stream").cycles as f64
+            let program = lower(&network, Options { double_buffer, ..Options::default() }).expect("it fits");
+            program.time().expect("a good stream").cycles as f64
         };
         let ratio = cycles(true) / cycles(false);
         assert!(ratio < most, "kernel {kernel}: {ratio:.2} of the cycles without");

@@ -1,7 +1,6 @@
 //! Joining along channels: the DMA engine puts each input's lanes where the output has them.
 
 use super::elementwise::runs;
-use super::scratchpad::{self, SLAB_BYTES};
 use super::step::Step;
 use super::{Lowering, Placed};
 use crate::device::LANES;
@@ -41,8 +40,8 @@ fn pieces(channels: usize, first: usize) -> Vec<Piece> {
 fn copy(lowering: &Lowering<'_>, input: Placed, output: Placed, piece: &Piece, steps: &mut Vec<Step>) {
     let source = input.vector(piece.from / LANES, 0, 0);
     let target = output.vector(piece.to / LANES, 0, 0);
-    for (offset, bytes) in runs(0, input.shape.pixels() * LANES, SLAB_BYTES) {
-        let spm = scratchpad::slab(steps.len() % lowering.slots);
+    for (offset, bytes) in runs(0, input.shape.pixels() * LANES, lowering.spm.slab_bytes) {
+        let spm = lowering.spm.slab(steps.len() % lowering.slots);
         let load = Command::Load(Transfer::flat(source + offset, spm, bytes));
         let store = if piece.lanes == LANES {
             Transfer::flat(target + offset, spm, bytes)

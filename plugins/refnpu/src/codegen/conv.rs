@@ -4,7 +4,7 @@
 //! of weights, accumulated tap by tap and input block by input block. Where the layer's weights fit, they stay in
 //! the scratchpad; else they stream through two slots.
 
-use super::scratchpad::{self, WEIGHTS_BYTES};
+use super::scratchpad::Division;
 use super::step::Step;
 use super::tile::{Slab, Tile, cut, largest};
 use super::weights::{Chunk, pack};
@@ -21,21 +21,32 @@ pub fn lower(
 ) -> Result<Vec<Step>, LowerError> {
     let whole = Tile { row: 0, col: 0, rows: output.shape.height, cols: output.shape.width };
     let blocks = input.shape.blocks();
-    let size = largest([whole.rows, whole.cols], &conv.window, blocks)
+    let spm = lowering.spm;
+    let size = largest(&spm, [lowering.split(whole.rows), whole.cols], &conv.window, blocks)
         .ok_or_else(|| lowering.too_large("the input of one output"))?;
-    let chunks: Vec<Vec<Chunk>> = (0..output.shape.blocks())
-        .map(|block| pack(conv, input.shape, output.shape.channels, block, lowering.constants))
+    let tiles: Vec<Tile> = cut(whole, size).collect();
+    // Cores have other tiles of all blocks, or where there are too few, all tiles of other blocks.
+    let all = output.shape.blocks();
+    let (tiles, blocks_made) = match tiles.len() >= lowering.cores || all < lowering.cores {
+        true => (&tiles[lowering.share(tiles.len())], 0..all),
+        false => (&tiles[..], lowering.share(all)),
+    };
+    let chunks: Vec<(usize, Vec<Chunk>)> = blocks_made
+        .map(|block| {
+            let (channels, tiles) = (output.shape.channels, spm.chunk_tiles);
+            (block, pack(conv, input.shape, channels, block, tiles, lowering.constants))
+        })
         .collect();
-    let mut residence = Residence::of(&chunks, lowering.slots);
+    let mut residence = Residence::of(&chunks, lowering.slots, spm);
 
     let mut steps = Vec::new();
     let mut turn = 0;
-    for (index, tile) in cut(whole, size).enumerate() {
-        let address = scratchpad::slab(index % lowering.slots);
+    for (index, &tile) in tiles.iter().enumerate() {
+        let address = spm.slab(index % lowering.slots);
         let (slab, mut slab_load) =
             Slab::load(&tile, &conv.window, input, 0..blocks, address, conv.input_zero);
-        for (block, chunks) in chunks.iter().enumerate() {
-            let target = Target { tile, block, slot: turn % lowering.slots };
+        for (block, chunks) in &chunks {
+            let target = Target { tile, block: *block, slot: turn % lowering.slots, spm };
             turn += 1;
             for (index, chunk) in chunks.iter().enumerate() {
                 let (weights, weights_load) = residence.place(chunk);
@@ -57,15 +68,16 @@ struct Target {
     tile: Tile,
     block: usize,
     slot: usize,
+    spm: Division,
 }
 
 impl Target {
     fn finish(&self, conv: &Conv, parameters: u32, output: Placed, step: &mut Step) {
-        let address = scratchpad::output(self.slot);
+        let address = self.spm.output(self.slot);
         let area = self.tile.area();
         step.work.push(Command::Requantise {
             area,
-            acc: scratchpad::accumulators(self.slot),
+            acc: self.spm.accumulators(self.slot),
             parameters,
             target: Walk::dense(address, area.cols),
             range: conv.range,
@@ -91,7 +103,7 @@ fn multiply(
             area: target.tile.area(),
             source: slab.tap(packed.block, packed.row * rows, packed.col * cols),
             zero: conv.input_zero,
-            acc: scratchpad::accumulators(target.slot),
+            acc: target.spm.accumulators(target.slot),
             accumulate: !first || index > 0,
         });
     }
@@ -103,16 +115,17 @@ enum Residence {
     /// their places, and the next free one.
     Resident { loaded: Vec<(u32, u32)>, next: usize },
     /// They take turns in so many slots.
-    Streamed { slots: usize, turn: usize },
+    Streamed { slots: usize, turn: usize, spm: Division },
 }
 
 impl Residence {
-    fn of(chunks: &[Vec<Chunk>], slots: usize) -> Self {
-        let bytes: usize = chunks.iter().flatten().map(|chunk| chunk.bytes.next_multiple_of(ALIGNMENT)).sum();
-        if bytes <= WEIGHTS_BYTES {
+    fn of(chunks: &[(usize, Vec<Chunk>)], slots: usize, spm: Division) -> Self {
+        let all = chunks.iter().flat_map(|(_, chunks)| chunks);
+        let bytes: usize = all.map(|chunk| chunk.bytes.next_multiple_of(ALIGNMENT)).sum();
+        if bytes <= spm.weights_bytes {
             Residence::Resident { loaded: Vec::new(), next: 0 }
         } else {
-            Residence::Streamed { slots, turn: 0 }
+            Residence::Streamed { slots, turn: 0, spm }
         }
     }
 
@@ -128,8 +141,8 @@ impl Residence {
                 *next += chunk.bytes.next_multiple_of(ALIGNMENT);
                 address
             }
-            Residence::Streamed { slots, turn } => {
-                let address = scratchpad::chunk(*turn % *slots);
+            Residence::Streamed { slots, turn, spm } => {
+                let address = spm.chunk(*turn % *slots);
                 *turn += 1;
                 address
             }

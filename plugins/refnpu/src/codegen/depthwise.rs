@@ -1,6 +1,6 @@
 //! Windows over each channel by itself, on the vector unit: depthwise convolution and averages.
 
-use super::scratchpad::{self, CHUNK_BYTES};
+use super::scratchpad::Division;
 use super::step::Step;
 use super::tile::{Slab, Tile, cut, largest};
 use super::weights::parameters;
@@ -62,23 +62,36 @@ pub fn lower(
     input: Placed,
     output: Placed,
 ) -> Result<Vec<Step>, LowerError> {
+    let spm = lowering.spm;
     let constant_bytes = PARAMETER_BYTES + windows.window.taps() * LANES;
-    if constant_bytes > CHUNK_BYTES {
+    if constant_bytes > spm.chunk_bytes() {
         return Err(lowering.too_large("the window"));
     }
     let mut steps = Vec::new();
     let mut constants_turn = 0;
-    for block in 0..input.shape.blocks() {
+    // Cores have other blocks, or where there are too few, other tiles of each.
+    let all = input.shape.blocks();
+    let by_block = all >= lowering.cores;
+    for block in if by_block { lowering.share(all) } else { 0..all } {
         for (zone, address) in windows.zones.iter().zip(&windows.constants[block]) {
-            let size = largest([zone.rows, zone.cols], &windows.window, 1)
+            let rows = if by_block { zone.rows } else { lowering.split(zone.rows) };
+            let size = largest(&spm, [rows, zone.cols], &windows.window, 1)
                 .ok_or_else(|| lowering.too_large("the input of one output"))?;
-            let constants = scratchpad::chunk(constants_turn % lowering.slots);
+            let mut tiles: Vec<Tile> = cut(*zone, size).collect();
+            if !by_block {
+                tiles = tiles[lowering.share(tiles.len())].to_vec();
+            }
+            if tiles.is_empty() {
+                continue;
+            }
+            let constants = spm.chunk(constants_turn % lowering.slots);
             constants_turn += 1;
             let load = Command::Load(Transfer::flat(*address, constants, constant_bytes as u32));
             let mut constants_load = Some(load);
-            for tile in cut(*zone, size) {
+            for tile in &tiles {
                 let slot = steps.len() % lowering.slots;
-                let mut step = windows.step(&tile, block, slot, constants, input, output);
+                let place = Place { block, slot, constants, spm };
+                let mut step = windows.step(tile, &place, input, output);
                 step.load.extend(constants_load.take());
                 steps.push(step);
             }
@@ -87,20 +100,25 @@ pub fn lower(
     Ok(steps)
 }
 
+/// Which block a step makes, and where it works.
+struct Place {
+    block: usize,
+    slot: usize,
+    constants: u32,
+    spm: Division,
+}
+
 impl Windows {
     fn step(
         &self,
         tile: &Tile,
-        block: usize,
-        slot: usize,
-        constants: u32,
+        &Place { block, slot, constants, spm }: &Place,
         input: Placed,
         output: Placed,
     ) -> Step {
         let blocks = block..block + 1;
-        let (slab, load) =
-            Slab::load(tile, &self.window, input, blocks, scratchpad::slab(slot), self.input_zero);
-        let (area, acc, target) = (tile.area(), scratchpad::accumulators(slot), scratchpad::output(slot));
+        let (slab, load) = Slab::load(tile, &self.window, input, blocks, spm.slab(slot), self.input_zero);
+        let (area, acc, target) = (tile.area(), spm.accumulators(slot), spm.output(slot));
         let work = vec![
             Command::Depthwise {
                 area,

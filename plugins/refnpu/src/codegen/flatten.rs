@@ -1,7 +1,6 @@
 //! Channels, rows and columns to channels alone: every channel's pixels become neighbours, byte by byte.
 
 use super::elementwise::runs;
-use super::scratchpad::{self, SLAB_BYTES};
 use super::step::Step;
 use super::{Lowering, Placed};
 use crate::device::LANES;
@@ -12,8 +11,8 @@ pub fn lower(lowering: &Lowering<'_>, input: Placed, output: Placed) -> Vec<Step
     let mut steps = Vec::new();
     for block in 0..input.shape.blocks() {
         let channels = block * LANES..input.shape.channels.min((block + 1) * LANES);
-        for (offset, bytes) in runs(0, pixels * LANES, SLAB_BYTES) {
-            let spm = scratchpad::slab(steps.len() % lowering.slots);
+        for (offset, bytes) in runs(0, pixels * LANES, lowering.spm.slab_bytes) {
+            let spm = lowering.spm.slab(steps.len() % lowering.slots);
             let load = Command::Load(Transfer::flat(input.vector(block, 0, 0) + offset, spm, bytes));
             let first = offset as usize / LANES;
             let store = channels.clone().map(|channel| {

@@ -1,21 +1,34 @@
 //! The device's memory: constants, and where each tensor lives and for how long.
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::LowerError;
 use crate::device::{ACTIVATIONS_BASE, ALIGNMENT};
 use crate::layer::Network;
 
-/// Constants one behind the other.
+/// Constants one behind the other, each once.
 #[derive(Default)]
 pub struct Constants {
     bytes: Vec<u8>,
+    /// Where those of one hash and length are.
+    places: HashMap<(u64, usize), Vec<u32>>,
 }
 
 impl Constants {
     /// The address of these bytes. Whether all addresses were good is for [`Constants::finish`] to say.
     pub fn place(&mut self, bytes: &[u8]) -> u32 {
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        let known = self.places.entry((hasher.finish(), bytes.len())).or_default();
+        let same = |place: &&u32| self.bytes.get(**place as usize..).is_some_and(|at| at.starts_with(bytes));
+        if let Some(place) = known.iter().find(same) {
+            return *place;
+        }
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGNMENT), 0);
         let address = self.bytes.len() as u32;
         self.bytes.extend_from_slice(bytes);
+        known.push(address);
         address
     }
 

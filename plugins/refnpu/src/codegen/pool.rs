@@ -1,7 +1,6 @@
 //! Pooling: maxima have a command of their own; averages are windows of ones whose multiplier divides.
 
 use super::depthwise::{self, Windows, taps};
-use super::scratchpad;
 use super::step::Step;
 use super::tile::{Slab, Tile, cut, largest};
 use super::weights::parameters;
@@ -18,16 +17,16 @@ pub fn lower_max(
     output: Placed,
 ) -> Result<Vec<Step>, LowerError> {
     let whole = Tile { row: 0, col: 0, rows: output.shape.height, cols: output.shape.width };
-    let size = largest([whole.rows, whole.cols], window, 1)
+    let spm = lowering.spm;
+    let size = largest(&spm, [lowering.split(whole.rows), whole.cols], window, 1)
         .ok_or_else(|| lowering.too_large("the input of one output"))?;
     let mut steps = Vec::new();
     for block in 0..input.shape.blocks() {
         for tile in cut(whole, size) {
             let slot = steps.len() % lowering.slots;
             // Padding never wins: no window lies in it altogether.
-            let (slab, load) =
-                Slab::load(&tile, window, input, block..block + 1, scratchpad::slab(slot), i8::MIN);
-            let (area, target) = (tile.area(), scratchpad::output(slot));
+            let (slab, load) = Slab::load(&tile, window, input, block..block + 1, spm.slab(slot), i8::MIN);
+            let (area, target) = (tile.area(), spm.output(slot));
             let work = vec![Command::MaxPool {
                 area,
                 source: slab.tap(0, 0, 0),

@@ -1,6 +1,6 @@
 //! Resizing that picks pixels: each output is a copy of one input.
 
-use super::scratchpad::{self, SLAB_BYTES};
+use super::scratchpad::Division;
 use super::step::Step;
 use super::tile::Tile;
 use super::{LowerError, Lowering, Placed};
@@ -14,7 +14,8 @@ pub fn lower(
     input: Placed,
     output: Placed,
 ) -> Result<Vec<Step>, LowerError> {
-    let vectors = SLAB_BYTES / 2 / LANES;
+    let spm = lowering.spm;
+    let vectors = spm.slab_bytes / 2 / LANES;
     let mut steps = Vec::new();
     for block in 0..input.shape.blocks() {
         let mut row = 0;
@@ -24,7 +25,7 @@ pub fn lower(
                 return Err(lowering.too_large("one row"));
             }
             let tile = Tile { row, col: 0, rows, cols: output.shape.width };
-            steps.push(step(resize, &tile, block, steps.len() % lowering.slots, input, output));
+            steps.push(step(resize, &tile, (block, steps.len() % lowering.slots), spm, input, output));
             row += rows;
         }
     }
@@ -41,12 +42,19 @@ fn fitting_rows(picks: &[usize], input_width: usize, output_width: usize, vector
     picks.iter().enumerate().take_while(fits).count()
 }
 
-fn step(resize: &Resize, tile: &Tile, block: usize, slot: usize, input: Placed, output: Placed) -> Step {
+fn step(
+    resize: &Resize,
+    tile: &Tile,
+    (block, slot): (usize, usize),
+    spm: Division,
+    input: Placed,
+    output: Placed,
+) -> Step {
     let picks = &resize.rows[tile.row..tile.row + tile.rows];
     let first = picks.iter().copied().min().unwrap_or(0);
     let last = picks.iter().copied().max().unwrap_or(0);
-    let source = scratchpad::slab(slot);
-    let target = source + (SLAB_BYTES / 2) as u32;
+    let source = spm.slab(slot);
+    let target = source + (spm.slab_bytes / 2 / LANES * LANES) as u32;
     let row_bytes = input.shape.width * LANES;
     let bytes = ((last - first + 1) * row_bytes) as u32;
     let load = vec![Command::Load(Transfer::flat(input.vector(block, first, 0), source, bytes))];

@@ -1,7 +1,7 @@
 //! Cutting an output into tiles, and the slab of input that a tile needs.
 
 use super::Placed;
-use super::scratchpad::{SLAB_VECTORS, STEP_VECTORS};
+use super::scratchpad::Division;
 use crate::device::LANES;
 use crate::isa::{Area, Command, Transfer, Walk};
 use crate::layer::Window;
@@ -39,19 +39,19 @@ impl Tile {
 
 /// The largest tile of at most `most` whose vectors fit the accumulators and whose input, of so many blocks, fits a
 /// slab; whole rows first. `None` where not even one output fits.
-pub fn largest(most: [usize; 2], window: &Window, blocks: usize) -> Option<[usize; 2]> {
+pub fn largest(spm: &Division, most: [usize; 2], window: &Window, blocks: usize) -> Option<[usize; 2]> {
     let fits = |rows: usize, cols: usize| {
         let slab = window.extent(0, rows).checked_mul(window.extent(1, cols))?.checked_mul(blocks)?;
-        (rows * cols <= STEP_VECTORS && slab <= SLAB_VECTORS).then_some(())
+        (rows * cols <= spm.step_vectors && slab <= spm.slab_vectors()).then_some(())
     };
-    let mut cols = most[1].min(STEP_VECTORS);
+    let mut cols = most[1].min(spm.step_vectors);
     while fits(1, cols).is_none() {
         if cols == 1 {
             return None;
         }
         cols = cols.div_ceil(2);
     }
-    let mut rows = most[0].min(STEP_VECTORS / cols);
+    let mut rows = most[0].min(spm.step_vectors / cols);
     while fits(rows, cols).is_none() {
         rows -= 1;
     }

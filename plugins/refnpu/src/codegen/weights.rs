@@ -1,7 +1,6 @@
 //! Weights as the array wants them: tiles of 32 × 32, in chunks that are loaded at once.
 
 use super::memory::Constants;
-use super::scratchpad::CHUNK_TILES;
 use crate::device::{LANES, TILE_BYTES};
 use crate::layer::{Conv, Shape};
 use crate::sim::PARAMETER_BYTES;
@@ -32,6 +31,7 @@ pub fn pack(
     input: Shape,
     outputs: usize,
     block: usize,
+    chunk_tiles: usize,
     constants: &mut Constants,
 ) -> Vec<Chunk> {
     let groups = Groups { inputs: input.channels / conv.groups, outputs: outputs / conv.groups };
@@ -43,9 +43,9 @@ pub fn pack(
             (0..rows).flat_map(move |row| (0..cols).map(move |col| PackedTile { block, row, col }))
         })
         .collect();
-    let count = tiles.len().div_ceil(CHUNK_TILES);
+    let count = tiles.len().div_ceil(chunk_tiles);
     tiles
-        .chunks(CHUNK_TILES)
+        .chunks(chunk_tiles)
         .enumerate()
         .map(|(index, tiles)| {
             let last = index + 1 == count;

@@ -61,6 +61,20 @@ pub fn lookup(importer: &mut Importer<'_, '_>, found: &Match<'_, '_>) -> Result<
     importer.result(found, Op::Lookup(Lookup { tables }), inputs)
 }
 
+/// A number times a function of it.
+pub fn swish(importer: &mut Importer<'_, '_>, found: &Match<'_, '_>) -> Result<()> {
+    let x = found.required("x")?;
+    let input = constant::quant(found, "xs", "xz", is_unsigned(x)?)?;
+    let output = constant::quant(found, "ys", "yz", is_unsigned(found.output()?)?)?;
+    let gate = Function::of(found, found.required_node(&["Sigmoid", "HardSigmoid"])?)?;
+    let table = Lookup::table(|q| {
+        let value = input.dequantise(q);
+        output.quantise(value * gate.at(0, value))
+    });
+    let inputs = vec![importer.tensor(x)?];
+    importer.result(found, Op::Lookup(Lookup { tables: vec![table] }), inputs)
+}
+
 /// A function of one number, in float32 as the standard has it.
 enum Function {
     Clip(f32, f32),

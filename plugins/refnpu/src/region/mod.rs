@@ -45,6 +45,7 @@ const IMPORTS: &[(&str, Import)] = &[
     ("reshape", reshape::qdq),
     ("reshape_int8", reshape::plain),
     ("lookup", elementwise::lookup),
+    ("swish", elementwise::swish),
 ];
 
 /// The patterns that there is code for.

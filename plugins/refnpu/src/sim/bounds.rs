@@ -2,11 +2,9 @@
 
 use std::ops::Range;
 
-use crate::device::{ACCUMULATOR_ROWS, LANES, SCRATCHPAD_BYTES, TILE_BYTES};
+use crate::device::{ACCUMULATOR_ROWS, LANES, TILE_BYTES};
 use crate::isa::{Area, Command, StreamError, Taps, Transfer, Walk};
 
-/// As many vectors as fit the scratchpad; also the most taps of a window.
-const MOST_VECTORS: u64 = (SCRATCHPAD_BYTES / LANES) as u64;
 /// Bytes of 32 biases and 32 multipliers.
 pub const PARAMETER_BYTES: usize = LANES * 8;
 pub const TABLE_BYTES: usize = 256;
@@ -23,9 +21,10 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Refuses what reaches outside the scratchpad or the accumulators. The device's memory is the DMA's to check.
-    pub fn of(command: &Command, at: usize) -> Result<Self, StreamError> {
-        let check = Check { at };
+    /// Refuses what reaches outside a scratchpad of so many bytes or the accumulators. The device's memory is the DMA's
+    /// to check.
+    pub fn of(command: &Command, at: usize, scratchpad: usize) -> Result<Self, StreamError> {
+        let check = Check { at, scratchpad: scratchpad as u64 };
         let mut footprint = Footprint::default();
         match command {
             Command::Load(transfer) => footprint.writes = check.transfer(transfer)?,
@@ -79,16 +78,18 @@ impl Footprint {
 
 struct Check {
     at: usize,
+    scratchpad: u64,
 }
 
 impl Check {
     fn walk(&self, area: Area, walk: Walk, taps: Taps) -> Result<Range<usize>, StreamError> {
         for count in [area.vectors(), taps.count()] {
-            if count == 0 || count > MOST_VECTORS {
+            // As many vectors as fit the scratchpad; also the most taps of a window.
+            if count == 0 || count > self.scratchpad / LANES as u64 {
                 return Err(StreamError::TooLarge { at: self.at });
             }
         }
-        // Each factor is below 2^32 and each count at most 2^14: no sum overflows.
+        // Each factor is below 2^32 and each count far less: no sum overflows.
         let last =
             [(area.rows, walk.row), (area.cols, walk.col), (taps.rows, taps.row), (taps.cols, taps.col)]
                 .iter()
@@ -100,7 +101,7 @@ impl Check {
     fn transfer(&self, transfer: &Transfer) -> Result<Range<usize>, StreamError> {
         let (planes, rows) = (u64::from(transfer.planes), u64::from(transfer.rows));
         let bytes = transfer.bytes();
-        if bytes == 0 || bytes > SCRATCHPAD_BYTES as u64 {
+        if bytes == 0 || bytes > self.scratchpad {
             return Err(StreamError::TooLarge { at: self.at });
         }
         let last = (planes - 1) * u64::from(transfer.spm_plane) + (rows - 1) * u64::from(transfer.spm_row);
@@ -109,7 +110,7 @@ impl Check {
 
     fn bytes(&self, address: u32, count: u64) -> Result<Range<usize>, StreamError> {
         let end = u64::from(address) + count;
-        if end > SCRATCHPAD_BYTES as u64 {
+        if end > self.scratchpad {
             return Err(StreamError::Bounds { at: self.at, memory: "scratchpad" });
         }
         Ok(address as usize..end as usize)

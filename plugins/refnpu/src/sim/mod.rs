@@ -14,7 +14,7 @@ pub use bounds::{PARAMETER_BYTES, TABLE_BYTES};
 pub use dma::Dram;
 pub use timing::Counters;
 
-use crate::device::{ACCUMULATOR_ROWS, LANES, SCRATCHPAD_BYTES};
+use crate::device::{ACCUMULATOR_ROWS, Device, LANES};
 use crate::isa::{Command, Decoder, StreamError};
 use array::Tile;
 use bounds::Footprint;
@@ -32,22 +32,26 @@ pub struct Machine {
 
 impl Default for Machine {
     fn default() -> Self {
-        Machine {
-            scratchpad: vec![0; SCRATCHPAD_BYTES],
-            accumulators: vec![[0; LANES]; ACCUMULATOR_ROWS],
-            tile: None,
-        }
+        Machine::new(&Device::default())
     }
 }
 
 impl Machine {
+    pub fn new(device: &Device) -> Self {
+        Machine {
+            scratchpad: vec![0; device.scratchpad_bytes],
+            accumulators: vec![[0; LANES]; ACCUMULATOR_ROWS],
+            tile: None,
+        }
+    }
+
     /// Executes a stream to its end.
     pub fn run(&mut self, words: &[u64], dram: &mut Dram<'_>) -> Result<Counters, StreamError> {
         self.tile = None;
         let mut decoder = Decoder::new(words);
-        let mut clock = Clock::default();
+        let mut clock = Clock::new(self.scratchpad.len());
         while let Some((at, command)) = decoder.command()? {
-            let footprint = Footprint::of(&command, at)?;
+            let footprint = Footprint::of(&command, at, self.scratchpad.len())?;
             self.execute(&command, at, dram)?;
             clock.advance(&command, &footprint, at);
         }
@@ -74,11 +78,11 @@ impl Machine {
 }
 
 /// What executing a stream would count, without executing it.
-pub fn time(words: &[u64]) -> Result<Counters, StreamError> {
+pub fn time(words: &[u64], device: &Device) -> Result<Counters, StreamError> {
     let mut decoder = Decoder::new(words);
-    let mut clock = Clock::default();
+    let mut clock = Clock::new(device.scratchpad_bytes);
     while let Some((at, command)) = decoder.command()? {
-        clock.advance(&command, &Footprint::of(&command, at)?, at);
+        clock.advance(&command, &Footprint::of(&command, at, device.scratchpad_bytes)?, at);
     }
     Ok(clock.finish(words.len()))
 }

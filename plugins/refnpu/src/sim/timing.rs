@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::bounds::Footprint;
 use crate::device::{
     ACCUMULATOR_ROWS, ARRAY_DRAIN, ARRAY_FILL, DMA_BYTES_PER_CYCLE, DMA_LATENCY, LANES, QUEUE_DEPTH,
-    SCRATCHPAD_BYTES, VECTOR_LATENCY, WEIGHT_LOAD_CYCLES,
+    VECTOR_LATENCY, WEIGHT_LOAD_CYCLES,
 };
 use crate::isa::{Command, Engine};
 
@@ -32,6 +32,21 @@ pub struct Counters {
     /// The highest scratchpad address used.
     pub scratchpad_used: u64,
     pub words: u64,
+}
+
+impl Counters {
+    /// What two cores count that work beside each other.
+    pub fn beside(mut self, other: Self) -> Self {
+        let cycles = self.cycles.max(other.cycles);
+        self += other;
+        Counters { cycles, ..self }
+    }
+
+    /// The share of the array's products that are wanted ones, of so many.
+    pub fn utilisation(&self, wanted: u64, cores: usize) -> f64 {
+        let most = self.cycles * (LANES * LANES * cores) as u64;
+        if most == 0 { 0.0 } else { wanted as f64 / most as f64 }
+    }
 }
 
 impl std::ops::AddAssign for Counters {
@@ -93,20 +108,19 @@ struct Scoreboard {
     written_until: Vec<u64>,
 }
 
-impl Default for Clock {
-    fn default() -> Self {
+impl Clock {
+    /// With a scratchpad of so many bytes.
+    pub fn new(scratchpad: usize) -> Self {
         Clock {
             counters: Counters::default(),
             issued: 0,
             words: 0,
             queues: Default::default(),
-            scratchpad: Scoreboard::new(SCRATCHPAD_GRANULE, SCRATCHPAD_BYTES),
+            scratchpad: Scoreboard::new(SCRATCHPAD_GRANULE, scratchpad),
             accumulators: Scoreboard::new(ACCUMULATOR_GRANULE, ACCUMULATOR_ROWS),
         }
     }
-}
 
-impl Clock {
     /// Accounts for the command of word `at`.
     pub fn advance(&mut self, command: &Command, footprint: &Footprint, at: usize) {
         self.issued += (at + 1 - self.words) as u64;
