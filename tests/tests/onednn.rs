@@ -7,7 +7,25 @@ use byoc_graph::{Dim, Type};
 use byoc_tests::{on_onednn, partition_report, written};
 
 /// Models that exercise one way through the plugin each; it takes all of their nodes. `RandomNormal` stands for weights.
-const MODELS: [(&str, &str); 12] = [
+const MODELS: [(&str, &str); 13] = [
+    (
+        "parts, and shapes that are computed from sizes",
+        r#"g (float[N,4,3,5] x) => (float[N,2,6,5] y, float[N,1,3,5] c, float[N,3,3,5] q, float[N,45] z)
+<int64 first = {0}, int64[1] front = {0}, int64[3] rest = {2, 6, 5}, int64[2] sizes = {1, 3}, int64[1] all = {-1}> {
+    r = Relu(x)
+    s = Shape(r)
+    b = Gather(s, first)
+    u = Unsqueeze(b, front)
+    t = Concat<axis=0>(u, rest)
+    p = Sigmoid(r)
+    y = Reshape(p, t)
+    c, d = Split<axis=1>(x, sizes)
+    q = Neg(d)
+    w = Unsqueeze(b, front)
+    v = Concat<axis=0>(w, all)
+    z = Reshape(q, v)
+}"#,
+    ),
     (
         "residual block",
         r#"g (float[N,8,9,9] x) => (float[N,8,9,9] y) {

@@ -2,9 +2,10 @@
 
 #[cxx::bridge(namespace = "byoc::onednn")]
 pub mod ffi {
-    /// What a primitive does.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    /// What a primitive does; `primitives.cc` has its functions in the same order.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     enum Kind {
+        #[default]
         Convolution,
         Deconvolution,
         Product,
@@ -22,6 +23,8 @@ pub mod ffi {
         /// The same elements in the same order under another shape.
         View,
         Transpose,
+        /// What lies from `begin` on along the axis.
+        Part,
     }
 
     /// Which function of its kind; `primitives.cc` has oneDNN's names in the same order.
@@ -67,7 +70,7 @@ pub mod ffi {
     }
 
     /// What is done to a result before it is written.
-    #[derive(Debug, Clone)]
+    #[derive(Debug, Clone, Default)]
     struct PostOp {
         /// `Eltwise` or `Binary`.
         kind: Kind,
@@ -79,7 +82,7 @@ pub mod ffi {
     }
 
     /// One primitive to be. Values are numbers; `output` gets the shape `dims`.
-    #[derive(Debug, Clone)]
+    #[derive(Debug, Clone, Default)]
     struct Op {
         kind: Kind,
         algorithm: Algorithm,
@@ -121,7 +124,5 @@ pub mod ffi {
         /// # Safety
         /// They are valid for the call, and as large as the shapes say.
         unsafe fn run(self: Pin<&mut Network>, inputs: &[usize], outputs: &[usize]) -> Result<()>;
-        /// The implementations that oneDNN has chosen, one a line.
-        fn describe(self: &Network) -> String;
     }
 }

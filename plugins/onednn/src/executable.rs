@@ -41,7 +41,7 @@ pub struct Compiled {
 
 /// State of one execution after the other.
 #[derive(Default)]
-pub struct Networks(HashMap<Shapes, UniquePtr<ffi::Network>>);
+pub struct Networks(pub HashMap<Shapes, UniquePtr<ffi::Network>>);
 
 impl Compiled {
     /// The primitives for inputs of these shapes. An error names the node at fault.
@@ -59,22 +59,29 @@ impl Compiled {
         for (index, (value, dims)) in self.constants.iter().enumerate() {
             network.pin_mut().constant(*value, dims, constant(index).unwrap_or_default()).map_err(failed)?;
         }
-        let mut sizes = self.known_sizes(shapes);
-        for layer in &self.layers {
-            let op = resolve(layer, &sizes)?;
-            network.pin_mut().op(&op).map_err(|error| failed(error).at_node(layer.node))?;
-            sizes[layer.output] = op.dims;
+        for (op, layer) in self.resolved(shapes)?.0.iter().zip(&self.layers) {
+            network.pin_mut().op(op).map_err(|error| failed(error).at_node(layer.node))?;
         }
         network.pin_mut().finish(&self.outputs).map_err(failed)?;
         Ok(network)
     }
 
-    fn known_sizes(&self, shapes: &Shapes) -> Vec<Vec<i64>> {
+    /// Every layer for inputs of these shapes, and the sizes of all values.
+    fn resolved(&self, shapes: &Shapes) -> Result<(Vec<ffi::Op>, Vec<Vec<i64>>)> {
         let mut sizes = vec![Vec::new(); self.values];
-        let inputs = self.inputs.iter().zip(shapes);
         let constants = self.constants.iter().map(|(value, dims)| (value, dims));
-        inputs.chain(constants).for_each(|(&value, dims)| sizes[value].clone_from(dims));
-        sizes
+        self.inputs
+            .iter()
+            .zip(shapes)
+            .chain(constants)
+            .for_each(|(&value, dims)| sizes[value].clone_from(dims));
+        let mut ops = Vec::new();
+        for layer in &self.layers {
+            let op = resolve(layer, &sizes)?;
+            sizes[layer.output].clone_from(&op.dims);
+            ops.push(op);
+        }
+        Ok((ops, sizes))
     }
 
     fn sizes_of_outputs(&self, shapes: &Shapes) -> Result<Vec<Vec<usize>>> {
@@ -82,11 +89,7 @@ impl Compiled {
         if let Some((_, sizes)) = known.as_ref().filter(|(of, _)| of == shapes) {
             return Ok(sizes.clone());
         }
-        let mut sizes = self.known_sizes(shapes);
-        for layer in &self.layers {
-            let dims = resolve(layer, &sizes)?.dims;
-            sizes[layer.output] = dims;
-        }
+        let (_, sizes) = self.resolved(shapes)?;
         let of = |&value: &usize| sizes[value].iter().map(|&dim| dim as usize).collect();
         let outputs: Vec<Vec<usize>> = self.outputs.iter().map(of).collect();
         *known = Some((shapes.clone(), outputs.clone()));
@@ -128,10 +131,6 @@ impl Compiled {
         unsafe { network.pin_mut().run(&addresses.0, &addresses.1) }
             .map_err(|error| Error::internal(format!("oneDNN: {}", error.what())))
     }
-}
-
-pub fn networks(shapes: Shapes, network: UniquePtr<ffi::Network>) -> Networks {
-    Networks(HashMap::from([(shapes, network)]))
 }
 
 fn shapes_of(inputs: &[TensorView<'_>]) -> Shapes {

@@ -2,7 +2,7 @@
 
 use byoc_plugin::{Dim, Error, Region, Result};
 
-use crate::layer::{Algorithm, Layer, Post, What};
+use crate::layer::{Algorithm, Layer, Number, Post, View, What};
 
 /// Post-ops of one layer at most.
 const MOST: usize = 8;
@@ -12,7 +12,9 @@ pub fn fuse(layers: Vec<Layer>, region: &Region<'_>) -> Vec<Layer> {
     let mut done: Vec<Layer> = Vec::new();
     let uses = |value: usize| {
         let inside: usize = layers.iter().map(|l| l.inputs.iter().filter(|&&i| i == value).count()).sum();
-        inside + usize::from(region.is_output(value))
+        let is_size = |number: &Number| matches!(number, Number::Size(of, _) if *of == value);
+        let sizes = |l: &Layer| matches!(&l.what, What::View(View::Reshape(to, _)) if to.iter().any(is_size));
+        inside + layers.iter().filter(|l| sizes(l)).count() + usize::from(region.is_output(value))
     };
     for layer in &layers {
         let host = layer.inputs.iter().enumerate().find_map(|(at, &value)| {
@@ -35,7 +37,7 @@ pub fn fuse(layers: Vec<Layer>, region: &Region<'_>) -> Vec<Layer> {
 fn takes(layer: &Layer) -> bool {
     let kind = matches!(
         layer.what,
-        What::Convolution { .. } | What::Deconvolution { .. } | What::Product { .. } | What::Binary(_)
+        What::Convolution(..) | What::Deconvolution(..) | What::Product(_) | What::Binary(_)
     );
     kind && layer.post.len() < MOST
 }
@@ -46,7 +48,7 @@ fn post_op(layer: &Layer, at: usize) -> Option<Post> {
         What::Eltwise(function) => Some(Post::Eltwise(function)),
         What::Binary(algorithm) => {
             let commutes = !matches!(algorithm, Algorithm::Sub | Algorithm::Div);
-            (at == 0 || commutes).then_some(Post::Binary { algorithm, value: layer.inputs[1 - at] })
+            (at == 0 || commutes).then_some(Post::Binary(algorithm, layer.inputs[1 - at]))
         }
         _ => None,
     }
@@ -59,14 +61,14 @@ fn same_sizes(region: &Region<'_>, a: usize, b: usize) -> bool {
 
 /// The other operand is there before the layer runs, and has the result's sizes or is a vector along its channels.
 fn operand_is_ready(post: &Post, host: usize, done: &[Layer], region: &Region<'_>) -> bool {
-    let Post::Binary { value, .. } = *post else { return true };
+    let Post::Binary(_, value) = *post else { return true };
     if done[host..].iter().any(|layer| layer.output == value) {
         return false;
     }
     let output = done[host].output;
     // From behind: a product's channels are its columns.
     let along = match done[host].what {
-        What::Product { .. } => Some(0),
+        What::Product(_) => Some(0),
         _ => region.value(output).rank().and_then(|rank| rank.checked_sub(2)),
     };
     let operand = region.value(value);

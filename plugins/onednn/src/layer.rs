@@ -15,60 +15,30 @@ pub struct Layer {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
-    Convolution {
-        window: Window,
-        groups: i64,
-    },
-    Deconvolution {
-        window: Window,
-        groups: i64,
-        more: Vec<i64>,
-        wanted: Option<Vec<i64>>,
-    },
+    /// With so many groups.
+    Convolution(Window, i64),
+    /// With so many groups, padding of the output, and the size that it is to have.
+    Deconvolution(Window, i64, Vec<i64>, Option<Vec<i64>>),
     /// Bit 0: the first operand is transposed; bit 1: the second.
-    Product {
-        turned: i64,
-    },
-    Pooling {
-        algorithm: Algorithm,
-        window: Window,
-    },
-    GlobalPooling {
-        algorithm: Algorithm,
-    },
-    Softmax {
-        axis: i64,
-        algorithm: Algorithm,
-    },
-    LayerNorm {
-        epsilon: f32,
-    },
-    BatchNorm {
-        epsilon: f32,
-    },
-    Lrn {
-        size: i64,
-        alpha: f32,
-        beta: f32,
-    },
-    Concat {
-        axis: i64,
-    },
+    Product(i64),
+    /// Without a window: over all there is.
+    Pooling(Algorithm, Option<Window>),
+    Softmax(i64, Algorithm),
+    LayerNorm(f32),
+    BatchNorm(f32),
+    /// Size, alpha and beta.
+    Lrn(i64, f32, f32),
+    Concat(i64),
     Eltwise(Function),
     Binary(Algorithm),
     Prelu,
-    /// `axes` empty: all of them.
-    Reduction {
-        algorithm: Algorithm,
-        axes: Vec<i64>,
-        keep: bool,
-    },
-    Resampling {
-        algorithm: Algorithm,
-        by: Size,
-    },
+    /// Along these axes, all where there are none; whether they stay.
+    Reduction(Algorithm, Vec<i64>, bool),
+    Resampling(Algorithm, Size),
     View(View),
     Transpose(Vec<i64>),
+    /// Of a tensor that is split along an axis: all sizes, and which it is; without sizes, of so many equal ones.
+    Part(i64, Vec<i64>, usize, i64),
 }
 
 /// A function of one number.
@@ -83,7 +53,8 @@ pub struct Function {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Post {
     Eltwise(Function),
-    Binary { algorithm: Algorithm, value: usize },
+    /// With another value.
+    Binary(Algorithm, usize),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -96,14 +67,10 @@ pub struct Window {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Pads {
-    Given {
-        begin: Vec<i64>,
-        end: Vec<i64>,
-    },
+    /// In front and behind.
+    Given(Vec<i64>, Vec<i64>),
     /// As many as make the output ⌈input / stride⌉; the odd one behind, or in front.
-    Same {
-        behind: bool,
-    },
+    Same { behind: bool },
 }
 
 /// How large a resampled tensor gets.
@@ -113,20 +80,18 @@ pub enum Size {
     Sizes(Vec<i64>),
 }
 
+/// A whole number, or the size of a value along an axis.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Number {
+    Known(i64),
+    Size(usize, usize),
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum View {
     /// As ONNX writes it: 0 (where it copies) and -1.
-    Reshape {
-        target: Vec<i64>,
-        zero_copies: bool,
-    },
-    Flatten {
-        axis: i64,
-    },
-    Squeeze {
-        axes: Option<Vec<i64>>,
-    },
-    Unsqueeze {
-        axes: Vec<i64>,
-    },
+    Reshape(Vec<Number>, bool),
+    Flatten(i64),
+    Squeeze(Option<Vec<i64>>),
+    Unsqueeze(Vec<i64>),
 }

@@ -13,10 +13,7 @@ mod fuse;
 mod layer;
 #[cfg(onednn)]
 mod lower;
-#[cfg(onednn)]
-mod plugin;
-#[cfg(not(onednn))]
-#[path = "without.rs"]
+#[cfg_attr(not(onednn), path = "without.rs")]
 mod plugin;
 #[cfg(onednn)]
 mod shape;

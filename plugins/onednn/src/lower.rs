@@ -1,12 +1,13 @@
 //! From the host's region to layers, one function a family of patterns.
 
-use byoc_plugin::{Composite, Error, Node, Region, Result, Value};
+use byoc_plugin::{Composite, DType, Error, Node, Region, Result, Value};
 
-use crate::layer::{Algorithm, Function, Layer, Pads, Size, View, What, Window};
+use crate::layer::{Algorithm, Function, Layer, Number, Pads, Size, View, What, Window};
 
 /// The layers of a region, in an order in which each finds its operands made.
 pub fn layers(region: &Region<'_>) -> Result<Vec<Layer>> {
-    region.composites_in_order().into_iter().map(|composite| layer(region, composite)).collect()
+    let all = region.composites_in_order().into_iter().map(|composite| composite_layers(region, composite));
+    Ok(all.collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// One composite, as the functions below see it.
@@ -19,17 +20,17 @@ struct Match<'a> {
 
 type Lower = fn(&Match<'_>) -> Result<What>;
 
-/// How each pattern is lowered, and which of its names are operands.
+/// How each pattern is lowered, and which of its names are operands; without any, all that the node has.
 const PATTERNS: [(&str, &[&str], Lower); 23] = [
     ("convolution", &["x", "w", "b"], convolution),
     ("deconvolution", &["x", "w", "b"], deconvolution),
     ("gemm", &["a", "b", "c"], gemm),
-    ("matmul", &["a", "b"], |_| Ok(What::Product { turned: 0 })),
+    ("matmul", &["a", "b"], |_| Ok(What::Product(0))),
     ("pooling", &["x"], pooling),
-    ("global_pooling", &["x"], global_pooling),
+    ("global_pooling", &["x"], |m| Ok(What::Pooling(pooled(m), None))),
     ("softmax", &["x"], softmax),
     ("layer_norm", &["x", "s", "b"], layer_norm),
-    ("batch_norm", &["x", "s", "b", "m", "v"], |m| Ok(What::BatchNorm { epsilon: m.float("epsilon", 1e-5) })),
+    ("batch_norm", &["x", "s", "b", "m", "v"], |m| Ok(What::BatchNorm(m.float("epsilon", 1e-5)))),
     ("lrn", &["x"], lrn),
     ("swish", &["x"], |_| function(Algorithm::Swish, 1.0, 0.0)),
     ("gelu", &["x"], gelu),
@@ -39,30 +40,35 @@ const PATTERNS: [(&str, &[&str], Lower); 23] = [
     ("eltwise", &["x"], eltwise),
     ("prelu", &["x", "s"], |_| Ok(What::Prelu)),
     ("binary", &["a", "b"], binary),
-    ("extreme", &["a", "b"], binary),
     ("reduction", &["x"], reduction),
+    ("concat", &[], |m| Ok(What::Concat(m.int("axis", 0)))),
     ("resampling", &["x"], resampling),
     ("view", &["x"], view),
     ("transpose", &["x"], |m| Ok(What::Transpose(m.ints("perm").unwrap_or_default()))),
 ];
 
-fn layer(region: &Region<'_>, composite: &Composite<'_>) -> Result<Layer> {
+/// None for arithmetic of shapes, several for a Split.
+fn composite_layers(region: &Region<'_>, composite: &Composite<'_>) -> Result<Vec<Layer>> {
     let last = composite.nodes.last().ok_or_else(|| Error::internal("a composite without nodes"))?;
     let m = Match { region, composite, node: region.node(*last) };
+    match composite.pattern {
+        "shape_arithmetic" => Ok(Vec::new()),
+        "split" => split(&m),
+        _ => Ok(vec![layer(&m)?]),
+    }
+}
+
+fn layer(m: &Match<'_>) -> Result<Layer> {
+    let composite = m.composite;
     let output = composite.binding("y").or(m.node.outputs.first().copied().flatten());
     let output = output.ok_or_else(|| m.refuse("no output"))?;
-    let concat =
-        || Ok((m.node.inputs.iter().copied().flatten().collect(), What::Concat { axis: m.int("axis", 0) }));
     let pattern = PATTERNS.iter().find(|(name, ..)| *name == composite.pattern);
-    let (inputs, what) = match pattern {
-        Some((_, names, lower)) => {
-            (names.iter().filter_map(|name| composite.binding(name)).collect(), lower(&m)?)
-        }
-        None if composite.pattern == "concat" => concat()?,
-        None => return Err(m.refuse(&format!("no such pattern as `{}`", composite.pattern))),
-    };
+    let (_, names, lower) = pattern.ok_or_else(|| m.refuse("no such pattern"))?;
+    let all = m.node.inputs.iter().copied().flatten().filter(|_| names.is_empty());
+    let inputs = all.chain(names.iter().filter_map(|name| composite.binding(name))).collect();
+    let what = lower(m)?;
     let layer = Layer { node: m.node.index, inputs, output, what, post: Vec::new() };
-    Ok(with_scalar(region, &layer).unwrap_or(layer))
+    Ok(with_scalar(m.region, &layer).unwrap_or(layer))
 }
 
 impl<'a> Match<'a> {
@@ -101,10 +107,10 @@ impl<'a> Match<'a> {
         let pads = match self.node.attr_str("auto_pad") {
             Some("SAME_UPPER") => Pads::Same { behind: true },
             Some("SAME_LOWER") => Pads::Same { behind: false },
-            Some("VALID") => Pads::Given { begin: vec![0; n], end: vec![0; n] },
+            Some("VALID") => Pads::Given(vec![0; n], vec![0; n]),
             _ => {
                 let pads = self.ints("pads").filter(|pads| pads.len() == 2 * n).unwrap_or(vec![0; 2 * n]);
-                Pads::Given { begin: pads[..n].to_vec(), end: pads[n..].to_vec() }
+                Pads::Given(pads[..n].to_vec(), pads[n..].to_vec())
             }
         };
         let each = |name: &str| self.ints(name).filter(|values| values.len() == n).unwrap_or(vec![1; n]);
@@ -115,10 +121,6 @@ impl<'a> Match<'a> {
         let shape =
             self.bound("w").and_then(Value::shape).ok_or_else(|| self.refuse("weights of no known shape"))?;
         Ok(shape.into_iter().map(|dim| dim as i64).collect())
-    }
-
-    fn scalar(&self, name: &str) -> Option<f32> {
-        self.bound(name).and_then(scalar)
     }
 }
 
@@ -135,14 +137,14 @@ fn function(algorithm: Algorithm, alpha: f32, beta: f32) -> Result<What> {
 
 fn convolution(m: &Match<'_>) -> Result<What> {
     let window = m.window(m.weights()?[2..].to_vec())?;
-    Ok(What::Convolution { window, groups: m.int("group", 1) })
+    Ok(What::Convolution(window, m.int("group", 1)))
 }
 
 fn deconvolution(m: &Match<'_>) -> Result<What> {
     let kernel = m.weights()?[2..].to_vec();
     let more = m.ints("output_padding").unwrap_or(vec![0; kernel.len()]);
     let wanted = m.ints("output_shape").filter(|shape| shape.len() == kernel.len());
-    Ok(What::Deconvolution { window: m.window(kernel)?, groups: m.int("group", 1), more, wanted })
+    Ok(What::Deconvolution(m.window(kernel)?, m.int("group", 1), more, wanted))
 }
 
 fn gemm(m: &Match<'_>) -> Result<What> {
@@ -154,30 +156,28 @@ fn gemm(m: &Match<'_>) -> Result<What> {
             return Err(m.refuse("an addend that is no row"));
         }
     }
-    Ok(What::Product { turned: m.int("transA", 0) | m.int("transB", 0) << 1 })
+    Ok(What::Product(m.int("transA", 0) | m.int("transB", 0) << 1))
 }
 
 fn pooling(m: &Match<'_>) -> Result<What> {
-    let algorithm = match (m.node.op, m.int("count_include_pad", 0)) {
-        ("MaxPool", _) => Algorithm::PoolMax,
-        (_, 0) => Algorithm::PoolMean,
-        _ => Algorithm::PoolMeanOfAll,
-    };
     if m.node.outputs.len() > 1 && m.node.outputs[1].is_some() {
         return Err(m.refuse("the indices of MaxPool"));
     }
     let kernel = m.ints("kernel_shape").ok_or_else(|| m.refuse("no kernel_shape"))?;
-    Ok(What::Pooling { algorithm, window: m.window(kernel)? })
+    Ok(What::Pooling(pooled(m), Some(m.window(kernel)?)))
 }
 
-fn global_pooling(m: &Match<'_>) -> Result<What> {
-    let is_max = m.node.op == "GlobalMaxPool";
-    Ok(What::GlobalPooling { algorithm: if is_max { Algorithm::PoolMax } else { Algorithm::PoolMean } })
+fn pooled(m: &Match<'_>) -> Algorithm {
+    match (m.node.op, m.int("count_include_pad", 0)) {
+        ("MaxPool" | "GlobalMaxPool", _) => Algorithm::PoolMax,
+        (_, 0) => Algorithm::PoolMean,
+        _ => Algorithm::PoolMeanOfAll,
+    }
 }
 
 fn softmax(m: &Match<'_>) -> Result<What> {
     let algorithm = if m.node.op == "LogSoftmax" { Algorithm::Log } else { Algorithm::None };
-    Ok(What::Softmax { axis: m.int("axis", -1), algorithm })
+    Ok(What::Softmax(m.int("axis", -1), algorithm))
 }
 
 /// The epsilon of a decomposed form is what is added under the root.
@@ -189,11 +189,11 @@ fn layer_norm(m: &Match<'_>) -> Result<What> {
         (0..2).find_map(|i| m.region.input(sum, i).and_then(scalar))
     };
     let epsilon = m.node.attr_float("epsilon").or_else(under_root);
-    Ok(What::LayerNorm { epsilon: epsilon.ok_or_else(|| m.refuse("no epsilon"))? })
+    Ok(What::LayerNorm(epsilon.ok_or_else(|| m.refuse("no epsilon"))?))
 }
 
 fn lrn(m: &Match<'_>) -> Result<What> {
-    Ok(What::Lrn { size: m.int("size", 1), alpha: m.float("alpha", 1e-4), beta: m.float("beta", 0.75) })
+    Ok(What::Lrn(m.int("size", 1), m.float("alpha", 1e-4), m.float("beta", 0.75)))
 }
 
 fn gelu(m: &Match<'_>) -> Result<What> {
@@ -203,8 +203,9 @@ fn gelu(m: &Match<'_>) -> Result<What> {
 }
 
 fn clip(m: &Match<'_>) -> Result<What> {
-    let bound =
-        |name: &str, attribute: &str, default: f32| m.scalar(name).unwrap_or(m.float(attribute, default));
+    let bound = |name: &str, attribute: &str, default: f32| {
+        m.bound(name).and_then(scalar).unwrap_or(m.float(attribute, default))
+    };
     function(Algorithm::Clip, bound("low", "min", f32::MIN), bound("high", "max", f32::MAX))
 }
 
@@ -277,7 +278,7 @@ fn reduction(m: &Match<'_>) -> Result<What> {
     if axes.is_empty() && m.int("noop_with_empty_axes", 0) != 0 {
         return Err(m.refuse("a reduction of nothing"));
     }
-    Ok(What::Reduction { algorithm, axes, keep: m.int("keepdims", 1) != 0 })
+    Ok(What::Reduction(algorithm, axes, m.int("keepdims", 1) != 0))
 }
 
 fn resampling(m: &Match<'_>) -> Result<What> {
@@ -304,10 +305,8 @@ fn resampling(m: &Match<'_>) -> Result<What> {
     let scales = scales.or_else(|| m.node.attr_floats("scales"));
     let sizes = m.region.input(m.node, 3).and_then(|value| value.constant_as::<i64>());
     match (scales, sizes) {
-        (_, Some(sizes)) if !sizes.is_empty() => {
-            Ok(What::Resampling { algorithm, by: Size::Sizes(sizes.to_vec()) })
-        }
-        (Some(scales), _) => Ok(What::Resampling { algorithm, by: Size::Scales(scales.to_vec()) }),
+        (_, Some(sizes)) if !sizes.is_empty() => Ok(What::Resampling(algorithm, Size::Sizes(sizes.to_vec()))),
+        (Some(scales), _) => Ok(What::Resampling(algorithm, Size::Scales(scales.to_vec()))),
         _ => Err(m.refuse("sizes that are known only when it runs")),
     }
 }
@@ -315,12 +314,83 @@ fn resampling(m: &Match<'_>) -> Result<What> {
 fn view(m: &Match<'_>) -> Result<What> {
     let missing = || m.refuse("a shape that is known only when it runs");
     Ok(What::View(match m.node.op {
-        "Reshape" => View::Reshape {
-            target: m.attribute_or_operand("shape", "s").ok_or_else(missing)?,
-            zero_copies: m.int("allowzero", 0) == 0,
-        },
-        "Flatten" => View::Flatten { axis: m.int("axis", 1) },
-        "Squeeze" => View::Squeeze { axes: m.attribute_or_operand("axes", "s") },
-        _ => View::Unsqueeze { axes: m.attribute_or_operand("axes", "s").ok_or_else(missing)? },
+        "Reshape" => {
+            let given = || Some(m.ints("shape")?.into_iter().map(Number::Known).collect());
+            let target =
+                m.bound("s").map_or_else(given, |target| numbers(m.region).swap_remove(target.index));
+            View::Reshape(target.ok_or_else(missing)?, m.int("allowzero", 0) == 0)
+        }
+        "Flatten" => View::Flatten(m.int("axis", 1)),
+        "Squeeze" => View::Squeeze(m.attribute_or_operand("axes", "s")),
+        _ => View::Unsqueeze(m.attribute_or_operand("axes", "s").ok_or_else(missing)?),
     }))
+}
+
+fn split(m: &Match<'_>) -> Result<Vec<Layer>> {
+    let (sizes, outputs) = (m.attribute_or_operand("split", "s").unwrap_or_default(), &m.node.outputs);
+    if !sizes.is_empty() && sizes.len() != outputs.len() {
+        return Err(m.refuse("other than one size for each part"));
+    }
+    let inputs: Vec<usize> = m.composite.binding("x").into_iter().collect();
+    let part = |(which, output): (usize, &Option<usize>)| {
+        let what = What::Part(m.int("axis", 0), sizes.clone(), which, outputs.len() as i64);
+        Some(Layer { node: m.node.index, inputs: inputs.clone(), output: (*output)?, what, post: Vec::new() })
+    };
+    Ok(outputs.iter().enumerate().filter_map(part).collect())
+}
+
+/// Whole numbers by value, where they are constant or sizes of values of the region.
+fn numbers(region: &Region<'_>) -> Vec<Option<Vec<Number>>> {
+    let of =
+        |value: &Value<'_>| Some(value.constant_as::<i64>()?.iter().copied().map(Number::Known).collect());
+    let mut known: Vec<Option<Vec<Number>>> = region.values.iter().map(of).collect();
+    for node in region.nodes.iter().filter(|node| is_number(region, node.outputs.first().copied().flatten()))
+    {
+        let made = made_of(region, node, &known).filter(|numbers| numbers.len() <= MOST_NUMBERS);
+        node.outputs[0].into_iter().for_each(|value| known[value].clone_from(&made));
+    }
+    known
+}
+
+/// A target has few dimensions; nobody wants long lists.
+const MOST_NUMBERS: usize = 64;
+
+fn is_number(region: &Region<'_>, value: Option<usize>) -> bool {
+    value.is_some_and(|value| region.value(value).dtype == Some(DType::I64))
+}
+
+fn made_of(region: &Region<'_>, node: &Node<'_>, known: &[Option<Vec<Number>>]) -> Option<Vec<Number>> {
+    let input = |i: usize| known[node.inputs.get(i).copied().flatten()?].clone();
+    match node.op {
+        "Shape" if node.attr_int("start").unwrap_or(0) == 0 && node.attr_int("end").is_none() => {
+            let of = region.input(node, 0)?;
+            Some((0..of.rank()?).map(|axis| Number::Size(of.index, axis)).collect())
+        }
+        "Unsqueeze" => input(0).filter(|numbers| numbers.len() == 1),
+        "Concat" => Some((0..node.inputs.len()).map(input).collect::<Option<Vec<_>>>()?.concat()),
+        "Gather" => {
+            let all = input(0)?;
+            let place = |at: i64| usize::try_from(if at < 0 { at + all.len() as i64 } else { at }).ok();
+            let chosen = region.input(node, 1)?.constant_as::<i64>()?;
+            chosen.iter().map(|&at| all.get(place(at)?).copied()).collect()
+        }
+        _ => None,
+    }
+}
+
+/// Nodes with whole numbers that are not known before it runs, or that somebody else than a Reshape wants.
+pub fn loose_numbers(region: &Region<'_>) -> Vec<usize> {
+    let known = numbers(region);
+    let mut wanted: Vec<bool> = (0..region.values.len()).map(|value| region.is_output(value)).collect();
+    let mut loose = Vec::new();
+    for node in region.nodes.iter().rev() {
+        let number = |value: &&usize| is_number(region, Some(**value));
+        let mut made = node.outputs.iter().flatten().filter(number);
+        let mut all = node.inputs.iter().chain(&node.outputs).flatten().filter(number);
+        if made.any(|&value| wanted[value]) || all.any(|&value| known[value].is_none()) {
+            loose.push(node.index);
+            node.inputs.iter().flatten().for_each(|&value| wanted[value] = true);
+        }
+    }
+    loose
 }

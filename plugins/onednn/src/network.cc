@@ -110,19 +110,13 @@ std::size_t Network::reshaped(std::size_t value, const Dims& dims) {
 }
 
 void Network::step(const dnnl::primitive& primitive, const std::vector<Argument>& arguments) {
-    Step step{primitive, {}, {}};
+    Step step{primitive, {}};
     for (auto [argument, slot] : arguments) {
         step.arguments.emplace(argument, slots_[slot].memory);
         Slot& root = slots_[slots_[slot].root];
         if (root.first == none) root.first = steps_.size();
         root.last = steps_.size();
     }
-    const_dnnl_primitive_desc_t chosen = nullptr;
-    const char* name = "";
-    if (dnnl_primitive_get_primitive_desc(primitive.get(), &chosen) == dnnl_success) {
-        dnnl_primitive_desc_query(chosen, dnnl_query_impl_info_str, 0, &name);
-    }
-    step.name = name;
     steps_.push_back(std::move(step));
 }
 
@@ -195,12 +189,6 @@ void Network::run(rust::Slice<const std::size_t> inputs, rust::Slice<const std::
     omp_set_num_threads(threads_);
     for (const Step& step : steps_) step.primitive.execute(stream_, step.arguments);
     stream_.wait();
-}
-
-rust::String Network::describe() const {
-    std::string text;
-    for (const Step& step : steps_) text += step.name + "\n";
-    return text;
 }
 
 }  // namespace byoc::onednn

@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -51,7 +50,6 @@ public:
     void op(const Op& op);
     void finish(rust::Slice<const std::size_t> outputs);
     void run(rust::Slice<const std::size_t> inputs, rust::Slice<const std::size_t> outputs);
-    rust::String describe() const;
 
 private:
     static constexpr std::size_t none = SIZE_MAX;
@@ -73,29 +71,19 @@ private:
     struct Step {
         dnnl::primitive primitive;
         std::unordered_map<int, dnnl::memory> arguments;
-        std::string name;
     };
     using Argument = std::pair<int, std::size_t>;  // of a primitive, and its slot
 
     // primitives.cc: one function a family.
     template <class Primitive>
     void window(const Op& op, dnnl::algorithm kind, const Desc& given, const Dims& kernel);
-    void convolution(const Op& op);
-    void deconvolution(const Op& op);
-    void product(const Op& op);
-    void pooling(const Op& op);
-    void softmax(const Op& op);
-    void layer_norm(const Op& op);
-    void batch_norm(const Op& op);
-    void lrn(const Op& op);
-    void concat(const Op& op);
-    void eltwise(const Op& op);
-    void binary(const Op& op);
-    void prelu(const Op& op);
-    void reduction(const Op& op);
-    void resampling(const Op& op);
-    void view(const Op& op);
-    void transpose(const Op& op);
+    void convolution(const Op& op), deconvolution(const Op& op), product(const Op& op), pooling(const Op& op);
+    void softmax(const Op& op), layer_norm(const Op& op), batch_norm(const Op& op), lrn(const Op& op);
+    void concat(const Op& op), eltwise(const Op& op), binary(const Op& op), prelu(const Op& op);
+    void reduction(const Op& op), resampling(const Op& op), view(const Op& op), transpose(const Op& op);
+    void part(const Op& op);
+    // The step that makes an operator's result, of the layout `lies`.
+    void make(const Op& op, const dnnl::primitive& primitive, const Desc& lies, std::vector<Argument> args);
 
     // Post-ops, with the operands that binary ones have, as if the result had the shape `dims`.
     dnnl::primitive_attr attributes(const Op& op, const Dims& dims);

@@ -3,11 +3,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use byoc_plugin::{
-    CompileContext, Error, Executable, LogLevel, MatchContext, Options, Plugin, Region, Result, ThreadPolicy,
+    CheckContext, CompileContext, DType, Error, Executable, MatchContext, Options, Plugin, Region,
+    RegionAnswer, Result, ThreadPolicy,
 };
 
 use crate::bridge::ffi;
-use crate::executable::{Compiled, networks};
+use crate::executable::{Compiled, Networks};
 use crate::{fuse, lower, shape};
 
 pub struct OneDnn;
@@ -23,6 +24,10 @@ impl Plugin for OneDnn {
     }
 
     fn check_match(&self, region: &Region<'_>, _: &MatchContext<'_>) -> Result<()> {
+        // The target of a Reshape may be made beside it in the region, which is asked about later.
+        if region.inputs.iter().any(|&input| region.value(input).dtype == Some(DType::I64)) {
+            return Ok(());
+        }
         let layers = lower::layers(region)?;
         match static_shapes(region) {
             Some(mut sizes) => layers.iter().try_for_each(|layer| {
@@ -31,6 +36,12 @@ impl Plugin for OneDnn {
             }),
             None => layers.iter().try_for_each(|layer| fuse::sizes_agree(layer, region)),
         }
+    }
+
+    fn check_region(&self, region: &Region<'_>, _: &CheckContext<'_>) -> Result<RegionAnswer> {
+        let why = "whole numbers known only when it runs, or wanted by others than a Reshape beside them";
+        let refused = lower::loose_numbers(region).into_iter().map(|node| (node, why.to_owned()));
+        Ok(RegionAnswer { refused: refused.collect(), ..RegionAnswer::default() })
     }
 
     fn compile(&self, region: &Region<'_>, context: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
@@ -58,9 +69,8 @@ impl Plugin for OneDnn {
             if let Err(Error { node: Some(node), message, .. }) = &network {
                 context.call.refuse_node(*node, message)?;
             }
-            let network = network?;
-            context.call.host().log(LogLevel::Debug, &format!("{}:\n{}", region.name, network.describe()));
-            *compiled.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(networks(shapes, network));
+            let first = Networks([(shapes, network?)].into());
+            *compiled.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
             (0..region.constants.len()).for_each(|constant| context.release_constant(constant));
         }
         Ok(Box::new(compiled))

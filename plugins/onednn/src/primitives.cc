@@ -60,25 +60,21 @@ dnnl::algorithm algorithm(Algorithm algorithm) {
 }
 
 void Network::op(const Op& op) {
-    switch (op.kind) {
-        case Kind::Convolution: return convolution(op);
-        case Kind::Deconvolution: return deconvolution(op);
-        case Kind::Product: return product(op);
-        case Kind::Pooling: return pooling(op);
-        case Kind::Softmax: return softmax(op);
-        case Kind::LayerNorm: return layer_norm(op);
-        case Kind::BatchNorm: return batch_norm(op);
-        case Kind::Lrn: return lrn(op);
-        case Kind::Concat: return concat(op);
-        case Kind::Eltwise: return eltwise(op);
-        case Kind::Binary: return binary(op);
-        case Kind::Prelu: return prelu(op);
-        case Kind::Reduction: return reduction(op);
-        case Kind::Resampling: return resampling(op);
-        case Kind::View: return view(op);
-        case Kind::Transpose: return transpose(op);
-        default: throw std::invalid_argument("no such kind of primitive");
-    }
+    using N = Network;
+    static constexpr void (Network::*families[])(const Op&) = {
+        &N::convolution, &N::deconvolution, &N::product, &N::pooling, &N::softmax, &N::layer_norm, &N::batch_norm,
+        &N::lrn, &N::concat, &N::eltwise, &N::binary, &N::prelu, &N::reduction, &N::resampling, &N::view,
+        &N::transpose, &N::part,
+    };
+    static_assert(std::size(families) == static_cast<std::size_t>(Kind::Part) + 1);
+    (this->*families[static_cast<std::size_t>(op.kind)])(op);
+}
+
+void Network::make(const Op& op, const dnnl::primitive& primitive, const Desc& lies, std::vector<Argument> args) {
+    std::size_t into = new_slot(lies);
+    args.push_back({DNNL_ARG_DST, into});
+    step(primitive, args);
+    set(op.output, into, dims_of(op.dims));
 }
 
 dnnl::primitive_attr Network::attributes(const Op& op, const Dims& dims) {
@@ -128,10 +124,7 @@ void Network::window(const Op& op, dnnl::algorithm kind, const Desc& given, cons
         {DNNL_ARG_WEIGHTS, packed(op.inputs[1], given, chosen.weights_desc())}};
     if (has_bias) args.push_back({DNNL_ARG_BIAS, slot(op.inputs[2])});
     operands(op, dims, chosen, args);
-    std::size_t into = new_slot(chosen.dst_desc());
-    args.push_back({DNNL_ARG_DST, into});
-    step(Primitive(chosen), args);
-    set(op.output, into, dims);
+    make(op, Primitive(chosen), chosen.dst_desc(), std::move(args));
 }
 
 void Network::convolution(const Op& op) {
@@ -199,9 +192,7 @@ void Network::pooling(const Op& op) {
     std::size_t from = slot(op.inputs[0]);
     dnnl::pooling_forward::primitive_desc chosen(weights_->engine, inference, algorithm(op.algorithm), desc(from), any(dims),
         dims_of(op.strides), dims_of(op.kernel), dilations_of(op), dims_of(op.begin), dims_of(op.end));
-    std::size_t into = new_slot(chosen.dst_desc());
-    step(dnnl::pooling_forward(chosen), {{DNNL_ARG_SRC, from}, {DNNL_ARG_DST, into}});
-    set(op.output, into, dims);
+    make(op, dnnl::pooling_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}});
 }
 
 void Network::softmax(const Op& op) {
@@ -210,9 +201,7 @@ void Network::softmax(const Op& op) {
     auto kind = op.algorithm == Algorithm::Log ? dnnl::algorithm::softmax_log : dnnl::algorithm::softmax_accurate;
     dnnl::softmax_forward::primitive_desc chosen(
         weights_->engine, inference, kind, desc(from), desc(from), static_cast<int>(op.axis));
-    std::size_t into = new_slot(chosen.dst_desc());
-    step(dnnl::softmax_forward(chosen), {{DNNL_ARG_SRC, from}, {DNNL_ARG_DST, into}});
-    set(op.output, into, dims);
+    make(op, dnnl::softmax_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}});
 }
 
 // Over the last dimension. Inputs: what is normalised, the scale, perhaps a shift.
@@ -223,11 +212,9 @@ void Network::layer_norm(const Op& op) {
     if (op.inputs.size() > 2) flags |= dnnl::normalization_flags::use_shift;
     dnnl::layer_normalization_forward::primitive_desc chosen(
         weights_->engine, inference, plain(dims), plain(dims), op.alpha, flags);
-    std::size_t into = new_slot(plain(dims));
-    std::vector<Argument> args = {{DNNL_ARG_SRC, from}, {DNNL_ARG_SCALE, slot(op.inputs[1])}, {DNNL_ARG_DST, into}};
+    std::vector<Argument> args = {{DNNL_ARG_SRC, from}, {DNNL_ARG_SCALE, slot(op.inputs[1])}};
     if (op.inputs.size() > 2) args.push_back({DNNL_ARG_SHIFT, slot(op.inputs[2])});
-    step(dnnl::layer_normalization_forward(chosen), args);
-    set(op.output, into, dims);
+    make(op, dnnl::layer_normalization_forward(chosen), plain(dims), std::move(args));
 }
 
 // Inputs: what is normalised, scale, shift, mean and variance of each channel.
@@ -237,11 +224,9 @@ void Network::batch_norm(const Op& op) {
     std::size_t from = slot(op.inputs[0]);
     dnnl::batch_normalization_forward::primitive_desc chosen(weights_->engine, inference, desc(from), desc(from),
         op.alpha, Flags::use_global_stats | Flags::use_scale | Flags::use_shift);
-    std::size_t into = new_slot(chosen.dst_desc());
-    step(dnnl::batch_normalization_forward(chosen),
+    make(op, dnnl::batch_normalization_forward(chosen), chosen.dst_desc(),
         {{DNNL_ARG_SRC, from}, {DNNL_ARG_SCALE, slot(op.inputs[1])}, {DNNL_ARG_SHIFT, slot(op.inputs[2])},
-            {DNNL_ARG_MEAN, slot(op.inputs[3])}, {DNNL_ARG_VARIANCE, slot(op.inputs[4])}, {DNNL_ARG_DST, into}});
-    set(op.output, into, dims);
+            {DNNL_ARG_MEAN, slot(op.inputs[3])}, {DNNL_ARG_VARIANCE, slot(op.inputs[4])}});
 }
 
 void Network::lrn(const Op& op) {
@@ -249,9 +234,7 @@ void Network::lrn(const Op& op) {
     std::size_t from = slot(op.inputs[0]);
     dnnl::lrn_forward::primitive_desc chosen(weights_->engine, inference, dnnl::algorithm::lrn_across_channels,
         desc(from), desc(from), op.axis, op.alpha, op.beta, 1.0f);
-    std::size_t into = new_slot(chosen.dst_desc());
-    step(dnnl::lrn_forward(chosen), {{DNNL_ARG_SRC, from}, {DNNL_ARG_DST, into}});
-    set(op.output, into, dims);
+    make(op, dnnl::lrn_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}});
 }
 
 // All in the layout of the first that a primitive has made: the others are brought to it where they differ.
@@ -263,19 +246,14 @@ void Network::concat(const Op& op) {
     for (std::size_t i = 0; i < op.inputs.size(); i++) {
         args.push_back({DNNL_ARG_MULTIPLE_SRC + static_cast<int>(i), slot(op.inputs[i])});
     }
-    std::size_t into = new_slot(chosen.dst_desc());
-    args.push_back({DNNL_ARG_DST, into});
-    step(dnnl::concat(chosen), args);
-    set(op.output, into, dims_of(op.dims));
+    make(op, dnnl::concat(chosen), chosen.dst_desc(), std::move(args));
 }
 
 void Network::eltwise(const Op& op) {
     std::size_t from = slot(op.inputs[0]);
     dnnl::eltwise_forward::primitive_desc chosen(
         weights_->engine, inference, algorithm(op.algorithm), desc(from), desc(from), op.alpha, op.beta);
-    std::size_t into = new_slot(chosen.dst_desc());
-    step(dnnl::eltwise_forward(chosen), {{DNNL_ARG_SRC, from}, {DNNL_ARG_DST, into}});
-    set(op.output, into, dims_of(op.dims));
+    make(op, dnnl::eltwise_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}});
 }
 
 void Network::binary(const Op& op) {
@@ -292,21 +270,15 @@ void Network::binary(const Op& op) {
         weights_->engine, algorithm(op.algorithm), desc(left), desc(right), any(dims), attributes(op, dims));
     std::vector<Argument> args = {{DNNL_ARG_SRC_0, left}, {DNNL_ARG_SRC_1, right}};
     operands(op, dims, chosen, args);
-    std::size_t into = new_slot(chosen.dst_desc());
-    args.push_back({DNNL_ARG_DST, into});
-    step(dnnl::binary(chosen), args);
-    set(op.output, into, dims);
+    make(op, dnnl::binary(chosen), chosen.dst_desc(), std::move(args));
 }
 
 void Network::prelu(const Op& op) {
     Dims dims = dims_of(op.dims), slopes = widened(at(op.inputs[1]).dims, dims.size());
     std::size_t from = slot(op.inputs[0]);
     dnnl::prelu_forward::primitive_desc chosen(weights_->engine, inference, desc(from), any(slopes), any(dims));
-    std::size_t into = new_slot(chosen.dst_desc());
-    step(dnnl::prelu_forward(chosen),
-        {{DNNL_ARG_SRC, from}, {DNNL_ARG_WEIGHTS, packed(op.inputs[1], plain(slopes), chosen.weights_desc())},
-            {DNNL_ARG_DST, into}});
-    set(op.output, into, dims);
+    std::size_t weights = packed(op.inputs[1], plain(slopes), chosen.weights_desc());
+    make(op, dnnl::prelu_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}, {DNNL_ARG_WEIGHTS, weights}});
 }
 
 // `kernel` is the shape with ones where it is reduced.
@@ -330,9 +302,7 @@ void Network::resampling(const Op& op) {
     Dims dims = dims_of(op.dims);
     std::size_t from = slot(op.inputs[0]);
     dnnl::resampling_forward::primitive_desc chosen(weights_->engine, inference, algorithm(op.algorithm), desc(from), any(dims));
-    std::size_t into = new_slot(chosen.dst_desc());
-    step(dnnl::resampling_forward(chosen), {{DNNL_ARG_SRC, from}, {DNNL_ARG_DST, into}});
-    set(op.output, into, dims);
+    make(op, dnnl::resampling_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}});
 }
 
 void Network::view(const Op& op) {
@@ -348,6 +318,15 @@ void Network::transpose(const Op& op) {
     for (std::size_t i = 0; i < order.size(); i++) order[static_cast<std::size_t>(op.kernel[i])] = static_cast<int>(i);
     std::size_t turned = new_slot(desc(from).permute_axes(order), from);
     set(op.output, reordered(turned, plain(dims)), dims);
+}
+
+// From the plain layout: blocks of others may be cut through.
+void Network::part(const Op& op) {
+    Dims dims = dims_of(op.dims), begin(dims.size());
+    begin[static_cast<std::size_t>(op.axis)] = op.begin[0];
+    std::size_t whole = as(op.inputs[0], plain(at(op.inputs[0]).dims));
+    std::size_t cut = new_slot(desc(whole).submemory_desc(dims, begin), whole);
+    set(op.output, reordered(cut, plain(dims)), dims);
 }
 
 }  // namespace byoc::onednn

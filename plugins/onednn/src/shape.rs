@@ -3,72 +3,55 @@
 use byoc_plugin::{Error, Result};
 
 use crate::bridge::ffi::{Algorithm, Kind, Op, PostOp};
-use crate::layer::{Layer, Pads, Post, Size, View, What, Window};
+use crate::layer::{Layer, Number, Pads, Post, Size, View, What, Window};
 
 /// The layer as a primitive for operands of these sizes. Its result has the sizes `dims` of what comes back.
 pub fn resolve(layer: &Layer, sizes: &[Vec<i64>]) -> Result<Op> {
     let wrong = |what: &str| Error::unsupported(what).at_node(layer.node);
     let of = |i: usize| sizes[layer.inputs[i]].clone();
     let x = of(0);
-    let mut op = Op {
-        kind: Kind::Eltwise,
-        algorithm: Algorithm::None,
-        inputs: layer.inputs.clone(),
-        output: layer.output,
-        dims: x.clone(),
-        kernel: Vec::new(),
-        strides: Vec::new(),
-        dilations: Vec::new(),
-        begin: Vec::new(),
-        end: Vec::new(),
-        groups: 1,
-        axis: 0,
-        alpha: 0.0,
-        beta: 0.0,
-        post: layer.post.iter().map(post).collect(),
-    };
+    let post = layer.post.iter().map(post).collect();
+    let mut op = Op { output: layer.output, dims: x.clone(), post, groups: 1, ..Op::default() };
+    op.inputs.clone_from(&layer.inputs);
     match &layer.what {
-        What::Convolution { window, groups } => {
+        What::Convolution(window, groups) => {
             (op.kind, op.groups) = (Kind::Convolution, *groups);
             let spatial = slide(&mut op, window, &x[2..]);
             op.dims = [vec![x[0], of(1)[0]], spatial].concat();
         }
-        What::Deconvolution { window, groups, more, wanted } => {
+        What::Deconvolution(window, groups, more, wanted) => {
             (op.kind, op.groups) = (Kind::Deconvolution, *groups);
             let spatial = spread(&mut op, window, more, wanted.as_deref(), &x[2..])
                 .ok_or_else(|| wrong("padding of the output is not among oneDNN's"))?;
             op.dims = [vec![x[0], of(1)[1] * groups], spatial].concat();
         }
-        What::Product { turned } => {
+        What::Product(turned) => {
             (op.kind, op.axis) = (Kind::Product, *turned);
             op.dims =
                 product(&x, &of(1), *turned).ok_or_else(|| wrong("operands that cannot be multiplied"))?;
         }
-        What::Pooling { algorithm, window } => {
+        What::Pooling(algorithm, window) => {
             (op.kind, op.algorithm) = (Kind::Pooling, *algorithm);
-            let spatial = slide(&mut op, window, &x[2..]);
+            let (ones, none) = (vec![1; x.len() - 2], vec![0; x.len() - 2]);
+            let pads = Pads::Given(none.clone(), none);
+            let all = Window { kernel: x[2..].to_vec(), strides: ones.clone(), dilations: ones, pads };
+            let spatial = slide(&mut op, window.as_ref().unwrap_or(&all), &x[2..]);
             op.dims = [x[..2].to_vec(), spatial].concat();
         }
-        What::GlobalPooling { algorithm } => {
-            let n = x.len() - 2;
-            (op.kind, op.algorithm) = (Kind::Pooling, *algorithm);
-            (op.kernel, op.strides, op.dilations) = (x[2..].to_vec(), vec![1; n], vec![1; n]);
-            (op.begin, op.end) = (vec![0; n], vec![0; n]);
-            op.dims = [x[..2].to_vec(), vec![1; n]].concat();
-        }
-        What::Softmax { axis, algorithm } => {
+        What::Softmax(axis, algorithm) => {
             (op.kind, op.algorithm, op.axis) = (Kind::Softmax, *algorithm, from_front(*axis, x.len()));
         }
-        What::LayerNorm { epsilon } => (op.kind, op.alpha) = (Kind::LayerNorm, *epsilon),
-        What::BatchNorm { epsilon } => (op.kind, op.alpha) = (Kind::BatchNorm, *epsilon),
-        What::Lrn { size, alpha, beta } => {
+        What::LayerNorm(epsilon) => (op.kind, op.alpha) = (Kind::LayerNorm, *epsilon),
+        What::BatchNorm(epsilon) => (op.kind, op.alpha) = (Kind::BatchNorm, *epsilon),
+        What::Lrn(size, alpha, beta) => {
             (op.kind, op.axis, op.alpha, op.beta) = (Kind::Lrn, *size, *alpha, *beta);
         }
-        What::Concat { axis } => {
+        What::Concat(axis) => {
             (op.kind, op.axis) = (Kind::Concat, from_front(*axis, x.len()));
             op.dims[op.axis as usize] = (0..layer.inputs.len()).map(|i| of(i)[op.axis as usize]).sum();
         }
         What::Eltwise(function) => {
+            op.kind = Kind::Eltwise;
             (op.algorithm, op.alpha, op.beta) = (function.algorithm, function.alpha, function.beta);
         }
         What::Binary(algorithm) => {
@@ -85,7 +68,7 @@ pub fn resolve(layer: &Layer, sizes: &[Vec<i64>]) -> Result<Op> {
             }
         }
         What::Prelu => op.kind = Kind::Prelu,
-        What::Reduction { algorithm, axes, keep } => {
+        What::Reduction(algorithm, axes, keep) => {
             (op.kind, op.algorithm) = (Kind::Reduction, *algorithm);
             op.alpha = if *algorithm == Algorithm::NormL2 { 2.0 } else { 1.0 };
             let reduced =
@@ -94,7 +77,7 @@ pub fn resolve(layer: &Layer, sizes: &[Vec<i64>]) -> Result<Op> {
             let kept = x.iter().enumerate().filter(|(i, _)| *keep || !reduced(*i));
             op.dims = kept.map(|(i, &dim)| if reduced(i) { 1 } else { dim }).collect();
         }
-        What::Resampling { algorithm, by } => {
+        What::Resampling(algorithm, by) => {
             (op.kind, op.algorithm) = (Kind::Resampling, *algorithm);
             op.dims = resampled(&x, by, *algorithm).ok_or_else(|| {
                 wrong("scales that oneDNN samples elsewhere: nearest takes whole ones only")
@@ -102,12 +85,28 @@ pub fn resolve(layer: &Layer, sizes: &[Vec<i64>]) -> Result<Op> {
         }
         What::View(view) => {
             op.kind = Kind::View;
-            op.dims = viewed(&x, view).ok_or_else(|| wrong("a shape with another number of elements"))?;
+            op.dims =
+                viewed(&x, view, sizes).ok_or_else(|| wrong("a shape with another number of elements"))?;
         }
         What::Transpose(order) => {
             op.kind = Kind::Transpose;
             op.kernel = if order.is_empty() { (0..x.len() as i64).rev().collect() } else { order.clone() };
             op.dims = op.kernel.iter().map(|&axis| x[axis as usize]).collect();
+        }
+        What::Part(axis, parts, which, count) => {
+            (op.kind, op.axis) = (Kind::Part, from_front(*axis, x.len()));
+            let whole = x[op.axis as usize];
+            // The last of equal parts may be smaller.
+            let equal = (whole + count - 1) / count;
+            let end = |i: usize| match parts.is_empty() {
+                true => (i as i64 * equal).min(whole),
+                false => parts[..i].iter().sum(),
+            };
+            let (begin, end) = (end(*which), end(which + 1));
+            if end > whole || begin >= end {
+                return Err(wrong("parts that the tensor does not have"));
+            }
+            (op.begin, op.dims[op.axis as usize]) = (vec![begin], end - begin);
         }
     }
     Ok(op)
@@ -118,8 +117,8 @@ fn post(post: &Post) -> PostOp {
         Post::Eltwise(f) => {
             PostOp { kind: Kind::Eltwise, algorithm: f.algorithm, alpha: f.alpha, beta: f.beta, value: 0 }
         }
-        Post::Binary { algorithm, value } => {
-            PostOp { kind: Kind::Binary, algorithm, alpha: 0.0, beta: 0.0, value }
+        Post::Binary(algorithm, value) => {
+            PostOp { kind: Kind::Binary, algorithm, value, ..PostOp::default() }
         }
     }
 }
@@ -136,7 +135,7 @@ fn slide(op: &mut Op, window: &Window, input: &[i64]) -> Vec<i64> {
     let reach = |i: usize| (window.kernel[i] - 1) * window.dilations[i] + 1;
     let axes = 0..input.len();
     match &window.pads {
-        Pads::Given { begin, end } => (op.begin, op.end) = (begin.clone(), end.clone()),
+        Pads::Given(begin, end) => (op.begin, op.end) = (begin.clone(), end.clone()),
         Pads::Same { behind } => {
             for i in axes.clone() {
                 let outputs = (input[i] + window.strides[i] - 1) / window.strides[i];
@@ -165,8 +164,8 @@ fn spread(
     for i in 0..input.len() {
         let whole = (input[i] - 1) * window.strides[i] + (window.kernel[i] - 1) * window.dilations[i] + 1;
         let (begin, size) = match (&window.pads, wanted) {
-            (Pads::Given { begin, end }, None) => (begin[i], whole + more[i] - begin[i] - end[i]),
-            (Pads::Given { .. }, Some(wanted)) => ((whole + more[i] - wanted[i]) / 2, wanted[i]),
+            (Pads::Given(begin, end), None) => (begin[i], whole + more[i] - begin[i] - end[i]),
+            (Pads::Given(..), Some(wanted)) => ((whole + more[i] - wanted[i]) / 2, wanted[i]),
             (Pads::Same { behind }, wanted) => {
                 let size = wanted.map_or(input[i] * window.strides[i], |wanted| wanted[i]);
                 let pads = (whole + more[i] - size).max(0);
@@ -224,30 +223,32 @@ fn resampled(x: &[i64], by: &Size, algorithm: Algorithm) -> Option<Vec<i64>> {
     (fits && (algorithm == Algorithm::Bilinear || whole)).then_some(sizes)
 }
 
-fn viewed(x: &[i64], view: &View) -> Option<Vec<i64>> {
+fn viewed(x: &[i64], view: &View, sizes: &[Vec<i64>]) -> Option<Vec<i64>> {
     let total: i64 = x.iter().product();
     let place =
         |axes: &[i64], rank: usize| -> Vec<i64> { axes.iter().map(|&a| from_front(a, rank)).collect() };
     let dims: Vec<i64> = match view {
-        View::Reshape { target, zero_copies } => {
-            let copied = |(i, &dim): (usize, &i64)| {
-                if dim == 0 && *zero_copies { x.get(i).copied() } else { Some(dim) }
+        View::Reshape(target, zero_copies) => {
+            let dim = |(i, number): (usize, &Number)| match *number {
+                Number::Known(0) if *zero_copies => x.get(i).copied(),
+                Number::Known(dim) => Some(dim),
+                Number::Size(value, axis) => sizes[value].get(axis).copied(),
             };
-            let dims: Vec<i64> = target.iter().enumerate().map(copied).collect::<Option<_>>()?;
+            let dims: Vec<i64> = target.iter().enumerate().map(dim).collect::<Option<_>>()?;
             let known: i64 = dims.iter().filter(|&&dim| dim != -1).product();
             let rest = if known == 0 { 0 } else { total / known };
             dims.into_iter().map(|dim| if dim == -1 { rest } else { dim }).collect()
         }
-        View::Flatten { axis } => {
+        View::Flatten(axis) => {
             let (front, back) = x.split_at_checked(from_front(*axis, x.len()) as usize)?;
             vec![front.iter().product(), back.iter().product()]
         }
-        View::Squeeze { axes } => {
+        View::Squeeze(axes) => {
             let axes = axes.as_ref().map(|axes| place(axes, x.len()));
             let gone = |i: usize, dim: i64| axes.as_ref().map_or(dim == 1, |axes| axes.contains(&(i as i64)));
             x.iter().enumerate().filter(|(i, dim)| !gone(*i, **dim)).map(|(_, dim)| *dim).collect()
         }
-        View::Unsqueeze { axes } => {
+        View::Unsqueeze(axes) => {
             let axes = place(axes, x.len() + axes.len());
             let mut rest = x.iter().copied();
             let rank = (x.len() + axes.len()) as i64;
@@ -263,16 +264,17 @@ mod tests {
 
     #[test]
     fn views_have_the_sizes_of_the_standard() {
-        let reshape = |target: &[i64]| View::Reshape { target: target.to_vec(), zero_copies: true };
+        let reshape =
+            |target: &[i64]| View::Reshape(target.iter().copied().map(Number::Known).collect(), true);
         let cases = [
             (reshape(&[0, -1]), Some(vec![2, 60])),
             (reshape(&[7, -1]), None),
-            (View::Flatten { axis: -1 }, Some(vec![24, 5])),
-            (View::Unsqueeze { axes: vec![0, -1] }, Some(vec![1, 2, 3, 4, 5, 1])),
-            (View::Squeeze { axes: None }, Some(vec![2, 3, 4, 5])),
+            (View::Flatten(-1), Some(vec![24, 5])),
+            (View::Unsqueeze(vec![0, -1]), Some(vec![1, 2, 3, 4, 5, 1])),
+            (View::Squeeze(None), Some(vec![2, 3, 4, 5])),
         ];
         for (view, want) in cases {
-            assert_eq!(viewed(&[2, 3, 4, 5], &view), want, "{view:?}");
+            assert_eq!(viewed(&[2, 3, 4, 5], &view, &[]), want, "{view:?}");
         }
     }
 
