@@ -49,7 +49,7 @@ use byoc_plugin::table::PatternTable;
 
 pub use attribute::show as show_attribute;
 pub use cost::{CostModel, Link, Profile, ProfileError, Rates, RegionCost, TargetProfile, Times, Total};
-pub use fold::Folded;
+pub use fold::{Folded, fold_into_product};
 pub use measured::{Measure, partition_measured};
 pub use options::{Answer, Check, Denied, MatchView, NoCheck, Options, PartitionError, Policy};
 pub use place::GraphPath;

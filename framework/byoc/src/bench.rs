@@ -35,8 +35,27 @@ pub struct Bench {
     pub device_ms: BTreeMap<String, f64>,
     /// How vendors failed meanwhile, and were replaced by the host.
     pub fallbacks: Vec<String>,
+    /// What a stream of requests gets, where that was measured as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<Pipeline>,
     #[serde(skip)]
     pub steps: Vec<StepTime>,
+}
+
+/// A stream of requests, several of them on their way at a time: while one is with a vendor, others are with the other
+/// vendors and the host.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pipeline {
+    /// Requests that are on their way at a time.
+    pub in_flight: usize,
+    pub requests: usize,
+    pub per_second: f64,
+    /// Of requests one after the other.
+    pub alone_per_second: f64,
+    pub median_ms: f64,
+    pub p90_ms: f64,
+    /// The share of the time that each target works, going by what one request takes there.
+    pub busy: IndexMap<String, f64>,
 }
 
 /// The time of one step of the program.
@@ -83,7 +102,48 @@ pub fn bench(session: &Session, inputs: &[(String, Datum)], options: BenchOption
         by_target,
         device_ms: session.device_ms(),
         fallbacks: session.fallbacks(),
+        pipeline: None,
         steps: profile,
+    })
+}
+
+/// Measures a stream of requests, `in_flight` of them at a time; `alone` is what was measured of single ones.
+pub fn pipeline(
+    session: &Session,
+    inputs: &[(String, Datum)],
+    options: BenchOptions,
+    in_flight: usize,
+    alone: &Bench,
+) -> Result<Pipeline, Error> {
+    let inputs = session.arrange(inputs)?;
+    let start = Instant::now();
+    let end = start + Duration::from_secs_f64(options.seconds.clamp(0.0, 86_400.0));
+    // Each of these has one request on its way after the other. Whoever computes one at a time makes the others wait.
+    let requests = || -> Result<Vec<f64>, Error> {
+        let mut times = Vec::new();
+        while times.len() < 3 || Instant::now() < end {
+            let start = Instant::now();
+            session.run_arranged(&inputs)?;
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        Ok(times)
+    };
+    let done: Vec<Result<Vec<f64>, Error>> = std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..in_flight).map(|_| scope.spawn(requests)).collect();
+        let panicked = || Err(Error::Other("a request panicked".into()));
+        lanes.into_iter().map(|lane| lane.join().unwrap_or_else(|_| panicked())).collect()
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    let mut times = done.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+    let per_second = times.len() as f64 / seconds;
+    Ok(Pipeline {
+        in_flight,
+        requests: times.len(),
+        per_second,
+        alone_per_second: 1e3 / alone.median_ms,
+        median_ms: percentile(&mut times, 0.5),
+        p90_ms: percentile(&mut times, 0.9),
+        busy: alone.by_target.iter().map(|(target, ms)| (target.clone(), ms / 1e3 * per_second)).collect(),
     })
 }
 

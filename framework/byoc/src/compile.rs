@@ -235,8 +235,20 @@ pub fn partition_file(
     placement: &Placement,
     timings: &mut Timings,
 ) -> Result<Partitioned, Error> {
-    let vendors = vendors::load(sources, plugin_options, timings)?;
     let loaded = Loaded::open(path, options, &ReferenceEvaluator, timings)?;
+    partition_loaded(loaded, options, sources, plugin_options, placement, timings)
+}
+
+/// Partitions a model that was read.
+pub(crate) fn partition_loaded(
+    loaded: Loaded,
+    options: &ModelOptions,
+    sources: &[VendorSource],
+    plugin_options: &PluginOptions,
+    placement: &Placement,
+    timings: &mut Timings,
+) -> Result<Partitioned, Error> {
+    let vendors = vendors::load(sources, plugin_options, timings)?;
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = Arc::new(ThreadPool::new(threads));
     let mut placing = Placing::new(loaded, &vendors, options, placement, pool)?;

@@ -36,6 +36,7 @@ pub mod measure;
 mod memory;
 pub mod new;
 mod program;
+pub mod quantize;
 mod quantum;
 pub mod random;
 mod regions;
@@ -48,7 +49,7 @@ mod vendors;
 pub mod verify;
 mod worker;
 
-pub use bench::{Bench, BenchOptions, StepTime, bench};
+pub use bench::{Bench, BenchOptions, Pipeline, StepTime, bench, pipeline};
 pub use binding::Binding;
 pub use byoc_graph::{DType, Datum, Graph, Model, Tensor, npy, onnx};
 pub use byoc_partitioner::{Plan, PlanError, Policy, Report, TargetProfile};

@@ -5,6 +5,7 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    cli::ui::show_plugin_logs();
     match cli::run(cli::Cli::read()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

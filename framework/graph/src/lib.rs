@@ -16,6 +16,7 @@ pub mod normalise;
 pub mod npy;
 pub mod onnx;
 pub mod packed;
+pub mod raise;
 pub mod recognise;
 pub mod schema;
 mod tensor;

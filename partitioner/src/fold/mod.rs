@@ -45,6 +45,33 @@ pub fn foldable(graph: &Graph, id: NodeId) -> Option<NodeId> {
     (fits && weights::Layout::of(graph, graph.node(product), norm).is_some()).then_some(product)
 }
 
+/// Folds the BatchNormalization `id` into the product in front of it, for good, where that can be done and the
+/// product has a place for a bias. The result keeps its name.
+pub fn fold_into_product(graph: &mut Graph, id: NodeId) -> bool {
+    let Some(product) = foldable(graph, id).filter(|p| !graph.node(*p).is("MatMul")) else { return false };
+    let folded = weights::Layout::of(graph, graph.node(product), graph.node(id)).and_then(|l| l.fold());
+    let parts = (folded, graph.node(id).input(0), graph.node(id).output(0), graph.node(product).input(1));
+    let (Some((weights, bias)), Some(between), Some(result), Some(old)) = parts else { return false };
+    let base = format!("{}@{}", graph.value(old).name, graph.node(id).label);
+    let mut constant = |name: String, tensor: Tensor| {
+        let name = graph.fresh_name(&name);
+        graph.add_constant(name, Arc::new(tensor)).expect("the name is new")
+    };
+    let (weights, bias) = (constant(base.clone(), weights), constant(format!("{base}.bias"), bias));
+    graph.set_input(product, 1, Some(weights));
+    graph.set_input(product, 2, Some(bias));
+    // The bias counts as it is from now on.
+    if graph.node(product).is("Gemm") {
+        graph.node_mut(product).attrs.insert("beta".into(), Attr::Float(1.0));
+    }
+    graph.remove_node(id);
+    graph.replace_uses(result, between);
+    let name = graph.value(result).name.clone();
+    graph.remove_value(result);
+    graph.rename(between, name).expect("the name is free");
+    true
+}
+
 /// What a match folds.
 pub fn folded(view: &View<'_>, program: &Program, found: &Match) -> Vec<Folded> {
     let units = found.units.iter().map(|u| &view.units[*u as usize]).filter(|u| u.folds.is_some());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use byoc::dataset::{self, DataSet};
-use byoc::{Bench, BenchOptions, StepTime, files, random};
+use byoc::{Bench, BenchOptions, Pipeline, StepTime, files, random};
 use indexmap::IndexMap;
 
 use super::args::BenchArgs;
@@ -27,7 +27,12 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         }
     };
     let options = BenchOptions { warmup: args.warmup, seconds: args.seconds };
-    let bench = timings.time("bench", || byoc::bench(&session, &inputs, options))?;
+    let mut bench = timings.time("bench", || byoc::bench(&session, &inputs, options))?;
+    if let Some(n) = args.pipeline {
+        let measured =
+            timings.time("pipeline", || byoc::pipeline(&session, &inputs, options, n.into(), &bench))?;
+        bench.pipeline = Some(measured);
+    }
     place::print_fallbacks(&session);
     ui::print(&describe(&bench));
     if args.profile {
@@ -59,7 +64,21 @@ fn describe(bench: &Bench) -> String {
     for (vendor, ms) in &bench.device_ms {
         text += &format!("device time of {vendor}: {ms:.3} ms\n");
     }
+    if let Some(pipeline) = &bench.pipeline {
+        text += &describe_pipeline(pipeline);
+    }
     text
+}
+
+fn describe_pipeline(pipeline: &Pipeline) -> String {
+    let Pipeline { in_flight, requests, per_second, alone_per_second, median_ms, p90_ms, busy } = pipeline;
+    let busy: Vec<String> = busy.iter().map(|(t, share)| format!("{t} {:.0} %", 100.0 * share)).collect();
+    format!(
+        "pipeline of {in_flight}: {per_second:.1} a second over {requests} requests, {alone_per_second:.1} one after \
+         the other ({:.2} times); median {median_ms:.3} ms, p90 {p90_ms:.3} ms; busy: {}\n",
+        per_second / alone_per_second,
+        busy.join(", ")
+    )
 }
 
 /// Time by operator and by who ran it, the longest first.

@@ -18,6 +18,7 @@ mod partition;
 mod place;
 mod plan;
 mod plugin;
+mod quantize;
 mod run;
 pub mod ui;
 mod verify;
@@ -45,6 +46,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::New(args) => new::run(&args),
         Command::Plan(command) => plan::run(&command),
         Command::Plugin(command) => plugin::run(&command),
+        Command::Quantize(args) => quantize::run(&args),
         Command::PluginWorker => Ok(byoc::isolate::serve()?),
         Command::Verify(args) => verify::run(&args),
         Command::VerifyWorker(args) => verify::serve(&args),

@@ -18,6 +18,17 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// Shows on standard error what plugins log, but for their errors, which are reported anyway, and for details.
+pub fn show_plugin_logs() {
+    const SHOWN: [u32; 2] = [byoc_plugin::abi::LOG_WARN, byoc_plugin::abi::LOG_INFO];
+    // Somebody else's sink would do as well.
+    let _ = byoc_host::set_log_sink(Box::new(|level, line| {
+        if SHOWN.contains(&level) {
+            note(line);
+        }
+    }));
+}
+
 /// Writes one message: what went wrong, and behind it what lay beneath, as far as that says more.
 pub fn print_error(error: &anyhow::Error) {
     let mut text = error.to_string();

@@ -182,6 +182,10 @@ pub struct BenchArgs {
     /// Runs that are not counted, first.
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub warmup: usize,
+    /// Measure a stream of requests as well, so many of them on their way at a time: vendors and the host work on
+    /// different ones beside each other.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..=256))]
+    pub pipeline: Option<u16>,
     /// Write the figures as JSON.
     #[arg(long, value_name = "OUT")]
     pub json: Option<PathBuf>,

@@ -4,6 +4,7 @@ mod check;
 mod commands;
 mod job;
 mod parse;
+mod quantize;
 mod verify;
 
 use byoc::VendorSource;
@@ -12,6 +13,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use check::*;
 pub use commands::*;
 pub use job::*;
+pub use quantize::*;
 pub use verify::*;
 
 /// Bring Your Own Codegen: partitions ONNX models over accelerators, compiles each vendor's part with the
@@ -61,6 +63,8 @@ pub enum Command {
     /// List plugins, or look at one without running its code.
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Turn a float model into an int8 one, by the ranges that its tensors have for some inputs.
+    Quantize(QuantizeArgs),
     /// What `--isolate` starts for a plugin.
     #[command(hide = true)]
     PluginWorker,
@@ -85,6 +89,7 @@ impl Cli {
                 Command::Bisect(args) => Some(&mut args.job.vendors),
                 Command::Coverage(args) => Some(&mut args.vendors),
                 Command::Calibrate(args) => Some(&mut args.vendors),
+                Command::Quantize(args) => Some(&mut args.vendors),
                 Command::Conformance(args) => Some(&mut args.test.vendors),
                 Command::ConformanceWorker(args) => Some(&mut args.test.vendors),
                 _ => None,
