@@ -61,6 +61,12 @@ fn percentile(seen: &Histogram, percent: f64, low: f64, high: f64) -> (f64, f64)
 
 fn entropy(seen: &Histogram, low: f64, high: f64) -> (f64, f64) {
     let mut best = (f64::INFINITY, (low, high));
+    // Zero is stored as it is, so that many zeros are no reason for a finer scale.
+    let mut counts = seen.counts().to_vec();
+    let zero = seen.bin(0.0);
+    let beside = [zero.checked_sub(1), Some(zero + 1)].into_iter().flatten();
+    let most = beside.filter_map(|bin| counts.get(bin).copied()).max().unwrap_or(0);
+    counts[zero] = counts[zero].min(most);
     let farthest = high.max(-low);
     for hundredths in TRIED.rev() {
         let limit = farthest * f64::from(hundredths) / 100.0;
@@ -69,7 +75,7 @@ fn entropy(seen: &Histogram, low: f64, high: f64) -> (f64, f64) {
         if last + 1 - first < LEVELS {
             break;
         }
-        let lost = divergence(seen.counts(), first, last);
+        let lost = divergence(&counts, first, last);
         if lost < best.0 {
             best = (lost, (low, high));
         }

@@ -4,6 +4,7 @@
 //! It stands for a device: the work takes as long as the pace says, and that is the device time it tells.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use byoc_plugin::{
@@ -13,7 +14,11 @@ use byoc_plugin::{
 
 byoc_plugin::export_plugin!(Paced, table = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/table.toml")));
 
-pub struct Paced;
+#[derive(Default)]
+pub struct Paced {
+    /// Held while the device works: it does one thing at a time.
+    device: Arc<Mutex<()>>,
+}
 
 type Compute = fn(f32, f32) -> f32;
 
@@ -32,7 +37,7 @@ impl Plugin for Paced {
     const OPTIONS: &'static [OptionDecl] = &[pace("add"), pace("mul"), pace("relu")];
 
     fn open(_: &Options) -> Result<Self> {
-        Ok(Paced)
+        Ok(Paced::default())
     }
 
     fn compile(&self, region: &Region<'_>, context: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
@@ -44,6 +49,7 @@ impl Plugin for Paced {
             inputs: region.inputs.clone(),
             outputs: region.outputs.clone(),
             last_ns: AtomicU64::new(0),
+            device: self.device.clone(),
         }))
     }
 }
@@ -81,6 +87,7 @@ struct Program {
     outputs: Vec<usize>,
     /// Device time of the last execution.
     last_ns: AtomicU64,
+    device: Arc<Mutex<()>>,
 }
 
 impl Executable for Program {
@@ -90,6 +97,7 @@ impl Executable for Program {
         outputs: &mut [TensorViewMut<'_>],
         context: &mut ExecuteContext<'_>,
     ) -> Result<()> {
+        let _turn = self.device.lock().unwrap_or_else(PoisonError::into_inner);
         let start = Instant::now();
         let mut values: Vec<Vec<f32>> = vec![Vec::new(); self.values];
         for (value, input) in self.inputs.iter().zip(inputs) {
