@@ -126,7 +126,7 @@ pub fn lower(network: &Network, options: Options) -> Result<Program, LowerError>
     };
     Ok(Program {
         device: options.device,
-        phases: phases.iter().map(|streams| streams.iter().map(|s| isa::encode(s)).collect()).collect(),
+        phases: phases.iter().map(|streams| streams.iter().map(isa::encode).collect()).collect(),
         constants: constants.finish()?,
         activation_bytes: plan.bytes,
         inputs: network.inputs.iter().map(port).collect(),
