@@ -152,7 +152,7 @@ def rows(args, name, work):
     for method in args.methods:
         ours, theirs = work / f"byoc-{method}.onnx", work / f"onnxruntime-{method}.onnx"
         done = byoc(args, "quantize", model, "--data", work / "samples", "-o", ours, "--method", method, "--plugin",
-                    args.plugin, "--json", work / "report.json")
+                    args.plugin, "--cosine", args.keep, "--json", work / "report.json")
         onnx.checker.check_model(str(ours), full_check=True)
         report = json.loads((work / "report.json").read_text())
         got = run(session(ours))
@@ -180,6 +180,7 @@ def main():
     parser.add_argument("--images", type=int, default=16, help="images that others are compared on")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cosine", type=float, default=0.99)
+    parser.add_argument("--keep", type=float, default=0.993, help="what our quantiser is asked to keep on its samples")
     parser.add_argument("--top1", type=float, default=0.98)
     args = parser.parse_args()
     print("| model | method | nodes | cosine | on the plugin | ONNX Runtime's | top-1 | on the plugin | ONNX Runtime's |")

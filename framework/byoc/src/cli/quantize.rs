@@ -34,6 +34,7 @@ pub fn run(args: &QuantizeArgs) -> anyhow::Result<()> {
         vendors: args.vendors.sources.clone(),
         plugin_options: args.vendors.options(),
         threads: args.threads.map(usize::from),
+        cosine: args.cosine,
     };
     let path = &args.model.model;
     let done = quantize::quantize(path, &args.model.options(), &samples, &options, &mut timings)?;

@@ -20,9 +20,10 @@ use std::path::PathBuf;
 
 use byoc_cpu::reference::ReferenceEvaluator;
 use byoc_graph::infer::{InferOptions, infer};
-use byoc_graph::{Model, ValueId, raise};
+use byoc_graph::{Model, ValueId, onnx, raise};
 use indexmap::IndexMap;
 
+use crate::bundle::is_bundle;
 use crate::loaded::{Loaded, ModelOptions};
 use crate::{Error, PluginOptions, Timings, VendorSource};
 
@@ -58,6 +59,8 @@ pub struct QuantizeOptions {
     pub vendors: Vec<VendorSource>,
     pub plugin_options: PluginOptions,
     pub threads: Option<usize>,
+    /// Leave float what costs most, until every output keeps this cosine.
+    pub cosine: Option<f64>,
 }
 
 /// A quantised model, and how far it is from the float one.
@@ -75,14 +78,33 @@ pub fn quantize(
     options: &QuantizeOptions,
     timings: &mut Timings,
 ) -> Result<Quantized, Error> {
-    let loaded = Loaded::open(path, model_options, &ReferenceEvaluator, timings)?;
+    if is_bundle(path) {
+        return Err(Error::Other(format!("{}: is compiled already; quantise the model", path.display())));
+    }
+    let mut model = timings.time("load", || onnx::load(path))?;
+    // Weights that callers could override are weights all the same.
+    model.graph.fix_defaults();
+    let loaded = Loaded::from_model(path, model, model_options, &ReferenceEvaluator, timings)?;
     let mut job = Job::new(loaded, samples, options)?;
     let params = timings.time("observe", || job.params())?;
     let biases = timings.time("correct", || job.biases(&params))?;
-    let (model, plan) = timings.time("place", || job.settle(&params, &biases))?;
-    let report = timings.time("compare", || job.report(&model, &plan, &params))?;
-    Ok(Quantized { model, report })
+    loop {
+        let (model, plan) = timings.time("place", || job.settle(&params, &biases))?;
+        let distances = timings
+            .time("compare", || errors::errors(&job.model, &model, &plan, samples, options.threads))?;
+        let least = distances.outputs.iter().map(|(_, d)| d.cosine()).fold(1.0, f64::min);
+        if options.cosine.is_none_or(|wanted| least >= wanted) {
+            let report = QuantizeReport::of(&job, &plan, &params, &distances);
+            return Ok(Quantized { model, report });
+        }
+        job.spare(&plan, &distances)?;
+    }
 }
+
+/// How many units become float at a time: one of so many.
+const SPARED: usize = 16;
+/// What counts as no noise, in decibels.
+const CLEAN: f64 = 60.0;
 
 /// A float model on the way.
 struct Job<'a> {
@@ -174,13 +196,26 @@ impl<'a> Job<'a> {
         insert::insert(&self.model, &self.units, params, biases, self.options)
     }
 
-    fn report(
-        &self,
-        model: &Model,
-        plan: &Plan,
-        params: &IndexMap<ValueId, Params>,
-    ) -> Result<QuantizeReport, Error> {
-        let compared = errors::errors(&self.model, model, plan, self.samples, self.options.threads)?;
-        Ok(QuantizeReport::of(self, plan, params, &compared))
+    /// Leaves float the units whose results are noisier than what they read by most.
+    fn spare(&mut self, plan: &Plan, distances: &errors::Distances) -> Result<(), Error> {
+        let tensors = plan.tensors.iter().map(|(value, _)| *value).zip(&distances.tensors);
+        let clean: HashMap<ValueId, f64> =
+            tensors.map(|(v, d)| (v, d.sqnr_db().unwrap_or(CLEAN).min(CLEAN))).collect();
+        let loss = |unit: &Unit| {
+            let of = |value: &ValueId| clean.get(value).copied().unwrap_or(CLEAN);
+            unit.inputs.iter().map(of).fold(CLEAN, f64::min) - of(&unit.output)
+        };
+        let mut losses: Vec<(f64, byoc_graph::NodeId)> =
+            self.units.iter().map(|unit| (loss(unit), unit.core)).collect();
+        losses.sort_by(|a, b| b.0.total_cmp(&a.0));
+        losses.truncate(self.units.len().div_ceil(SPARED));
+        self.units.retain(|unit| !losses.iter().any(|(_, core)| *core == unit.core));
+        units::drop_loose(&mut self.units);
+        match self.units.is_empty() {
+            true => {
+                Err(Error::Other(format!("{}: nothing of it can be quantised so well", self.path.display())))
+            }
+            false => Ok(()),
+        }
     }
 }

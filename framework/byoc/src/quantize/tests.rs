@@ -50,6 +50,18 @@ fn a_product_is_folded_stored_and_read_back() {
 }
 
 #[test]
+fn weights_that_could_be_overridden_are_weights() {
+    let text = CONV.replace(
+        "(float[1,2,4,4] x, float[2,1,1] k)",
+        "(float[1,2,4,4] x, float[2,1,1] k, float[3,2,1,1] w)",
+    );
+    let done = quantised(&text, QuantizeOptions::default()).unwrap();
+    let inputs: Vec<_> =
+        done.model.graph.inputs().iter().map(|i| done.model.graph.value(*i).name.to_string()).collect();
+    assert_eq!(inputs, ["x"]);
+}
+
+#[test]
 fn the_same_bytes_on_any_number_of_threads() {
     let bytes = |threads, method| {
         let options = QuantizeOptions { threads: Some(threads), method, ..QuantizeOptions::default() };
@@ -72,6 +84,25 @@ fn what_is_excluded_stays_float() {
     assert!(error(&["Cnov"], &[]).contains("named `Cnov`"));
     assert!(error(&[], &["Gemm"]).contains("nothing of it is quantised"));
     assert!(error(&[], &["Softmax"]).contains("`Softmax` is never quantised"));
+}
+
+#[test]
+fn what_costs_most_stays_float() {
+    // The second product mixes what is large with what is small.
+    let text = r#"<ir_version: 8, opset_import: ["": 13]>
+g (float[8,4] x) => (float[8,2] y)
+<float[4,2] w = {1000, 0.01, 1000, -0.01, -1000, 0.01, -1000, 0.02}, float[2,2] v = {0, 0.0001, 1, 3}> {
+    h = MatMul(x, w)
+    y = MatMul(h, v)
+}"#;
+    let cosine = |cosine| {
+        let options = QuantizeOptions { cosine, per_tensor: true, ..QuantizeOptions::default() };
+        let report = quantised(text, options).unwrap().report;
+        (report.outputs[0].cosine, report.quantised)
+    };
+    let (all, kept) = (cosine(None), cosine(Some(0.99)));
+    assert!(all.0 < 0.99 && all.1 == 2, "{all:?}");
+    assert!(kept.0 >= 0.99 && kept.1 == 1, "{kept:?}");
 }
 
 #[test]

@@ -149,6 +149,19 @@ impl Graph {
         self.defaults.get(&input)
     }
 
+    /// Makes constants of all inputs that have defaults.
+    pub fn fix_defaults(&mut self) {
+        let inputs = std::mem::take(&mut self.inputs);
+        let (fixed, open): (Vec<_>, Vec<_>) =
+            inputs.into_iter().partition(|input| self.defaults.contains_key(input));
+        self.inputs = open;
+        for input in fixed {
+            if let Some(tensor) = self.defaults.remove(&input) {
+                self.set_constant(input, tensor);
+            }
+        }
+    }
+
     /// Turns a value into a constant. Its producer, if any, loses that output.
     pub fn set_constant(&mut self, id: ValueId, tensor: Arc<Tensor>) {
         if let Some((node, output)) = self.value(id).producer() {

@@ -49,6 +49,9 @@ pub struct QuantizeArgs {
     /// Quantise only nodes of such operators.
     #[arg(long = "only-op", value_name = "OP")]
     pub only_ops: Vec<String>,
+    /// Leave float what costs most accuracy, until every output keeps this cosine to the float model's.
+    #[arg(long, value_name = "C", value_parser = parse_cosine)]
+    pub cosine: Option<f64>,
     /// Threads of the host; as many as there are cores by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -73,6 +76,12 @@ pub enum MethodArg {
 pub enum ActivationsArg {
     U8,
     I8,
+}
+
+fn parse_cosine(text: &str) -> Result<f64, String> {
+    let cosine: f64 = text.parse().map_err(|_| format!("`{text}` is no number"))?;
+    let fits = cosine > 0.0 && cosine < 1.0;
+    fits.then_some(cosine).ok_or_else(|| "a cosine lies between 0 and 1".into())
 }
 
 fn parse_percentile(text: &str) -> Result<f64, String> {
