@@ -47,6 +47,7 @@ pub fn insert(
         plan.tensors.push((value, read));
     }
     let graph = &mut model.graph;
+    drop_unused(graph);
     graph.assign_labels();
     let label = |core: NodeId| (core, graph.node(core).label.to_string());
     plan.cores = units.iter().map(|unit| label(unit.core)).collect();
@@ -55,6 +56,15 @@ pub fn insert(
     model.producer_name = "byoc".into();
     model.producer_version = env!("CARGO_PKG_VERSION").into();
     Ok((model, plan))
+}
+
+/// Takes out the float weights that nobody reads any more.
+fn drop_unused(graph: &mut Graph) {
+    let unused = |(id, value): (ValueId, &byoc_graph::Value)| {
+        (value.uses().is_empty() && graph.is_constant(id) && !graph.is_output(id)).then_some(id)
+    };
+    let unused: Vec<ValueId> = graph.values().filter_map(unused).collect();
+    unused.into_iter().for_each(|id| graph.remove_value(id));
 }
 
 /// Adds nodes to a graph.
