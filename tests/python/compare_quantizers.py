@@ -73,6 +73,7 @@ class Reader(CalibrationDataReader):
 
 
 def session(path):
+    onnxruntime.set_default_logger_severity(3)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
