@@ -82,6 +82,24 @@ pub fn on_openvino() -> Option<Vec<String>> {
     Some(["--plugin".into(), plugin, "--plugin-option".into(), library].into())
 }
 
+/// Where NVRTC lies, in the Python of the tests.
+pub fn nvrtc_folder() -> Option<PathBuf> {
+    let python = python("nvidia.cu13")?;
+    let code = "import nvidia.cu13; print(list(nvidia.cu13.__path__)[0] + '/lib')";
+    let output = Command::new(python).args(["-c", code]).output().expect("Python runs");
+    Some(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+/// Words of the command line that place a model on the pretended GPU. Compiled kernels are kept in one folder.
+pub fn on_fake_cuda() -> Vec<String> {
+    let fake = plugin("byoc-fake-cuda").display().to_string();
+    let cache = built().join("fake_cuda_cache").display().to_string();
+    let options = [("driver", &fake), ("nvrtc", &fake), ("cache", &cache)];
+    let options =
+        options.iter().flat_map(|(name, path)| ["--plugin-option".into(), format!("cuda.{name}={path}")]);
+    ["--plugin".to_owned(), plugin("byoc-cuda").display().to_string()].into_iter().chain(options).collect()
+}
+
 /// The oneDNN plugin, where it was built with oneDNN.
 pub fn on_onednn() -> Option<PathBuf> {
     let library = plugin("byoc-onednn");

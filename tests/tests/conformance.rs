@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use byoc_tests::{byoc, data, on_onednn, on_openvino, python, root, run, run_command};
+use byoc_tests::{byoc, data, on_fake_cuda, on_onednn, on_openvino, python, root, run, run_command};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -88,6 +88,16 @@ fn the_onnx_suite_passes_on_openvino_but_for_more_exceptions() {
 fn the_onnx_suite_passes_on_onednn_as_on_the_host() {
     let Some(library) = on_onednn() else { return };
     run_suite(&["--plugin".into(), library.display().to_string()], &exceptions("exceptions.toml"));
+}
+
+/// All but the large networks, which would take minutes there.
+#[test]
+fn the_onnx_suite_passes_on_the_pretended_gpu_but_for_more_exceptions() {
+    let mut excepted = exceptions("exceptions.toml");
+    excepted.extend(exceptions("cuda.toml"));
+    let mut words = on_fake_cuda();
+    words.extend(["--filter", "^(node|simple|pytorch)"].map(str::to_owned));
+    run_suite(&words, &excepted);
 }
 
 fn run_suite(words: &[String], excepted: &BTreeSet<String>) {

@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use byoc_graph::normalise::PASSES;
-use byoc_tests::{QUANTISED, data, on_onednn, on_openvino, on_refnpu, partition_report, plugin, run};
+use byoc_tests::{
+    QUANTISED, data, on_fake_cuda, on_onednn, on_openvino, on_refnpu, partition_report, plugin, run,
+};
 use serde::Deserialize;
 
 /// Where more is allowed than [`Entry::tolerance`], with reasons.
@@ -131,6 +133,11 @@ fn on_openvino_through_its_plugin() {
 fn on_onednn_through_its_plugin() {
     let Some(library) = on_onednn() else { return };
     run_all(|_| true, &["--plugin", library.to_str().expect("UTF-8")]);
+}
+
+#[test]
+fn on_the_pretended_gpu() {
+    run_all(|_| true, &on_fake_cuda().iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use byoc::Report;
-use byoc_tests::{QUANTISED, data, on_onednn, on_openvino, on_refnpu, partition_report};
+use byoc_tests::{QUANTISED, data, on_fake_cuda, on_onednn, on_openvino, on_refnpu, partition_report};
 
 /// Names that a line lists before it only counts them.
 const SHOWN: usize = 4;
@@ -86,5 +86,14 @@ fn models_on_onednn() {
     for name in ["bert_toy", "ppocr_v3_det", "unet_sed", "yolox_nano"] {
         let model = folder.join(name).join("model.onnx");
         snapshot(&format!("onednn_{name}"), &model, vec!["--plugin".into(), library.display().to_string()]);
+    }
+}
+
+#[test]
+fn models_on_cuda() {
+    let Some(folder) = data("models") else { return };
+    for name in ["bert_toy", "mobilenetv2_qdq_int8", "t5_random_decoder"] {
+        let model = folder.join(name).join("model.onnx");
+        snapshot(&format!("cuda_{name}"), &model, on_fake_cuda());
     }
 }

@@ -1,0 +1,278 @@
+//! Matrix products and convolutions: one tiled kernel, with two ways to read its operands.
+//!
+//! A block of 256 threads computes 64 × 64 elements of the output, each thread 4 × 4 of them, 16 steps of the inner
+//! dimension at a time through shared memory. Sums are of float32 (float64 for float64).
+//!
+//! A convolution is a product of the weights (output channels × taps) and the windows (taps × pixels), which are never
+//! written out: each element is looked up in the image.
+
+use byoc_plugin::{DType, Error, Result};
+
+use super::window::{self, SPACE, Windows};
+use super::{name, store};
+use crate::driver::Grid;
+use crate::kernel::{Kernel, Launch, Source};
+use crate::pointwise::Pointwise;
+use crate::shape::{MAX_RANK, Shape, broadcast, broadcast_strides, elements, words};
+use crate::types;
+
+const TILE: usize = 64;
+/// Most blocks of a launch's second and third dimension.
+const MOST_BLOCKS: usize = 65535;
+
+/// How the operands are read.
+pub enum Of {
+    /// Matrices, each perhaps transposed.
+    Matrices { transposed: [bool; 2] },
+    /// Weights and images.
+    Images { windows: Windows, groups: usize },
+}
+
+pub struct Product {
+    pub of: Of,
+    pub dtype: DType,
+    pub tail: Pointwise,
+}
+
+/// A product's sizes.
+struct Sizes {
+    m: usize,
+    n: usize,
+    k: usize,
+    /// Matrices that stand for themselves.
+    batch: Shape,
+}
+
+/// How one matrix lies: strides of rows and columns.
+struct Matrix {
+    shape: [usize; 2],
+    strides: [usize; 2],
+}
+
+/// The last two dimensions of a tensor; one of a single dimension is a row on the left and a column on the right.
+fn matrix(shape: &[usize], transposed: bool, left: bool) -> Result<(Vec<usize>, Matrix)> {
+    let (batch, rows, columns) = match shape {
+        [] => return Err(Error::invalid("a number is no matrix")),
+        [size] if left => (vec![], 1, *size),
+        [size] => (vec![], *size, 1),
+        [batch @ .., rows, columns] => (batch.to_vec(), *rows, *columns),
+    };
+    let (mut own, mut strides) = ([rows, columns], [columns, 1]);
+    if transposed {
+        own.reverse();
+        strides.reverse();
+    }
+    Ok((batch, Matrix { shape: own, strides }))
+}
+
+const BODY: &str = "    __shared__ T left[16][65], right[16][65];
+    const u32 row = blockIdx.y * 64, column = blockIdx.x * 64;
+    const u32 tx = threadIdx.x % 16, ty = threadIdx.x / 16;
+    for (u32 batch = blockIdx.z; batch < batches; batch += gridDim.z) {
+BASE
+        T sum[4][4];
+        for (int r = 0; r < 4; ++r)
+            for (int c = 0; c < 4; ++c) sum[r][c] = 0;
+        for (u32 start = 0; start < k; start += 16) {
+            for (u32 e = threadIdx.x; e < 1024; e += 256) {
+                {
+                    const u32 step = LEFT_ORDER ? e % 16 : e / 64, r = LEFT_ORDER ? e / 16 : e % 64;
+                    const u32 i = row + r, s = start + step;
+                    left[step][r] = i < m && s < k ? (T)LEFT : (T)0;
+                }
+                {
+                    const u32 step = RIGHT_ORDER ? e % 16 : e / 64, c = RIGHT_ORDER ? e / 16 : e % 64;
+                    const u32 j = column + c, s = start + step;
+                    right[step][c] = j < n && s < k ? (T)RIGHT : (T)0;
+                }
+            }
+            __syncthreads();
+            for (int s = 0; s < 16; ++s) {
+                T a[4], b[4];
+                for (int r = 0; r < 4; ++r) a[r] = left[s][ty + 16 * r];
+                for (int c = 0; c < 4; ++c) b[c] = right[s][tx + 16 * c];
+                for (int r = 0; r < 4; ++r)
+                    for (int c = 0; c < 4; ++c) sum[r][c] += a[r] * b[c];
+            }
+            __syncthreads();
+        }
+        for (int r = 0; r < 4; ++r) {
+            for (int c = 0; c < 4; ++c) {
+                const u32 i = row + ty + 16 * r, j = column + tx + 16 * c;
+                if (i >= m || j >= n) continue;
+                const u32 o = (batch * m + i) * n + j;
+                const T fresh = sum[r][c];
+STORE            }
+        }
+    }
+";
+
+/// What differs between matrices and images.
+struct Reading {
+    arguments: &'static [&'static str],
+    /// Statements for each matrix of the batch.
+    base: &'static str,
+    left: &'static str,
+    right: &'static str,
+    /// Whether neighbouring threads read neighbouring steps.
+    left_order: &'static str,
+    right_order: &'static str,
+    helper: &'static str,
+}
+
+const MATRICES: Reading = Reading {
+    arguments: &[
+        "const __grid_constant__ Tail<2> lies",
+        "const u32 li",
+        "const u32 ls",
+        "const u32 rs",
+        "const u32 rj",
+    ],
+    base: "        u32 base[2];\n        places(lies, batch, base);",
+    left: "ld(x0 + base[0] + i * li + s * ls)",
+    right: "ld(w0 + base[1] + s * rs + j * rj)",
+    left_order: "(ls == 1)",
+    right_order: "(rs == 1 && rj != 1)",
+    helper: "",
+};
+
+const IMAGES: Reading = Reading {
+    arguments: &["const __grid_constant__ Windows w", "const u32 groups", "const u32 channels"],
+    base: "        const u32 group = batch % groups, image = batch / groups * groups * channels + group * channels;",
+    left: "ld(x0 + (group * m + i) * k + s)",
+    right: "pixel(w0, w, image, s, j)",
+    left_order: "true",
+    right_order: "false",
+    helper: "
+// The element that a tap has under a window; 0 where it lies outside of the image.
+template <class X> __device__ inline auto pixel(const X* x, const Windows& w, u32 channel, u32 tap, u32 window) {
+    u32 at[3];
+    bool inside = true;
+    for (int d = 2; d >= 0; --d) {
+        const int p = (int)(window % w.output[d] * w.strides[d] + tap % w.kernel[d] * w.dilations[d]) - (int)w.before[d];
+        window /= w.output[d];
+        tap /= w.kernel[d];
+        inside = inside && p >= 0 && p < (int)w.image[d];
+        at[d] = (u32)p;
+    }
+    const u32 i = (((channel + tap) * w.image[0] + at[0]) * w.image[1] + at[1]) * w.image[2] + at[2];
+    return inside ? ld(x + i) : decltype(ld(x))(0);
+}
+",
+};
+
+impl Product {
+    fn reading(&self) -> &'static Reading {
+        match self.of {
+            Of::Matrices { .. } => &MATRICES,
+            Of::Images { .. } => &IMAGES,
+        }
+    }
+
+    fn text(&self) -> Result<Source> {
+        let (of, reading) = (types::of(self.dtype)?, self.reading());
+        let mut arguments: Vec<String> =
+            ["x0", "w0"].iter().map(|x| format!("const {}* __restrict__ {x}", of.stored)).collect();
+        arguments.extend(self.tail.addresses()?);
+        arguments.push(format!("{}* __restrict__ y", types::of(self.tail.root.dtype)?.stored));
+        arguments.extend(["m", "n", "k", "batches"].map(|size| format!("const u32 {size}")));
+        arguments.extend(reading.arguments.iter().map(|argument| (*argument).to_owned()));
+        arguments.extend(self.tail.argument());
+        let body = BODY
+            .replace("BASE", reading.base)
+            .replace("LEFT_ORDER", reading.left_order)
+            .replace("RIGHT_ORDER", reading.right_order)
+            .replace("LEFT", reading.left)
+            .replace("RIGHT", reading.right)
+            .replace("STORE", &store(&self.tail, "o", "                ")?);
+        let (family, first) = match self.of {
+            Of::Matrices { .. } => ("matmul", ""),
+            Of::Images { .. } => ("conv", window::STRUCT),
+        };
+        let source = Source::new(name(family, &self.tail), &arguments, &body);
+        let text = format!("{first}{}\ntypedef {} T;\n{}", reading.helper, of.computed, source.text);
+        Ok(Source { text, ..source })
+    }
+
+    fn sizes(&self, inputs: &[&[usize]]) -> Result<(Sizes, Vec<Vec<u32>>)> {
+        match &self.of {
+            Of::Matrices { transposed } => matrices(inputs[0], inputs[1], *transposed),
+            Of::Images { windows, groups } => images(inputs[0], inputs[1], windows, *groups),
+        }
+    }
+}
+
+fn matrices(x: &[usize], w: &[usize], transposed: [bool; 2]) -> Result<(Sizes, Vec<Vec<u32>>)> {
+    let (left_batch, left) = matrix(x, transposed[0], true)?;
+    let (right_batch, right) = matrix(w, transposed[1], false)?;
+    if left.shape[1] != right.shape[0] {
+        return Err(Error::invalid(format!("the product of {x:?} and {w:?}")));
+    }
+    let batch = broadcast([left_batch.as_slice(), &right_batch])?;
+    let strides = |own: &[usize], matrix: &Matrix| -> Vec<u32> {
+        let strides = broadcast_strides(own, &batch);
+        words(&strides.iter().map(|s| s * matrix.shape[0] * matrix.shape[1]).collect::<Vec<_>>())
+    };
+    let mut lies = vec![batch.len() as u32];
+    lies.extend(words(&batch));
+    lies.extend(strides(&left_batch, &left));
+    lies.extend(strides(&right_batch, &right));
+    let numbers = [left.strides[0], left.strides[1], right.strides[0], right.strides[1]];
+    let mut structs = vec![lies];
+    structs.extend(numbers.iter().map(|number| vec![*number as u32]));
+    Ok((Sizes { m: left.shape[0], n: right.shape[1], k: left.shape[1], batch }, structs))
+}
+
+/// Weights come first, since they are the rows of the product.
+fn images(w: &[usize], x: &[usize], windows: &Windows, groups: usize) -> Result<(Sizes, Vec<Vec<u32>>)> {
+    let wrong = || Error::invalid(format!("weights {w:?} for images {x:?} in {groups} groups"));
+    let ([outputs, channels, kernel @ ..], [images, all, image @ ..]) = (w, x) else { return Err(wrong()) };
+    if groups == 0 || outputs % groups != 0 || channels * groups != *all || kernel != windows.kernel {
+        return Err(wrong());
+    }
+    let pixels: usize = windows.fit(image)?.iter().map(|(count, _)| count).product();
+    let taps = kernel.iter().product::<usize>() * channels;
+    let structs = vec![windows.fields(image)?, vec![groups as u32], vec![*channels as u32]];
+    Ok((Sizes { m: outputs / groups, n: pixels, k: taps, batch: vec![*images, groups] }, structs))
+}
+
+impl Kernel for Product {
+    fn source(&self) -> Source {
+        self.text().unwrap_or_else(|error| unreachable!("lowering has checked the types: {error}"))
+    }
+
+    fn output(&self, inputs: &[&[usize]]) -> Result<Shape> {
+        let (Sizes { m, n, batch, .. }, _) = self.sizes(inputs)?;
+        if let Of::Images { windows, .. } = &self.of {
+            let (w, x) = (inputs[0], inputs[1]);
+            let counts = windows.fit(&x[2..])?.into_iter().map(|(count, _)| count);
+            return Ok([x[0], w[0]].into_iter().chain(counts).collect());
+        }
+        let rows = (inputs[0].len() > 1).then_some(m);
+        let columns = (inputs[1].len() > 1).then_some(n);
+        Ok(batch.into_iter().chain(rows).chain(columns).collect())
+    }
+
+    fn launch(&self, inputs: &[&[usize]], output: &[usize]) -> Result<Launch> {
+        inputs.iter().try_for_each(|shape| elements(shape).map(drop))?;
+        elements(output)?;
+        let (Sizes { m, n, k, batch }, more) = self.sizes(inputs)?;
+        let batches = elements(&batch)?;
+        let mut structs: Vec<Vec<u32>> = [m, n, k, batches].iter().map(|size| vec![*size as u32]).collect();
+        structs.extend(more);
+        structs.extend(self.tail.structs(&inputs[2..], output));
+        let rows = m.div_ceil(TILE);
+        if rows > MOST_BLOCKS {
+            return Err(Error::unsupported(format!("a product of {m} rows")));
+        }
+        let blocks = [n.div_ceil(TILE) as u32, rows as u32, batches.clamp(1, MOST_BLOCKS) as u32];
+        Ok(Launch { grid: Grid { blocks, threads: 256 }, structs })
+    }
+
+    fn work(&self, inputs: &[&[usize]], _: &[usize]) -> f64 {
+        let Ok((Sizes { m, n, k, batch }, _)) = self.sizes(inputs) else { return 0.0 };
+        2.0 * [m, n, k].iter().chain(&batch).map(|size| *size as f64).product::<f64>()
+    }
+}
+
+const _: () = assert!(SPACE == 3 && MAX_RANK == 8, "as the kernels' structs have it");

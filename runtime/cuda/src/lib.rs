@@ -1,0 +1,29 @@
+//! NVIDIA GPUs as a vendor. See `docs/cuda.md`.
+//!
+//! `find`, `api`, `driver` and `nvrtc` are CUDA's libraries, looked for and loaded at run time; `gpu` is a device as the
+//! host has it. `lower` makes a `program` of a region: steps with kernels, whose CUDA C `kernels` writes from descriptions
+//! (`scalar`, `pointwise`, `shape`, `types` are what they share). `plan` places a program's values for certain shapes,
+//! `executable` runs it (`graph` as one piece of work when it comes again), and `plugin` is what the host calls.
+
+mod api;
+mod cache;
+mod driver;
+mod executable;
+mod find;
+mod gpu;
+mod graph;
+pub mod kernel;
+mod kernels;
+mod lower;
+pub mod nvrtc;
+mod plan;
+mod plugin;
+mod pointwise;
+pub mod program;
+mod scalar;
+mod shape;
+mod types;
+
+pub use find::NVRTC;
+pub use lower::lower;
+pub use plugin::Cuda;

@@ -1,0 +1,136 @@
+// What a kernel in CUDA C needs to be compiled as C++ and run on the host: one block after the other, and within a block
+// one thread after the other, each up to the next barrier.
+#include <math.h>
+#include <string.h>
+#include <ucontext.h>
+
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __grid_constant__
+// Blocks run one after the other, so one copy is enough.
+#define __shared__ static
+
+struct Index { unsigned int x, y, z; };
+static Index threadIdx, blockIdx, blockDim, gridDim;
+
+static inline float __uint_as_float(unsigned int bits) { float f; memcpy(&f, &bits, 4); return f; }
+static inline unsigned int __float_as_uint(float f) { unsigned int bits; memcpy(&bits, &f, 4); return bits; }
+
+static inline float half_to_float(unsigned short bits) {
+    const unsigned int sign = (bits & 0x8000u) << 16, exponent = bits >> 10 & 31, fraction = bits & 1023;
+    if (exponent == 31) return __uint_as_float(sign | 0x7f800000u | fraction << 13);
+    if (exponent > 0) return __uint_as_float(sign | (exponent + 112) << 23 | fraction << 13);
+    const float small = (float)fraction * 5.9604644775390625e-8f;
+    return sign ? -small : small;
+}
+static inline unsigned short float_to_half(float value) {
+    const unsigned int bits = __float_as_uint(value), sign = bits >> 16 & 0x8000u, rest = bits & 0x7fffffffu;
+    if (rest > 0x7f800000u) return (unsigned short)(sign | 0x7e00u);
+    if (rest >= 0x477ff000u) return (unsigned short)(sign | 0x7c00u);
+    // Below the smallest normal number, adding a half of that scale rounds as it should.
+    if (rest < 0x38800000u) return (unsigned short)(sign | (__float_as_uint(__uint_as_float(rest) + 0.5f) - 0x3f000000u));
+    return (unsigned short)(sign | ((rest + 0xfffu + (rest >> 13 & 1)) - 0x38000000u) >> 13);
+}
+
+namespace fake {
+enum { STACK = 64 << 10 };
+struct Thread {
+    ucontext_t context;
+    std::vector<char> stack;
+    unsigned int number;
+    bool done;
+};
+static ucontext_t scheduler;
+static Thread* current;
+static void (*body)();
+
+static void run_current() {
+    body();
+    current->done = true;
+    swapcontext(&current->context, &scheduler);
+}
+
+// One block; false where some threads wait for others that are gone.
+static bool run_block(std::vector<Thread>& threads) {
+    for (Thread& thread : threads) {
+        thread.stack.resize(STACK);
+        thread.done = false;
+        getcontext(&thread.context);
+        thread.context.uc_stack.ss_sp = thread.stack.data();
+        thread.context.uc_stack.ss_size = STACK;
+        thread.context.uc_link = nullptr;
+        makecontext(&thread.context, run_current, 0);
+    }
+    for (;;) {
+        size_t done = 0;
+        for (Thread& thread : threads) {
+            current = &thread;
+            threadIdx = Index{thread.number, 0, 0};
+            swapcontext(&scheduler, &thread.context);
+            done += thread.done;
+        }
+        if (done == threads.size()) return true;
+        if (done > 0) return false;
+    }
+}
+
+static bool run_grid(const unsigned int* sizes, bool barriers) {
+    gridDim = Index{sizes[0], sizes[1], sizes[2]};
+    blockDim = Index{sizes[3], 1, 1};
+    std::vector<Thread> threads(barriers ? sizes[3] : 0);
+    for (unsigned int i = 0; i < threads.size(); ++i) threads[i].number = i;
+    for (unsigned int z = 0; z < sizes[2]; ++z)
+        for (unsigned int y = 0; y < sizes[1]; ++y)
+            for (unsigned int x = 0; x < sizes[0]; ++x) {
+                blockIdx = Index{x, y, z};
+                if (barriers) {
+                    if (!run_block(threads)) return false;
+                    continue;
+                }
+                for (unsigned int t = 0; t < sizes[3]; ++t) {
+                    threadIdx = Index{t, 0, 0};
+                    body();
+                }
+            }
+    return true;
+}
+
+static void** arguments;
+template <class... A, size_t... I>
+static void call(void (*kernel)(A...), std::index_sequence<I...>) {
+    kernel(*(std::remove_const_t<A>*)arguments[I]...);
+}
+template <class... A>
+static void call(void (*kernel)(A...)) { call(kernel, std::index_sequence_for<A...>()); }
+
+// For an address 1 where it is only read, 2 where it is written.
+template <class A>
+static constexpr unsigned int kind_of() {
+    return !std::is_pointer_v<A> ? 0 : std::is_const_v<std::remove_pointer_t<A>> ? 1 : 2;
+}
+// For each argument: its size and its kind.
+template <class... A>
+static unsigned int describe(void (*)(A...), unsigned int* sizes, unsigned int* kinds) {
+    const unsigned int own[] = {(unsigned int)sizeof(A)...};
+    const unsigned int kind[] = {kind_of<A>()...};
+    for (unsigned int i = 0; i < sizeof...(A); ++i) sizes[i] = own[i], kinds[i] = kind[i];
+    return sizeof...(A);
+}
+}  // namespace fake
+
+static inline void __syncthreads() { swapcontext(&fake::current->context, &fake::scheduler); }
+
+// What the driver asks of a module with this kernel.
+#define FAKE_KERNEL(kernel, barriers)                                                                        \
+    extern "C" unsigned int fake_describe(unsigned int* sizes, unsigned int* kinds) {                        \
+        return fake::describe(kernel, sizes, kinds);                                                         \
+    }                                                                                                        \
+    extern "C" int fake_run(const unsigned int* sizes, void** arguments) {                                   \
+        fake::arguments = arguments;                                                                         \
+        fake::body = [] { fake::call(kernel); };                                                             \
+        return fake::run_grid(sizes, barriers);                                                              \
+    }
