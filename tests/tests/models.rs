@@ -135,9 +135,24 @@ fn on_onednn_through_its_plugin() {
     run_all(|_| true, &["--plugin", library.to_str().expect("UTF-8")]);
 }
 
+/// Models that are small enough for a GPU that is none.
+const FOR_A_PRETENDED_GPU: [&str; 9] = [
+    "acasxu_1_2",
+    "attention_past_state",
+    "bert_toy",
+    "cifar_base_kw",
+    "go1_policy",
+    "mnist_burn_bn",
+    "mnist_cntk",
+    "prelu_bn_small_112",
+    "t5_random_decoder",
+];
+
 #[test]
 fn on_the_pretended_gpu() {
-    run_all(|_| true, &on_fake_cuda().iter().map(String::as_str).collect::<Vec<_>>());
+    let words = on_fake_cuda();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    run_all(|entry| FOR_A_PRETENDED_GPU.contains(&entry.name.as_str()), &words);
 }
 
 #[test]

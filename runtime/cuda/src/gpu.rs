@@ -12,6 +12,8 @@ use crate::nvrtc::Nvrtc;
 
 /// DLPack's number for CUDA.
 pub const KIND: u32 = 2;
+/// The least compute capability: older tensor cores have other tiles.
+const LEAST_MAJOR: i32 = 8;
 /// Multiply-adds of float32 that a multiprocessor does in a cycle.
 const LANES: f64 = 128.0;
 
@@ -55,6 +57,11 @@ impl Gpu {
             return Err(Error::unsupported(format!("{name} has no memory pools: its driver is too old")));
         }
         let (major, minor) = (ask(Attribute::CapabilityMajor)?, ask(Attribute::CapabilityMinor)?);
+        if major < LEAST_MAJOR {
+            return Err(Error::unsupported(format!(
+                "{name} is of capability {major}.{minor}; 8.0 is the least"
+            )));
+        }
         // What a driver does not tell only leaves costs unknown.
         let rate = |attribute| f64::from(ask(attribute).unwrap_or(0));
         let (cores, clock) =

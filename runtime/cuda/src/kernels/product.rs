@@ -1,7 +1,8 @@
-//! Matrix products and convolutions: one tiled kernel, with two ways to read its operands.
+//! Matrix products and convolutions: a tiled kernel, with two ways to read its operands and two ways to multiply.
 //!
-//! A block of 256 threads computes 64 × 64 elements of the output, each thread 4 × 4 of them, 16 steps of the inner
-//! dimension at a time through shared memory. Sums are of float32 (float64 for float64).
+//! A block computes 64 × 64 elements of the output, 16 steps of the inner dimension at a time through shared memory. With
+//! float32 and float64, 256 threads have 4 × 4 elements each. With float16 and bfloat16, four warps have 32 × 32 elements
+//! each, as tiles of 16 × 8 that tensor cores multiply (`mma.sync.m16n8k16`). Sums are of float32, or float64.
 //!
 //! A convolution is a product of the weights (output channels × taps) and the windows (taps × pixels), which are never
 //! written out: each element is looked up in the image.
@@ -43,6 +44,13 @@ struct Sizes {
     batch: Shape,
 }
 
+/// Elements as they go through shared memory: 16-bit ones as they are.
+const ELEMENT: &str = "
+template <class X> __device__ inline X element(const X* p) { return *p; }
+__device__ inline unsigned short element(const f16* p) { return p->bits; }
+__device__ inline unsigned short element(const bf16* p) { return p->bits; }
+";
+
 /// How one matrix lies: strides of rows and columns.
 struct Matrix {
     shape: [usize; 2],
@@ -65,7 +73,17 @@ fn matrix(shape: &[usize], transposed: bool, left: bool) -> Result<(Vec<usize>, 
     Ok((batch, Matrix { shape: own, strides }))
 }
 
-const BODY: &str = "    __shared__ T left[16][65], right[16][65];
+/// How a block multiplies.
+struct Engine {
+    threads: u32,
+    body: &'static str,
+    helper: &'static str,
+}
+
+const CORES: Engine = Engine { threads: 256, body: CORES_BODY, helper: "" };
+const TENSOR_CORES: Engine = Engine { threads: 128, body: TENSOR_BODY, helper: TENSOR_HELPER };
+
+const CORES_BODY: &str = "    __shared__ T left[16][65], right[16][65];
     const u32 row = blockIdx.y * 64, column = blockIdx.x * 64;
     const u32 tx = threadIdx.x % 16, ty = threadIdx.x / 16;
     for (u32 batch = blockIdx.z; batch < batches; batch += gridDim.z) {
@@ -78,12 +96,12 @@ BASE
                 {
                     const u32 step = LEFT_ORDER ? e % 16 : e / 64, r = LEFT_ORDER ? e / 16 : e % 64;
                     const u32 i = row + r, s = start + step;
-                    left[step][r] = i < m && s < k ? (T)LEFT : (T)0;
+                    left[step][r] = i < m && s < k ? LEFT : (T)0;
                 }
                 {
                     const u32 step = RIGHT_ORDER ? e % 16 : e / 64, c = RIGHT_ORDER ? e / 16 : e % 64;
                     const u32 j = column + c, s = start + step;
-                    right[step][c] = j < n && s < k ? (T)RIGHT : (T)0;
+                    right[step][c] = j < n && s < k ? RIGHT : (T)0;
                 }
             }
             __syncthreads();
@@ -103,6 +121,62 @@ BASE
                 const u32 o = (batch * m + i) * n + j;
                 const T fresh = sum[r][c];
 STORE            }
+        }
+    }
+";
+
+const TENSOR_HELPER: &str = include_str!("tensor.cuh");
+
+/// `four` and `pair` are a lane's place in the tiles of `mma`, as its description has it.
+const TENSOR_BODY: &str = "    __shared__ __align__(4) unsigned short left[64][24], right[64][24];
+    const u32 row = blockIdx.y * 64, column = blockIdx.x * 64;
+    const u32 four = threadIdx.x % 32 / 4, pair = threadIdx.x % 4 * 2;
+    const u32 down = threadIdx.x / 64 * 32, across = threadIdx.x / 32 % 2 * 32;
+    for (u32 batch = blockIdx.z; batch < batches; batch += gridDim.z) {
+BASE
+        float sum[2][4][4];
+#pragma unroll
+        for (int t = 0; t < 32; ++t) sum[t / 16][t / 4 % 4][t % 4] = 0;
+        for (u32 start = 0; start < k; start += 16) {
+            for (u32 e = threadIdx.x; e < 1024; e += 128) {
+                {
+                    const u32 step = LEFT_ORDER ? e % 16 : e / 64, r = LEFT_ORDER ? e / 16 : e % 64;
+                    const u32 i = row + r, s = start + step;
+                    left[r][step] = i < m && s < k ? LEFT : 0;
+                }
+                {
+                    const u32 step = RIGHT_ORDER ? e % 16 : e / 64, c = RIGHT_ORDER ? e / 16 : e % 64;
+                    const u32 j = column + c, s = start + step;
+                    right[c][step] = j < n && s < k ? RIGHT : 0;
+                }
+            }
+            __syncthreads();
+#pragma unroll
+            for (int t = 0; t < 2; ++t) {
+                const u32 r = down + t * 16 + four;
+                const u32 a[4] = {two(&left[r][pair]), two(&left[r + 8][pair]), two(&left[r][pair + 8]),
+                                  two(&left[r + 8][pair + 8])};
+#pragma unroll
+                for (int q = 0; q < 4; ++q) {
+                    const u32 c = across + q * 8 + four;
+                    const u32 b[2] = {two(&right[c][pair]), two(&right[c][pair + 8])};
+                    MMA(sum[t][q], a, b);
+                }
+            }
+            __syncthreads();
+        }
+#pragma unroll
+        for (int t = 0; t < 2; ++t) {
+#pragma unroll
+            for (int q = 0; q < 4; ++q) {
+#pragma unroll
+                for (int e = 0; e < 4; ++e) {
+                    const u32 i = row + down + t * 16 + four + e / 2 * 8, j = column + across + q * 8 + pair + e % 2;
+                    if (i >= m || j >= n) continue;
+                    const u32 o = (batch * m + i) * n + j;
+                    const float fresh = sum[t][q][e];
+STORE                }
+            }
         }
     }
 ";
@@ -129,8 +203,8 @@ const MATRICES: Reading = Reading {
         "const u32 rj",
     ],
     base: "        u32 base[2];\n        places(lies, batch, base);",
-    left: "ld(x0 + base[0] + i * li + s * ls)",
-    right: "ld(w0 + base[1] + s * rs + j * rj)",
+    left: "element(x0 + base[0] + i * li + s * ls)",
+    right: "element(w0 + base[1] + s * rs + j * rj)",
     left_order: "(ls == 1)",
     right_order: "(rs == 1 && rj != 1)",
     helper: "",
@@ -139,7 +213,7 @@ const MATRICES: Reading = Reading {
 const IMAGES: Reading = Reading {
     arguments: &["const __grid_constant__ Windows w", "const u32 groups", "const u32 channels"],
     base: "        const u32 group = batch % groups, image = batch / groups * groups * channels + group * channels;",
-    left: "ld(x0 + (group * m + i) * k + s)",
+    left: "element(x0 + (group * m + i) * k + s)",
     right: "pixel(w0, w, image, s, j)",
     left_order: "true",
     right_order: "false",
@@ -156,7 +230,7 @@ template <class X> __device__ inline auto pixel(const X* x, const Windows& w, u3
         at[d] = (u32)p;
     }
     const u32 i = (((channel + tap) * w.image[0] + at[0]) * w.image[1] + at[1]) * w.image[2] + at[2];
-    return inside ? ld(x + i) : decltype(ld(x))(0);
+    return inside ? element(x + i) : decltype(element(x))(0);
 }
 ",
 };
@@ -169,8 +243,15 @@ impl Product {
         }
     }
 
+    fn engine(&self) -> &'static Engine {
+        match self.dtype {
+            DType::F16 | DType::BF16 => &TENSOR_CORES,
+            _ => &CORES,
+        }
+    }
+
     fn text(&self) -> Result<Source> {
-        let (of, reading) = (types::of(self.dtype)?, self.reading());
+        let (of, reading, engine) = (types::of(self.dtype)?, self.reading(), self.engine());
         let mut arguments: Vec<String> =
             ["x0", "w0"].iter().map(|x| format!("const {}* __restrict__ {x}", of.stored)).collect();
         arguments.extend(self.tail.addresses()?);
@@ -178,7 +259,10 @@ impl Product {
         arguments.extend(["m", "n", "k", "batches"].map(|size| format!("const u32 {size}")));
         arguments.extend(reading.arguments.iter().map(|argument| (*argument).to_owned()));
         arguments.extend(self.tail.argument());
-        let body = BODY
+        let mma = if self.dtype == DType::F16 { "mma_half" } else { "mma_brain" };
+        let body = engine
+            .body
+            .replace("MMA", mma)
             .replace("BASE", reading.base)
             .replace("LEFT_ORDER", reading.left_order)
             .replace("RIGHT_ORDER", reading.right_order)
@@ -190,7 +274,10 @@ impl Product {
             Of::Images { .. } => ("conv", window::STRUCT),
         };
         let source = Source::new(name(family, &self.tail), &arguments, &body);
-        let text = format!("{first}{}\ntypedef {} T;\n{}", reading.helper, of.computed, source.text);
+        let text = format!(
+            "{first}{}{ELEMENT}{}\ntypedef {} T;\n{}",
+            engine.helper, reading.helper, of.computed, source.text
+        );
         Ok(Source { text, ..source })
     }
 
@@ -266,7 +353,7 @@ impl Kernel for Product {
             return Err(Error::unsupported(format!("a product of {m} rows")));
         }
         let blocks = [n.div_ceil(TILE) as u32, rows as u32, batches.clamp(1, MOST_BLOCKS) as u32];
-        Ok(Launch { grid: Grid { blocks, threads: 256 }, structs })
+        Ok(Launch { grid: Grid { blocks, threads: self.engine().threads }, structs })
     }
 
     fn work(&self, inputs: &[&[usize]], _: &[usize]) -> f64 {

@@ -82,7 +82,7 @@ impl Lowering<'_, '_> {
         let (starts, ends) = (list(1, "starts")?.ok_or_else(missing)?, list(2, "ends")?.ok_or_else(missing)?);
         let axes = list(3, "axes")?.unwrap_or_else(|| (0..starts.len() as i64).collect());
         let steps = self.whole_numbers(node, 4)?.unwrap_or_else(|| vec![1; starts.len()]);
-        if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || steps.iter().any(|s| *s == 0) {
+        if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] || steps.contains(&0) {
             return Err(Error::invalid("Slice with lists of several lengths, or a step of 0"));
         }
         // Steps beyond the 32 bits of kernels pick one element, whatever their size.
@@ -185,7 +185,8 @@ impl Lowering<'_, '_> {
         let target = self.target(node)?;
         let (nearest, linear) =
             (text(node, "mode", "nearest") == "nearest", text(node, "mode", "nearest") == "linear");
-        if !nearest && !(linear && types::of(dtype)?.kind == Kind::Float) || rank == 0 {
+        let known = nearest || linear && types::of(dtype)?.kind == Kind::Float;
+        if !known || rank == 0 {
             return Err(Error::unsupported(format!(
                 "Resize of {dtype} with mode {}",
                 text(node, "mode", "nearest")

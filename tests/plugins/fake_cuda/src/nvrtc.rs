@@ -93,7 +93,7 @@ fn compile(source: &str) -> Result<Vec<u8>, String> {
     std::fs::write(path("shim.h"), SHIM).map_err(|e| e.to_string())?;
     std::fs::write(path("kernel.cpp"), whole).map_err(|e| e.to_string())?;
     let mut command = Command::new("c++");
-    command.args(["-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=default", "-w", "-o"]);
+    command.args(["-std=c++17", "-O1", "-shared", "-fPIC", "-fno-strict-aliasing", "-w", "-o"]);
     command.arg(path("kernel.so")).arg(path("kernel.cpp"));
     let done = command.output().map_err(|e| format!("c++: {e}"))?;
     if !done.status.success() {

@@ -11,6 +11,7 @@
 #define __global__
 #define __device__
 #define __grid_constant__
+#define __align__(bytes) __attribute__((aligned(bytes)))
 // Blocks run one after the other, so one copy is enough.
 #define __shared__ static
 
@@ -123,6 +124,39 @@ static unsigned int describe(void (*)(A...), unsigned int* sizes, unsigned int* 
 }  // namespace fake
 
 static inline void __syncthreads() { swapcontext(&fake::current->context, &fake::scheduler); }
+
+// What tensor cores do: every lane shows its parts of both tiles, and computes its part of the product.
+namespace fake {
+static unsigned int parts[32][32][6];
+template <class Number>
+static void multiply(float (&c)[4], const unsigned int (&a)[4], const unsigned int (&b)[2], Number number) {
+    const unsigned int lane = threadIdx.x % 32;
+    auto& warp = parts[threadIdx.x / 32];
+    memcpy(warp[lane], a, sizeof a);
+    memcpy(warp[lane] + 4, b, sizeof b);
+    __syncthreads();
+    const auto half = [&](unsigned int owner, unsigned int place, unsigned int high) {
+        return number((unsigned short)(warp[owner][place] >> 16 * high));
+    };
+    for (unsigned int e = 0; e < 4; ++e) {
+        const unsigned int row = lane / 4 + e / 2 * 8, column = lane % 4 * 2 + e % 2;
+        float sum = 0;
+        for (unsigned int k = 0; k < 16; ++k) {
+            const float left = half(row % 8 * 4 + k % 8 / 2, row / 8 + k / 8 * 2, k % 2);
+            const float right = half(column * 4 + k % 8 / 2, 4 + k / 8, k % 2);
+            sum += left * right;
+        }
+        c[e] += sum;
+    }
+    __syncthreads();
+}
+}  // namespace fake
+static inline void mma_half(float (&c)[4], const unsigned int (&a)[4], const unsigned int (&b)[2]) {
+    fake::multiply(c, a, b, half_to_float);
+}
+static inline void mma_brain(float (&c)[4], const unsigned int (&a)[4], const unsigned int (&b)[2]) {
+    fake::multiply(c, a, b, [](unsigned short bits) { return __uint_as_float((unsigned int)bits << 16); });
+}
 
 // What the driver asks of a module with this kernel.
 #define FAKE_KERNEL(kernel, barriers)                                                                        \
