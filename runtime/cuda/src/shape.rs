@@ -19,11 +19,11 @@ pub fn elements(shape: &[usize]) -> Result<usize> {
     })
 }
 
-/// The strides of a dense tensor, in elements.
+/// The strides of a dense tensor, in elements. Where one is beyond all bounds, there are none.
 pub fn dense(shape: &[usize]) -> Vec<usize> {
-    let mut strides = vec![1; shape.len()];
+    let mut strides = vec![1usize; shape.len()];
     for axis in (1..shape.len()).rev() {
-        strides[axis - 1] = strides[axis] * shape[axis];
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
     }
     strides
 }

@@ -122,8 +122,12 @@ fn tile(x: &[usize], repeats: &[usize]) -> Result<Path> {
 
 fn slice(x: &[usize], cuts: &[(i64, [i64; 3])]) -> Result<Path> {
     let (mut output, mut strides, mut from) = (x.to_vec(), signed(&dense(x)), 0);
+    let mut cut = vec![false; x.len()];
     for (along, [start, end, step]) in cuts {
         let along = axis(*along, x.len())?;
+        if std::mem::replace(&mut cut[along], true) {
+            return Err(Error::invalid(format!("Slice cuts axis {along} twice")));
+        }
         let size = x[along] as i64;
         let wrap = |place: i64| if place < 0 { place.saturating_add(size) } else { place };
         let (start, end) = match step {
@@ -133,7 +137,7 @@ fn slice(x: &[usize], cuts: &[(i64, [i64; 3])]) -> Result<Path> {
         };
         let count = ((end - start) / step + i64::from((end - start) % step != 0)).max(0);
         output[along] = if (end - start).signum() == step.signum() { count as usize } else { 0 };
-        from += start.max(0) * strides[along];
+        from += start.max(0).saturating_mul(strides[along]);
         strides[along] = strides[along].saturating_mul(*step);
     }
     Ok(Path::dense(output.clone(), strides, from, output))
@@ -153,7 +157,12 @@ fn concat(inputs: &[&[usize]], along: i64, part: usize) -> Result<Path> {
     let to = dense(&output);
     let before: usize = inputs[..part].iter().map(|shape| shape[along]).sum();
     let walk = Walk { dims: x.to_vec(), strides: vec![signed(&dense(x)), signed(&to)] };
-    Ok(Path { walk, from: 0, to: (before * to[along]) as i64, output })
+    Ok(Path { walk, from: 0, to: before.saturating_mul(to[along]) as i64, output })
+}
+
+/// How much a pad below 0 cuts off.
+fn cut_off(pad: i64) -> i64 {
+    pad.saturating_neg().max(0)
 }
 
 /// What of the input is in the output; the rest has been filled before.
@@ -168,14 +177,14 @@ fn pad(x: &[usize], pads: &[[i64; 2]]) -> Result<Path> {
         let padded =
             usize::try_from(padded).map_err(|_| Error::invalid("Pad cuts off more than there is"))?;
         output.push(padded);
-        let cut = (-before).max(0) + (-after).max(0);
-        dims.push(usize::try_from(size as i64 - cut).unwrap_or(0));
+        let cut = cut_off(*before).saturating_add(cut_off(*after));
+        dims.push(usize::try_from((size as i64).saturating_sub(cut)).unwrap_or(0));
     }
     elements(&output)?;
     let to = signed(&dense(&output));
     for (axis, [before, _]) in pads.iter().enumerate() {
-        path.0 += (-before).max(0) * from[axis];
-        path.1 += before.max(&0) * to[axis];
+        path.0 = cut_off(*before).saturating_mul(from[axis]).saturating_add(path.0);
+        path.1 = before.max(&0).saturating_mul(to[axis]).saturating_add(path.1);
     }
     Ok(Path { walk: Walk { dims, strides: vec![from, to] }, from: path.0, to: path.1, output })
 }

@@ -10,6 +10,8 @@ use crate::types;
 
 /// Most dimensions of an image.
 pub const SPACE: usize = 3;
+/// Images are no wider, so that places beside them can be counted in 32 bits.
+const LARGEST: usize = 1 << 30;
 
 /// How windows lie on an image, as Conv and the poolings have it.
 #[derive(Debug, Clone)]
@@ -34,7 +36,8 @@ impl Windows {
     /// For each axis: how many windows, and what lies before the image.
     pub fn fit(&self, image: &[usize]) -> Result<Vec<(usize, usize)>> {
         let rank = self.kernel.len();
-        if image.len() != rank || rank > SPACE || self.strides.contains(&0) {
+        let large = image.iter().any(|size| *size > LARGEST);
+        if image.len() != rank || rank > SPACE || self.strides.contains(&0) || large {
             return Err(Error::unsupported(format!("windows {:?} on {image:?}", self.kernel)));
         }
         (0..rank).map(|axis| self.fit_axis(axis, image[axis])).collect()

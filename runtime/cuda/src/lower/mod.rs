@@ -263,9 +263,11 @@ fn text<'n>(node: &'n Node<'_>, name: &str, default: &'n str) -> &'n str {
     }
 }
 
-/// A list of sizes, none of them below 0.
+/// A list of sizes, none of them below 0 or beyond what kernels count in.
 fn sizes(values: &[i64]) -> Result<Vec<usize>> {
-    let size =
-        |value: &i64| usize::try_from(*value).map_err(|_| Error::unsupported(format!("{value} as a size")));
+    let size = |value: &i64| {
+        let counted = i32::try_from(*value).ok().and_then(|value| usize::try_from(value).ok());
+        counted.ok_or_else(|| Error::unsupported(format!("{value} as a size")))
+    };
     values.iter().map(size).collect()
 }

@@ -171,6 +171,9 @@ impl Lowering<'_, '_> {
     }
 }
 
+/// Windows reach no further, so that their places can be counted in 32 bits.
+const LARGEST: i64 = 1 << 24;
+
 /// The windows of a node's attributes.
 pub fn windows(node: &Node<'_>, kernel: &[usize]) -> Result<Windows> {
     let rank = kernel.len();
@@ -180,11 +183,9 @@ pub fn windows(node: &Node<'_>, kernel: &[usize]) -> Result<Windows> {
     let list = |name: &str, default: i64, len: usize| {
         let given = ints(node, name).filter(|values| !values.is_empty());
         let values = given.unwrap_or_else(|| vec![default; len]);
-        let fits = values.len() == len;
-        if fits {
-            sizes(&values)
-        } else {
-            Err(Error::invalid(format!("{name} of {} is {values:?}", node.op)))
+        match values.len() == len && values.iter().all(|value| *value < LARGEST) {
+            true => sizes(&values),
+            false => Err(Error::unsupported(format!("{name} of {} is {values:?}", node.op))),
         }
     };
     let pads = match text(node, "auto_pad", "NOTSET") {
