@@ -5,6 +5,7 @@ use std::sync::Arc;
 use byoc_cpu::fast::Isa;
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{InputDesc, Kernel, NodeDesc, OutputDesc, Registry};
+use byoc_graph::normalise::STAYS;
 use byoc_graph::{
     Function, FunctionId, Graph, GraphError, MappedFiles, Model, Node, NodeId, Origin, Tensor, Type, ValueId,
 };
@@ -37,6 +38,8 @@ pub enum BuildError {
         "no target can run {op} (domain `{domain}`, opset {opset}) of node `{node}`; load a plugin that can"
     )]
     NoTarget { node: Arc<str>, op: Arc<str>, domain: Arc<str>, opset: i64 },
+    #[error("{op} node `{node}` cannot be written out as nodes that a target can run: {why}")]
+    Stays { node: Arc<str>, op: Arc<str>, why: String },
     #[error("node `{node}` uses `{value}`, which nothing makes")]
     Undefined { node: Arc<str>, value: Arc<str> },
     #[error("output `{0}` is made by nothing")]
@@ -204,8 +207,7 @@ impl Builder<'_> {
             return host(Action::Alias(alias), "alias");
         }
         let Some(prepared) = self.options.registry.prepare(&describe(graph, node, self.options.isa)) else {
-            let (op, domain) = (node.op.name.clone(), node.op.domain.clone());
-            return Err(BuildError::NoTarget { node: node.label.clone(), op, domain, opset: node.opset });
+            return Err(no_target(node));
         };
         host(Action::Kernel(prepared.kernel), prepared.name)
     }
@@ -215,6 +217,14 @@ impl Builder<'_> {
         let Some(function) = self.functions.get(&FunctionId::of(&node.op)) else { return Ok(None) };
         let body = control::call::instantiate(function, node);
         Ok(Some(Box::new(control::call::Call(self.body(node, &body)?))))
+    }
+}
+
+fn no_target(node: &Node) -> BuildError {
+    let (label, op, domain) = (node.label.clone(), node.op.name.clone(), node.op.domain.clone());
+    match node.metadata.iter().find(|(key, _)| key == STAYS) {
+        Some((_, why)) => BuildError::Stays { node: label, op, why: why.clone() },
+        None => BuildError::NoTarget { node: label, op, domain, opset: node.opset },
     }
 }
 

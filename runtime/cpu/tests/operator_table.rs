@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use byoc_cpu::{Registry, reference};
-use byoc_graph::DType;
-use byoc_graph::schema::{self, FunctionBody, OpSchema, TypeSet};
+use byoc_graph::schema::{self, OpSchema, TypeSet};
+use byoc_graph::{DType, normalise};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operators.md");
 const MARK: &str = "<!-- generated from here on -->\n";
@@ -69,8 +69,6 @@ fn run_by(schema: &OpSchema, registry: &Registry) -> Option<String> {
     ways.dedup();
     if reference::lookup(schema.domain, schema.name, i64::MAX).is_some() {
         ways.push("reference");
-    } else if schema.function_body != FunctionBody::None {
-        ways.push("function body");
     }
     (!ways.is_empty()).then(|| ways.join(", "))
 }
@@ -104,6 +102,7 @@ fn table() -> String {
             );
         }
     }
+    let _ = write!(text, "\n## Gradient\n\n{}.\n", normalise::gradient_operators().join(", "));
     text
 }
 

@@ -8,7 +8,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::{FunctionId, Graph, Model, Node, NodeId, Opsets, Tensor, ValueId};
+use indexmap::IndexMap;
+
+use crate::{Function, FunctionId, Graph, Model, Node, NodeId, Opsets, Tensor, ValueId};
 
 mod captures;
 mod constant_nodes;
@@ -16,6 +18,11 @@ mod fold_constants;
 mod gradient;
 mod look_through;
 mod unused;
+
+pub use gradient::operators as gradient_operators;
+
+/// Under which a node that no host or vendor may know has in its metadata why it has not been written out.
+pub const STAYS: &str = "byoc.stays";
 
 /// Computes a node from constants. Supplied by whoever has kernels.
 pub trait Evaluate {
@@ -64,6 +71,8 @@ pub struct Context<'a> {
     /// Name of the graph at hand.
     path: String,
     removed: &'a mut Vec<Removed>,
+    /// The model's functions, where there are Gradients.
+    functions: Arc<IndexMap<FunctionId, Function>>,
     /// Functions of [`gradient`] that the graph at hand calls.
     called: BTreeSet<FunctionId>,
 }
@@ -96,11 +105,13 @@ pub fn normalise_watched(
     after: &mut dyn FnMut(&Pass, &Model),
 ) -> Vec<Removed> {
     let mut removed = Vec::new();
+    let functions = gradient::functions_of(model);
     for pass in PASSES.iter().filter(|p| enabled(p.name)) {
         let mut all = BTreeSet::new();
         let mut run = |path: String, graph: &mut Graph, opsets: &mut Opsets| {
             let called = BTreeSet::new();
-            let mut context = Context { evaluate, path, removed: &mut removed, called };
+            let functions = functions.clone();
+            let mut context = Context { evaluate, path, removed: &mut removed, functions, called };
             run_deep(pass, graph, &mut context);
             if !context.called.is_empty() {
                 opsets.entry(gradient::DOMAIN.into()).or_insert(1);

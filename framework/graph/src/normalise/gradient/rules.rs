@@ -2,12 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Attr, Attributes, Function, FunctionId, Graph, Model, Node, ValueId, onnx};
+use crate::{Attributes, Function, FunctionId, Graph, Model, Node, ValueId, onnx};
+
+use super::derived::{attributes, axes};
 
 /// A function `Op (a, b, y, dy) => (da, db)` says how operator `Op` passes the gradient `dy` of its result `y` on to
 /// its operands. An operand called `each` stands for every one of a list, one called `first` for the first, the others
-/// having no gradient. Attributes beyond the operator's own are those of [`derived`].
-const RULES: &str = include_str!("rules.onnxtxt");
+/// having no gradient. `Op (part, rest) => (dpart, left)` cuts the gradient of one operand after the other off that of
+/// the result, and `Op (before, next) => (both)` joins those of several results. Attributes beyond the operator's own
+/// are those of [`attributes`].
+///
+/// A function of the domain [`FORM`] says by what other operators, which have rules, its operator can be computed.
+const RULES: &str = concat!(
+    include_str!("rules/helpers.onnxtxt"),
+    include_str!("rules/elementwise.onnxtxt"),
+    include_str!("rules/movement.onnxtxt"),
+    include_str!("rules/matrix.onnxtxt"),
+    include_str!("rules/reductions.onnxtxt"),
+    include_str!("rules/windows.onnxtxt"),
+    include_str!("rules/forms.onnxtxt"),
+    include_str!("rules/norms.onnxtxt"),
+    include_str!("rules/losses.onnxtxt"),
+);
 
 /// Operators of the default domain whose result does not change with small changes of their operands.
 const FLAT: &[&str] = &[
@@ -17,6 +33,7 @@ const FLAT: &[&str] = &[
     "Ceil",
     "ConstantOfShape",
     "Equal",
+    "EyeLike",
     "Floor",
     "Greater",
     "GreaterOrEqual",
@@ -27,6 +44,8 @@ const FLAT: &[&str] = &[
     "NonZero",
     "Not",
     "Or",
+    "RandomNormalLike",
+    "RandomUniformLike",
     "Round",
     "Shape",
     "Sign",
@@ -34,8 +53,9 @@ const FLAT: &[&str] = &[
     "Xor",
 ];
 
-/// The domain of the functions.
+/// The domain of the rules, and of what these share.
 pub(in crate::normalise) const DOMAIN: &str = "ai.onnx.preview.training.gradient";
+const FORM: &str = "ai.onnx.preview.training.form";
 
 pub(super) struct Rules(Model);
 
@@ -45,6 +65,10 @@ pub(super) enum Rule<'a> {
     All(&'a FunctionId, &'a Function),
     Each(&'a FunctionId, &'a Function),
     First(&'a FunctionId, &'a Function),
+    /// Cuts operands' gradients off the result's.
+    Parts(&'a FunctionId, &'a Function),
+    /// Joins the gradients of several results.
+    Joined(&'a FunctionId, &'a Function),
 }
 
 /// A call of a rule's function for a node. Its arguments are some operands, the axes where an attribute has them, the
@@ -54,8 +78,8 @@ pub(super) struct Call<'a> {
     pub attrs: Attributes,
     pub operands: Vec<usize>,
     pub axes: Option<&'a [i64]>,
-    /// For each result, the argument that it is the gradient of.
-    pub gradients: Vec<usize>,
+    /// For each result, the argument that it is the gradient of, if it is one.
+    pub gradients: Vec<Option<usize>>,
 }
 
 impl Rules {
@@ -69,22 +93,54 @@ impl Rules {
     }
 
     pub fn of(&self, graph: &Graph, node: &Node) -> Option<Rule<'_>> {
-        if !node.op.domain.is_empty() || !node.captures().is_empty() || !is_covered(graph, node) {
+        if !is_covered(node) {
             return None;
         }
         if FLAT.contains(&&*node.op.name) {
             return Some(Rule::Flat);
         }
-        let operands = node.inputs().len() + usize::from(axes(node).is_some());
-        let attrs = derived(node);
-        let of_node = self.0.functions.iter().filter(|(id, function)| {
-            id.name == node.op.name && function.attributes.iter().all(|name| attrs.contains_key(name))
-        });
-        of_node.into_iter().find_map(|(id, function)| match operand_name(function, 0) {
+        self.fitting(graph, node, DOMAIN).find_map(|(id, function)| match operand_name(function, 0) {
             "each" => Some(Rule::Each(id, function)),
             "first" => Some(Rule::First(id, function)),
-            _ => (function.body.inputs().len() == operands + 2).then_some(Rule::All(id, function)),
+            "part" => Some(Rule::Parts(id, function)),
+            "before" => Some(Rule::Joined(id, function)),
+            _ => (function.body.inputs().len() == operands(node) + 2).then_some(Rule::All(id, function)),
         })
+    }
+
+    /// The operators that a node can be computed by instead.
+    pub fn form(&self, graph: &Graph, node: &Node) -> Option<&Function> {
+        if !is_covered(node) {
+            return None;
+        }
+        let mut fitting = self.fitting(graph, node, FORM);
+        fitting.find(|(_, function)| function.body.inputs().len() == operands(node)).map(|found| found.1)
+    }
+
+    /// The functions that speak of a node's operator, as far as attributes tell.
+    fn fitting<'a>(
+        &'a self,
+        graph: &Graph,
+        node: &Node,
+        domain: &'static str,
+    ) -> impl Iterator<Item = (&'a FunctionId, &'a Function)> {
+        let (attrs, name) = (attributes(graph, node), node.op.name.clone());
+        self.0.functions.iter().filter(move |(id, function)| {
+            *id.domain == *domain
+                && id.name == name
+                && function.attributes.iter().all(|name| attrs.contains_key(name))
+        })
+    }
+
+    /// A function by its name.
+    pub fn function(&self, id: &FunctionId) -> Option<&Function> {
+        self.0.functions.get(id)
+    }
+
+    /// The operators of the default domain that gradients are passed on by.
+    pub fn operators(&self) -> BTreeSet<&str> {
+        let named = self.0.functions.keys().map(|id| &*id.name);
+        named.chain(FLAT.iter().copied()).filter(|name| crate::schema::exists("", name)).collect()
     }
 
     /// These functions and those that they call.
@@ -106,25 +162,40 @@ impl<'a> Rule<'a> {
     pub fn passes_on(&self, i: usize) -> bool {
         match self {
             Rule::Flat => false,
-            Rule::Each(..) => true,
-            Rule::First(..) => i == 0,
-            Rule::All(_, function) => gradients(function).contains(&i),
+            Rule::Each(..) | Rule::Parts(..) => true,
+            Rule::First(..) | Rule::Joined(..) => i == 0,
+            Rule::All(_, function) => gradients(function).contains(&Some(i)),
+        }
+    }
+
+    /// Whether it knows of more results than the first.
+    pub fn takes_all_results(&self) -> bool {
+        matches!(self, Rule::Flat | Rule::Joined(..))
+    }
+
+    fn function(&self) -> Option<(&'a FunctionId, &'a Function)> {
+        match *self {
+            Rule::Flat => None,
+            Rule::All(id, f)
+            | Rule::Each(id, f)
+            | Rule::First(id, f)
+            | Rule::Parts(id, f)
+            | Rule::Joined(id, f) => Some((id, f)),
         }
     }
 
     /// The calls that compute the gradients of a node's operands.
-    pub fn calls(&self, node: &'a Node) -> Vec<Call<'a>> {
-        let (Rule::All(id, function) | Rule::Each(id, function) | Rule::First(id, function)) = *self else {
-            return vec![];
-        };
-        let mut attrs = derived(node);
+    pub fn calls(&self, graph: &Graph, node: &'a Node) -> Vec<Call<'a>> {
+        let Some((id, function)) = self.function() else { return vec![] };
+        let mut attrs = attributes(graph, node);
         attrs.retain(|name, _| {
             function.attributes.contains(name) || function.attribute_defaults.contains_key(name)
         });
+        let every = 0..node.inputs().len();
         let (all, axes) = match self {
-            Rule::All(..) => (vec![(0..node.inputs().len()).collect()], axes(node)),
-            Rule::First(..) => (vec![vec![0]], None),
-            _ => ((0..node.inputs().len()).map(|i| vec![i]).collect(), None),
+            Rule::All(..) => (vec![every.collect()], axes(node)),
+            Rule::Each(..) | Rule::Parts(..) => (every.map(|i| vec![i]).collect(), None),
+            _ => (vec![vec![0]], None),
         };
         let call = |operands: Vec<usize>| Call {
             function: id,
@@ -138,59 +209,44 @@ impl<'a> Rule<'a> {
 }
 
 /// For each result of a rule, the operand that it is the gradient of: the one whose name it has behind a `d`.
-fn gradients(function: &Function) -> Vec<usize> {
+fn gradients(function: &Function) -> Vec<Option<usize>> {
     let name = |id: &ValueId| &*function.body.value(*id).name;
     let operand = |result: &ValueId| {
         let wanted = name(result).strip_prefix('d');
         function.body.inputs().iter().position(|operand| Some(name(operand)) == wanted)
     };
-    function.body.outputs().iter().map(|result| operand(result).expect("results are named so")).collect()
+    function.body.outputs().iter().map(operand).collect()
 }
 
 fn operand_name(function: &Function, i: usize) -> &str {
     &function.body.value(function.body.inputs()[i]).name
 }
 
-/// Whether the rules speak of this form of an operator: the versions before had other ones.
-fn is_covered(graph: &Graph, node: &Node) -> bool {
-    let rank = |i: usize| graph.value(node.input(i)?).ty.as_ref()?.shape().map(|shape| shape.len());
-    match &*node.op.name {
+/// How many operands rules see of a node.
+fn operands(node: &Node) -> usize {
+    node.inputs().len() + usize::from(axes(node).is_some())
+}
+
+/// Whether the rules speak of this form of an operator: older versions had other ones.
+fn is_covered(node: &Node) -> bool {
+    let flag = |name: &str| matches!(node.attrs.get(name), Some(crate::Attr::Int(1..)));
+    let suits = match &*node.op.name {
         // Broadcasting as in NumPy came with opset 7.
-        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Gemm" | "Max" | "Min" | "Sum" | "Mean" => {
-            node.opset >= 7 && node.inputs().iter().all(Option::is_some)
+        "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Gemm" | "Max" | "Min" | "Sum" | "Mean" | "PRelu" => {
+            node.opset >= 7
         }
-        "Softmax" | "LogSoftmax" => node.opset >= 13,
-        // A vector has no axes to exchange.
-        "MatMul" => [0, 1].iter().all(|&i| rank(i).is_some_and(|rank| rank >= 2)),
-        _ => node.inputs().iter().all(Option::is_some),
-    }
-}
-
-/// The axes of a reduction, where they are an attribute.
-fn axes(node: &Node) -> Option<&[i64]> {
-    match node.attrs.get("axes")? {
-        Attr::Ints(axes) if node.op.name.starts_with("Reduce") => Some(axes),
-        _ => None,
-    }
-}
-
-/// The attributes of a node and what rules need that follows from them: `count` operands, the permutation that is the
-/// `inverse` of a transposition, and the sums that lead Gemm's gradient `to_a` and `to_b`.
-fn derived(node: &Node) -> Attributes {
-    let mut attrs = node.attrs.clone();
-    attrs.insert("count".into(), Attr::Float(node.inputs().len() as f32));
-    if let Some(Attr::Ints(perm)) = node.attrs.get("perm") {
-        let mut inverse = vec![0; perm.len()];
-        for (i, &axis) in perm.iter().enumerate() {
-            if let Some(place) = usize::try_from(axis).ok().and_then(|axis| inverse.get_mut(axis)) {
-                *place = i as i64;
-            }
+        "BatchNormalization" => {
+            let results = node.outputs().iter().flatten().count();
+            node.opset >= 9 && results == 1 && !flag("training_mode")
         }
-        attrs.insert("inverse".into(), Attr::Ints(inverse));
-    }
-    let is_set = |name: &str| matches!(node.attrs.get(name), Some(Attr::Int(1..)));
-    let (a, b) = (if is_set("transA") { "ki" } else { "ik" }, if is_set("transB") { "jk" } else { "kj" });
-    attrs.insert("to_a".into(), Attr::Str(format!("ij,{b}->{a}").into()));
-    attrs.insert("to_b".into(), Attr::Str(format!("{a},ij->{b}").into()));
-    attrs
+        // Before, there was a scale for each group.
+        "GroupNormalization" => node.opset >= 21,
+        // The third operand asks for training.
+        "Dropout" => node.opset >= 7 && node.inputs().len() < 3,
+        "TopK" => node.opset >= 10,
+        "Split" => !node.outputs().is_empty() && node.outputs().iter().all(Option::is_some),
+        _ => true,
+    };
+    let plain = node.op.domain.is_empty() && node.captures().is_empty();
+    plain && suits && node.inputs().iter().all(Option::is_some)
 }
