@@ -355,3 +355,36 @@ fn images_of_any_size_are_convolved_the_best_way() {
         }
     }
 }
+
+/// Sizes around those of registers, squares and strips, and a prime.
+const SIDES: [usize; 9] = [1, 5, 15, 16, 17, 33, 97, 128, 1031];
+
+#[test]
+fn transposes_move_every_element() {
+    for dtype in ["float", "uint8", "float16", "int64"] {
+        for (i, rows) in SIDES.into_iter().enumerate() {
+            for (j, columns) in SIDES.into_iter().enumerate() {
+                let planes = 1 + (i + j) % 3;
+                let perm = if (i + j) % 2 == 0 { "0, 2, 1" } else { "2, 0, 1" };
+                let case = format!(
+                    "(uint8[{planes}, {rows}, {columns}] x) => ({dtype}[] y)
+                     {{ c = Cast<to = {}>(x) y = Transpose <perm = [{perm}]> (c) }}",
+                    match dtype {
+                        "float" => 1,
+                        "uint8" => 2,
+                        "int64" => 7,
+                        _ => 10,
+                    }
+                );
+                let model = model(&case);
+                let data = inputs(&model);
+                let want =
+                    program(&model, &Registry::reference(), Isa::Portable).run_data(&data).expect(&case);
+                for isa in Isa::ALL.into_iter().filter(|isa| isa.is_supported()) {
+                    let got = program(&model, &Registry::default(), isa).run_data(&data).expect(&case);
+                    assert!(got == want, "{isa:?}: {case}");
+                }
+            }
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! The input is seen as `outer × n × inner`, of which the middle is folded. It is cut into pieces that the shape
 //! alone fixes, and their results are joined in order.
 
+use super::extremes::{self, Extreme, Greatest, Least};
 use super::simd::vectorised;
 use super::{Exec, Isa};
 
@@ -33,8 +34,6 @@ pub enum Fold {
 /// How elements are taken in, beginning with `start`, and how such partial results are joined.
 struct Way<T, J> {
     start: f32,
-    /// For rows: `take` passes over what is not a number, which has to be looked for.
-    odd: bool,
     take: T,
     join: J,
 }
@@ -50,22 +49,7 @@ pub(crate) fn smaller(a: f32, b: f32) -> f32 {
 }
 
 fn way<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(start: f32, take: T, join: J) -> Way<T, J> {
-    Way { start, odd: false, take, join }
-}
-
-/// For rows, where one comparison does, and what is not a number is counted by the way.
-fn way_of_rows<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(start: f32, take: T, join: J) -> Way<T, J> {
-    Way { start, odd: true, take, join }
-}
-
-#[inline(always)]
-fn plain_greater(a: f32, b: f32) -> f32 {
-    if b > a { b } else { a }
-}
-
-#[inline(always)]
-fn plain_smaller(a: f32, b: f32) -> f32 {
-    if b < a { b } else { a }
+    Way { start, take, join }
 }
 
 #[inline(always)]
@@ -88,12 +72,10 @@ fn times(a: f32, b: f32) -> f32 {
     a * b
 }
 
-/// Calls a closure, which is written out for each way; `$rows` tells whether it is rows that are folded.
+/// Calls a closure, which is written out for each way.
 macro_rules! with_way {
-    ($fold:expr, $rows:expr, $call:expr) => {
+    ($fold:expr, $call:expr) => {
         match $fold {
-            Fold::Max if $rows => $call(way_of_rows(f32::NEG_INFINITY, plain_greater, plain_greater)),
-            Fold::Min if $rows => $call(way_of_rows(f32::INFINITY, plain_smaller, plain_smaller)),
             Fold::Sum => $call(way(0.0, plus, plus)),
             Fold::Squares => $call(way(0.0, plus_square, plus)),
             Fold::Magnitudes => $call(way(0.0, plus_magnitude, plus)),
@@ -115,7 +97,7 @@ impl Fold {
 
     /// One row, in lanes whatever the instruction set, so that the result does not depend on it.
     pub fn row(self, isa: Isa, x: &[f32]) -> f32 {
-        with_way!(self, true, |way| vectorised(
+        with_way!(self, |way| vectorised(
             isa,
             #[inline(always)]
             || row(&way, x)
@@ -134,15 +116,37 @@ impl Fold {
         let tall = if inner == 1 { PIECE } else { TALL };
         let pieces = n.div_ceil(tall).max(1);
         if pieces == 1 {
-            return with_way!(self, inner == 1, |way| pass(exec, &way, x, [outer, n, inner], n, out));
+            return self.pieces(exec, x, [outer, n, inner], n, out);
         }
         let mut parts = vec![0.0; outer * pieces * inner];
-        with_way!(self, inner == 1, |way| pass(exec, &way, x, [outer, n, inner], tall, &mut parts));
+        self.pieces(exec, x, [outer, n, inner], tall, &mut parts);
         self.joining().middle(exec, &parts, [outer, pieces, inner], out);
+    }
+
+    /// Folds each `tall` of the `n` by itself: `out` is `outer × pieces × inner`.
+    fn pieces(self, exec: Exec<'_>, x: &[f32], sizes: [usize; 3], tall: usize, out: &mut [f32]) {
+        match self {
+            Fold::Max if sizes[2] == 1 => extreme_rows(exec, Greatest, x, sizes[1], tall, out),
+            Fold::Min if sizes[2] == 1 => extreme_rows(exec, Least, x, sizes[1], tall, out),
+            _ => with_way!(self, |way| pass(exec, &way, x, sizes, tall, out)),
+        }
     }
 }
 
-/// Folds each `tall` of the `n` by itself: `out` is `outer × pieces × inner`.
+/// The extreme of each `tall` of rows of `n`.
+fn extreme_rows<E: Extreme>(exec: Exec<'_>, extreme: E, x: &[f32], n: usize, tall: usize, out: &mut [f32]) {
+    let pieces = n.div_ceil(tall.max(1)).max(1);
+    let grain = (PIECE / tall.max(1)).max(1);
+    exec.pool.parallel_chunks(out, grain, &|chunk, out| {
+        let piece = |at: usize| {
+            let (o, p) = (at / pieces, at % pieces);
+            &x[o * n + p * tall..][..(n - p * tall).min(tall)]
+        };
+        extremes::rows(exec.isa, extreme, (chunk * grain..).map(piece), out);
+    });
+}
+
+/// As [`Fold::pieces`].
 fn pass<T, J>(
     exec: Exec<'_>,
     way: &Way<T, J>,
@@ -187,33 +191,6 @@ fn pass<T, J>(
     });
 }
 
-#[inline(always)]
-fn row<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(way: &Way<T, J>, x: &[f32]) -> f32 {
-    if !way.odd {
-        return lanes(way, x);
-    }
-    // A sum that is a number tells that all elements are; where it is none, each is looked at.
-    let mut sums = [0f32; LANES];
-    let mut found = [way.start; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for ((sum, found), &x) in sums.iter_mut().zip(&mut found).zip(chunk) {
-            *sum += x;
-            *found = (way.take)(*found, x);
-        }
-    }
-    for ((sum, found), &x) in sums.iter_mut().zip(&mut found).zip(rest) {
-        *sum += x;
-        *found = (way.take)(*found, x);
-    }
-    let odd = sums.iter().fold(false, |odd, sum| odd | sum.is_nan());
-    if odd && x.iter().any(|x| x.is_nan()) {
-        return f32::NAN;
-    }
-    joined(found, &way.join)
-}
-
 /// All lanes in one, pair by pair.
 #[inline(always)]
 fn joined(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
@@ -228,7 +205,7 @@ fn joined(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
 }
 
 #[inline(always)]
-fn lanes<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(way: &Way<T, J>, x: &[f32]) -> f32 {
+fn row<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(way: &Way<T, J>, x: &[f32]) -> f32 {
     if x.len() < 32 {
         return x.iter().fold(way.start, |a, &x| (way.take)(a, x));
     }

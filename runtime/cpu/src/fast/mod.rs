@@ -11,6 +11,7 @@ pub mod bytes;
 pub mod columns;
 pub mod conv;
 mod copy;
+mod extremes;
 pub mod fold;
 pub mod function;
 pub mod gemm;
@@ -21,7 +22,7 @@ pub mod recurrent;
 pub mod rows;
 mod scratch;
 pub mod simd;
-mod transpose;
+pub(crate) mod transpose;
 
 pub use activation::Activation;
 

@@ -1,7 +1,8 @@
-//! Transposition of a few rows at a time.
+//! Transposition in registers: of a few rows at a time, and of squares.
 
+use super::Isa;
 use super::math;
-use super::simd::Simd;
+use super::simd::{MOST_LANES, Simd, Task};
 
 /// Writes four rows of one length as columns, side by side in rows of `width`.
 #[inline(always)]
@@ -27,5 +28,101 @@ pub(super) fn four_rows<S: Simd>(s: S, rows: [&[f32]; 4], out: &mut [f32], width
     }
     for at in at..len {
         out[at * width..][..4].copy_from_slice(&[rows[0][at], rows[1][at], rows[2][at], rows[3][at]]);
+    }
+}
+
+/// A strip of at most [`MOST_LANES`] of either: `width` runs of `height` elements that lie `step` apart, which become
+/// rows of `width` that lie `far` apart.
+pub(crate) struct Strip<'a> {
+    pub x: &'a [f32],
+    pub step: usize,
+    pub out: *mut f32,
+    pub far: usize,
+    pub height: usize,
+    pub width: usize,
+}
+
+impl Strip<'_> {
+    /// # Safety
+    /// Element `c` of row `r` of the output, at `out + r * far + c`, may be written for all rows and columns.
+    pub(crate) unsafe fn run(self, isa: Isa) {
+        assert!(self.width > 0 && self.height > 0 && self.width.min(self.height) <= MOST_LANES, "a strip");
+        assert!(self.x.len() >= (self.width - 1) * self.step + self.height, "runs inside of the input");
+        isa.run(Checked(self));
+    }
+}
+
+/// A strip whose memory is known to be there.
+struct Checked<'a>(Strip<'a>);
+
+impl Task for Checked<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Strip { x, step, out, far, height, width } = self.0;
+        // A cache line's width at a time, in as many squares as the lanes need.
+        for at in (0..height.max(width)).step_by(MOST_LANES) {
+            let (r, c) = if width > height { (0, at) } else { (at, 0) };
+            for r in (r..height.min(r + MOST_LANES)).step_by(S::LANES) {
+                for c in (c..width.min(c + MOST_LANES)).step_by(S::LANES) {
+                    let sizes = (S::LANES.min(height - r), S::LANES.min(width - c));
+                    // SAFETY: these runs and rows are parts of those that `Strip::run` was promised.
+                    unsafe { square(s, x.as_ptr().add(c * step + r), step, out.add(r * far + c), far, sizes) }
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`Strip`], with at most `LANES` rows and columns.
+#[inline(always)]
+unsafe fn square<S: Simd>(
+    s: S,
+    x: *const f32,
+    step: usize,
+    out: *mut f32,
+    far: usize,
+    (height, width): (usize, usize),
+) {
+    let mut v = [s.splat(0.0); MOST_LANES];
+    // Loops, not closures, which would be compiled without the instructions.
+    // SAFETY: the caller's promise.
+    unsafe {
+        if (height, width) != (S::LANES, S::LANES) {
+            return part_of_square(s, x, step, out, far, (height, width));
+        }
+        for (i, v) in v.iter_mut().enumerate().take(S::LANES) {
+            *v = s.load(x.add(i * step));
+        }
+        s.transpose(&mut v);
+        for (i, &v) in v.iter().enumerate().take(S::LANES) {
+            s.store(out.add(i * far), v);
+        }
+    }
+}
+
+/// # Safety
+/// As for [`square`].
+#[inline(always)]
+unsafe fn part_of_square<S: Simd>(
+    s: S,
+    x: *const f32,
+    step: usize,
+    out: *mut f32,
+    far: usize,
+    (height, width): (usize, usize),
+) {
+    let mut v = [s.splat(0.0); MOST_LANES];
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (i, v) in v.iter_mut().enumerate().take(width) {
+            *v = s.load_part(x.add(i * step), height);
+        }
+        s.transpose(&mut v);
+        for (i, &v) in v.iter().enumerate().take(height) {
+            s.store_part(out.add(i * far), width, v);
+        }
     }
 }

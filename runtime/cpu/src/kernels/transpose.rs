@@ -4,7 +4,8 @@ use byoc_graph::StaticDims;
 use bytemuck::Pod;
 use smallvec::SmallVec;
 
-use crate::fast::Exec;
+use crate::fast::transpose::Strip;
+use crate::fast::{Exec, Isa};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
 use crate::kernels::loops;
 use crate::kernels::words::{by_size, strided, words, words_mut};
@@ -186,48 +187,78 @@ fn transpose<T: Pod + Send + Sync>(exec: Exec<'_>, x: &[T], out: &mut [T], axes:
     }
 }
 
-/// Side of the squares in which two axes change places: a cache line, and no more lines than a cache has ways.
+/// Side of the squares in which two axes change places: a cache line of four-byte elements.
 const SIDE: usize = 16;
-const BAND: usize = 4 * SIDE;
+/// How long a strip of squares is at most.
+const LONG: usize = loops::GRAIN / SIDE;
 
-/// Transposes `other`, along which the input runs, and the last axis, along which the output runs, in squares, so
-/// that every line of either side is touched once.
+/// Transposes `other`, along which the input runs, and the last axis, along which the output runs, in strips of
+/// squares. A strip runs along whichever of the two sides lies farther apart in memory: its few lines there are
+/// read or written from end to end, which no conflict in the cache disturbs.
 fn tiles<T: Pod + Send + Sync>(exec: Exec<'_>, x: &[T], out: &mut [T], axes: &Axes, other: usize) {
     let last = axes.sizes.len() - 1;
     let (rows, columns, step) = (axes.sizes[other], axes.sizes[last], axes.strides[last]);
     // Of the output: how far apart its rows of `other` lie.
     let far: usize = axes.sizes[other + 1..].iter().product();
+    let (tall, wide) = if far >= step { (SIDE, LONG) } else { (LONG, SIDE) };
+    let across = columns.div_ceil(wide);
+    let strips = rows.div_ceil(tall) * across;
     let planes = out.len() / (rows * columns);
-    // Bands of the longer side, a few squares wide, are walked along the shorter one: what lies side by side in
-    // either is still in the cache.
-    let by_columns = columns > rows;
-    let (long, short) = if by_columns { (columns, rows) } else { (rows, columns) };
-    let bands = long.div_ceil(BAND);
     let shared = SharedSlice::new(out);
-    let grain = (loops::GRAIN / (BAND * short)).max(1);
-    exec.pool.parallel_ranges(planes * bands, grain, &|range| {
-        for band in range {
-            let (from, to) = axes.plane(band / bands, other);
-            let start = band % bands * BAND;
-            let within = (start..long.min(start + BAND)).step_by(SIDE);
-            let squares = (0..short).step_by(SIDE).flat_map(|at| within.clone().map(move |k| (at, k)));
-            for (at, k) in squares {
-                let (r0, c0) = if by_columns { (at, k) } else { (k, at) };
-                let (height, width) = (SIDE.min(rows - r0), SIDE.min(columns - c0));
-                let square = read(&x[from + r0 + c0 * step..], step, height, width);
-                for (r, row) in square.iter().enumerate().take(height) {
-                    let start = to + (r0 + r) * far + c0;
-                    // SAFETY: a square of the output belongs to one band alone, and each band is handed out once.
-                    let out = unsafe { shared.range(start..start + width) };
-                    match <&mut [T; SIDE]>::try_from(&mut *out) {
-                        Ok(out) => *out = *row,
-                        // One by one, since copying a few elements costs less than calling for it.
-                        Err(_) => out.iter_mut().zip(row).for_each(|(out, &x)| *out = x),
-                    }
+    let grain = (loops::GRAIN / (tall.min(rows) * wide.min(columns))).max(1);
+    exec.pool.parallel_ranges(planes * strips, grain, &|range| {
+        for strip in range {
+            let (from, to) = axes.plane(strip / strips, other);
+            let (r, c) = (strip % strips / across * tall, strip % strips % across * wide);
+            let place = Place { from: from + r + c * step, step, to: to + r * far + c, far };
+            exchange(exec.isa, x, shared, place, tall.min(rows - r), wide.min(columns - c));
+        }
+    });
+}
+
+/// Where a strip begins in the input and in the output, and how far apart its lines lie there.
+#[derive(Clone, Copy)]
+struct Place {
+    from: usize,
+    step: usize,
+    to: usize,
+    far: usize,
+}
+
+fn exchange<T: Pod + Send + Sync>(
+    isa: Isa,
+    x: &[T],
+    out: SharedSlice<'_, T>,
+    Place { from, step, to, far }: Place,
+    height: usize,
+    width: usize,
+) {
+    let x = &x[from..];
+    assert!(to + (height - 1) * far + width <= out.len(), "a strip inside of the output");
+    if size_of::<T>() == size_of::<f32>()
+        && let Ok(x) = bytemuck::try_cast_slice::<T, f32>(x)
+    {
+        let out = out.as_mut_ptr().wrapping_add(to).cast();
+        // SAFETY: the strip lies inside of the output (checked above) and belongs to one piece alone, which is
+        // handed out once; elements of the output are as large and as aligned as those of the input.
+        return unsafe { Strip { x, step, out, far, height, width }.run(isa) };
+    }
+    for r0 in (0..height).step_by(SIDE) {
+        for c0 in (0..width).step_by(SIDE) {
+            let (height, width) = (SIDE.min(height - r0), SIDE.min(width - c0));
+            let square = read(&x[r0 + c0 * step..], step, height, width);
+            for (r, row) in square.iter().enumerate().take(height) {
+                let start = to + (r0 + r) * far + c0;
+                // SAFETY: as above.
+                let out = unsafe { out.range(start..start + width) };
+                match <&mut [T; SIDE]>::try_from(&mut *out) {
+                    Ok(out) => *out = *row,
+                    // One by one, since copying a few elements costs less than calling for it.
+                    Err(_) => out.iter_mut().zip(row).for_each(|(out, &x)| *out = x),
                 }
             }
         }
-    });
+    }
 }
 
 /// `width` runs of `height` elements that lie `step` apart, transposed.

@@ -158,6 +158,19 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn transpose(self, v: &mut [__m256; super::MOST_LANES]) {
+        let [a, b, c, d, e, f, g, h, ..] = *v;
+        let (low, high) = (transpose_quarters([a, b, c, d]), transpose_quarters([e, f, g, h]));
+        for i in 0..4 {
+            // SAFETY: the token proves the instructions.
+            unsafe {
+                v[i] = _mm256_permute2f128_ps::<0x20>(low[i], high[i]);
+                v[i + 4] = _mm256_permute2f128_ps::<0x31>(low[i], high[i]);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn splat_i(self, x: i32) -> __m256i {
         // SAFETY: the token proves the instructions.
         unsafe { _mm256_set1_epi32(x) }

@@ -146,6 +146,21 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn transpose(self, v: &mut [__m512; super::MOST_LANES]) {
+        // No closures here: they would be compiled without these instructions.
+        let a = transpose_quarters([v[0], v[1], v[2], v[3]]);
+        let b = transpose_quarters([v[4], v[5], v[6], v[7]]);
+        let c = transpose_quarters([v[8], v[9], v[10], v[11]]);
+        let d = transpose_quarters([v[12], v[13], v[14], v[15]]);
+        for i in 0..4 {
+            let columns = transpose_lanes([a[i], b[i], c[i], d[i]]);
+            for k in 0..4 {
+                v[4 * k + i] = columns[k];
+            }
+        }
+    }
+
+    #[inline(always)]
     fn splat_i(self, x: i32) -> __m512i {
         // SAFETY: the token proves the instructions.
         unsafe { _mm512_set1_epi32(x) }

@@ -115,6 +115,9 @@ fn run_avx512<T: Task>(task: T) -> T::Output {
 /// The bits of √½, from which on numbers have the exponent 0 in [`Simd::split`].
 const ROOT_HALF: i32 = 0x3f35_04f3;
 
+/// No instruction set has more lanes.
+pub(crate) const MOST_LANES: usize = 16;
+
 /// Vectors of `f32` (`F`), of `i32` (`I`), and comparison results (`M`).
 ///
 /// Loads and stores take any alignment; the `_part` forms touch only the first `n` elements (`n` at most
@@ -176,6 +179,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn interleave(self, v: [Self::F; 4]) -> [Self::F; 4];
     /// The inverse of `interleave`.
     fn deinterleave(self, v: [Self::F; 4]) -> [Self::F; 4];
+    /// Of the first `LANES` vectors: lane `j` of vector `i` changes places with lane `i` of vector `j`.
+    fn transpose(self, v: &mut [Self::F; MOST_LANES]);
 
     fn splat_i(self, x: i32) -> Self::I;
     /// # Safety

@@ -115,6 +115,12 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn transpose(self, v: &mut [F; super::MOST_LANES]) {
+        let [a, b, c, d, ..] = v;
+        [*a, *b, *c, *d] = self.interleave([*a, *b, *c, *d]);
+    }
+
+    #[inline(always)]
     fn splat_i(self, x: i32) -> I {
         [x; 4]
     }

@@ -1,0 +1,82 @@
+//! Extremes of rows against plain loops: what is not a number, infinities and zeros of both signs among them.
+
+mod common;
+
+use byoc_cpu::fast::fold::Fold;
+use common::{Random, everywhere};
+
+/// What the reference finds: the first of equal elements, and NaN where there is one.
+fn extreme(greatest: bool, row: &[f32]) -> f32 {
+    let start = if greatest { f32::NEG_INFINITY } else { f32::INFINITY };
+    let better = |x: f32, found: f32| if greatest { x > found } else { x < found };
+    let found = row.iter().fold(start, |found, &x| if better(x, found) { x } else { found });
+    if row.iter().any(|x| x.is_nan()) { f32::NAN } else { found }
+}
+
+/// Row `r` is plain, has a NaN somewhere, infinities of both signs, or nothing but zeros and infinities of one sign.
+fn row(random: &mut Random, r: usize, n: usize) -> Vec<f32> {
+    let mut row = random.floats(n);
+    let place = |random: &mut Random| random.bits() as usize % n.max(1);
+    match r % 5 {
+        _ if n == 0 => {}
+        1 => row[place(random)] = f32::NAN,
+        2 => {
+            row[place(random)] = f32::INFINITY;
+            row[place(random)] = f32::NEG_INFINITY;
+        }
+        3 => {
+            row.fill(f32::NEG_INFINITY);
+            row[place(random)] = -f32::NAN;
+        }
+        4 => row.fill(if r % 2 == 0 { f32::NEG_INFINITY } else { f32::INFINITY }),
+        _ => {}
+    }
+    row
+}
+
+#[test]
+fn extremes_of_rows() {
+    for n in [0, 1, 2, 7, 15, 16, 17, 31, 63, 64, 65, 97, 127, 128, 1024, 1031, 32 * 1024, 70_001] {
+        let rows = if n > 2000 { 5 } else { 83 };
+        let mut random = Random(n as u64);
+        let x: Vec<f32> = (0..rows).flat_map(|r| row(&mut random, r, n)).collect();
+        for (fold, greatest) in [(Fold::Max, true), (Fold::Min, false)] {
+            let want: Vec<f32> = (0..rows).map(|r| extreme(greatest, &x[r * n..][..n])).collect();
+            everywhere(
+                |exec| {
+                    let mut out = vec![9.0; rows];
+                    fold.middle(exec, &x, [rows, n, 1], &mut out);
+                    // As bits, since NaN is unlike itself.
+                    out.into_iter().map(|x| if x.is_nan() { u32::MAX } else { x.to_bits() }).collect()
+                },
+                |isa, got| {
+                    for (r, (&got, want)) in got.iter().zip(&want).enumerate() {
+                        let want = if want.is_nan() { u32::MAX } else { want.to_bits() };
+                        assert_eq!(got, want, "{fold:?} of row {r} of {n} elements, {isa:?}");
+                    }
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn zeros_of_both_signs_are_found_alike_by_all_instruction_sets() {
+    for n in [2, 16, 63, 64, 70, 200] {
+        let x: Vec<f32> = (0..n * 40).map(|i| if i * i % 7 < 3 { 0.0 } else { -0.0 }).collect();
+        for fold in [Fold::Max, Fold::Min] {
+            let first = std::cell::RefCell::new(None::<Vec<u32>>);
+            everywhere(
+                |exec| {
+                    let mut out = vec![9.0f32; 40];
+                    fold.middle(exec, &x, [40, n, 1], &mut out);
+                    out.into_iter().map(f32::to_bits).collect()
+                },
+                |isa, got| {
+                    let mut first = first.borrow_mut();
+                    assert_eq!(first.get_or_insert_with(|| got.to_vec()), got, "{fold:?} of {n}, {isa:?}");
+                },
+            );
+        }
+    }
+}
