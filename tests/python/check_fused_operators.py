@@ -115,6 +115,9 @@ def fused_cases():
     case("skip_rms", "SkipSimplifiedLayerNormalization", [x, floats(2, 3, 8), row])
     case("rms", "SimplifiedLayerNormalization", [x, row], domain="", axis=-1)
     case("fused_matmul", "FusedMatMul", [floats(2, 4, 3), floats(2, 5, 4)], transA=1, transB=1, alpha=0.5)
+    case("fused_matmul_batches", "FusedMatMul", [floats(4, 2, 3), floats(2, 3, 5)], transBatchA=1)
+    both = {"transA": 1, "transB": 1, "transBatchA": 1, "transBatchB": 1}
+    case("fused_matmul_all_turned", "FusedMatMul", [floats(3, 2, 4), floats(5, 2, 3)], **both)
     image, filters = floats(1, 4, 6, 6), floats(4, 4, 3, 3)
     case("fused_conv", "FusedConv", [image, filters, floats(4)], activation="Relu")
     case("fused_conv_leaky", "FusedConv", [image, filters], activation="LeakyRelu", activation_params=[0.2])
@@ -138,6 +141,13 @@ def quantised_cases():
     case("q_mean", "QLinearGlobalAveragePool", [u8(1, 4, 5, 5), scale(0.1), zero(9), scale(0.1), zero(7)])
     pool = [u8(1, 4, 6, 6), scale(0.1), zero(9), scale(0.1), zero(7)]
     case("q_average", "QLinearAveragePool", pool, kernel_shape=[2, 2], strides=[2, 2])
+    last = [u8(1, 6, 5, 4), *pool[1:]]
+    case("q_average_last", "QLinearAveragePool", last, kernel_shape=[2, 2], strides=[2, 1], channels_last=1)
+    case("q_mean_last", "QLinearGlobalAveragePool", [u8(2, 5, 5, 4), *pool[1:]], channels_last=1)
+    case("nhwc_max_pool", "NhwcMaxPool", [u8(1, 6, 5, 4)], kernel_shape=[2, 2], pads=[1, 0, 0, 1])
+    filters = [s8(8, 2, 3, 3), scale(0.02), zero(0, np.int8)]
+    conv = [u8(1, 6, 5, 4), scale(0.1), zero(9), *filters, scale(0.2), zero(120), ints(-99, 99, 8)]
+    case("q_conv_last", "QLinearConv", conv, group=2, pads=[1, 1, 1, 1], channels_last=1)
     where = [ints(0, 2, 3, 8, dtype=bool), a, scale(0.1), zero(3), b, scale(0.2), zero(5), scale(0.2), zero(4)]
     case("q_where", "QLinearWhere", where)
     gemm = [u8(3, 8), scale(0.1), zero(7), s8(8, 4), scale(0.02), zero(0, np.int8)]
@@ -150,9 +160,58 @@ def quantised_cases():
     packed = [floats(3, 32), u8(4, 2, 8), np.abs(floats(4, 2)).reshape(8)]
     case("matmul_bits", "MatMulNBits", packed, **shape)
     case("matmul_bits_zero", "MatMulNBits", [*packed, u8(4, 1).reshape(4)], **shape)
+    groups = np.array([i % 2 for i in range(32)], np.int32)
+    case("matmul_bits_order", "MatMulNBits", [*packed, None, groups], **shape)
     table = [u8(10, 16), ints(0, 10, 2, 3, dtype=np.int64), np.abs(floats(10, 2))]
     case("gather_blocks", "GatherBlockQuantized", table, bits=4, block_size=16)
     case("gather_blocks_zero", "GatherBlockQuantized", [*table, u8(10, 1)], bits=4, block_size=16)
+
+
+def quantised_embedding_cases():
+    ids, kinds, mask = ints(0, 10, 2, 3), ints(0, 2, 2, 3), np.array([[1, 1, 0], [1, 1, 1]], np.int32)
+    tables = [u8(10, 8), u8(6, 8), u8(2, 8), u8(8), u8(8)]
+    scales, zeros = [scale(0.02 + 0.01 * i) for i in range(5)], [zero(120 + i) for i in range(5)]
+    case("q_embed", "QEmbedLayerNormalization", [ids, kinds, *tables, mask, *scales, *zeros], outputs=2)
+    plain = [ids, None, *tables[:2], None, *tables[3:], None]
+    scales[2], zeros[2] = None, None
+    case("q_embed_plain", "QEmbedLayerNormalization", [*plain, *scales, *zeros], outputs=2)
+
+
+def recurrent_cases():
+    def lstm(directions, batch, dtype, each):
+        def weights(rows):
+            return s8(directions, rows, 16) if dtype == np.int8 else u8(directions, rows, 16)
+
+        def parameters():
+            sizes = (directions, 16) if each else (directions,)
+            zeros = ints(-3, 3, *sizes, dtype=dtype) if dtype == np.int8 else ints(90, 140, *sizes, dtype=dtype)
+            return [np.full(sizes, 0.01, np.float32) + RANDOM.uniform(0, 0.005, sizes).astype(np.float32), zeros]
+
+        bias, state = floats(directions, 32), [floats(directions, batch, 4) for _ in range(2)]
+        return [floats(5, batch, 3), weights(3), weights(4), bias, None, *state, None, *parameters(), *parameters()]
+
+    case("q_lstm", "DynamicQuantizeLSTM", lstm(1, 1, np.int8, False), outputs=3, hidden_size=4)
+    case("q_lstm_bytes", "DynamicQuantizeLSTM", lstm(1, 2, np.uint8, False), outputs=3, hidden_size=4)
+    both = {"outputs": 3, "hidden_size": 4, "direction": "bidirectional"}
+    case("q_lstm_both", "DynamicQuantizeLSTM", lstm(2, 2, np.int8, False), **both)
+    # ONNX Runtime takes none but zero as zero points of columns.
+    columns = lstm(2, 2, np.int8, True)
+    columns[9], columns[11] = np.zeros_like(columns[9]), np.zeros_like(columns[11])
+    case("q_lstm_columns", "DynamicQuantizeLSTM", columns, **both)
+
+
+def plain_cases():
+    x = floats(2, 3, 4)
+    case("distances", "CDist", [floats(3, 4), floats(5, 4)], metric="euclidean")
+    case("distances_squared", "CDist", [floats(3, 4), floats(5, 4)], metric="sqeuclidean")
+    case("expand_dims", "ExpandDims", [x, np.array(-2, np.int32)])
+    case("gather_nd", "GatherND", [x, ints(0, 2, 5, 2, dtype=np.int64)])
+    case("inverse", "Inverse", [floats(2, 3, 3) + 3 * np.eye(3, dtype=np.float32)])
+    case("pad", "Pad", [x, np.array([0, 1, 0, 0, 0, 2], np.int64), scale(0.5)])
+    case("pad_reflected", "Pad", [x, np.array([0, 1, 2, 0, 1, 0], np.int64)], mode="reflect")
+    case("range", "Range", [scale(1.0), scale(9.5), scale(2.0)])
+    case("range_by_one", "Range", [np.array(3, np.int64), np.array(7, np.int64)])
+    case("trilu", "Trilu", [x, np.array(1, np.int64)], upper=0)
 
 
 def model_of(op, inputs, outputs, domain, attributes):
@@ -180,6 +239,8 @@ def write_case(folder, op, inputs, outputs, domain, attributes):
     model = model_of(op, inputs, outputs, domain, attributes)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # With more, each thread quantises the hidden states of its own sequences.
+    options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
     feed = {f"x{i}": value for i, value in enumerate(inputs) if value is not None}
     results = session.run(None, feed)
@@ -197,6 +258,9 @@ def main():
     group_query_cases()
     fused_cases()
     quantised_cases()
+    quantised_embedding_cases()
+    recurrent_cases()
+    plain_cases()
     with tempfile.TemporaryDirectory() as root:
         refused = []
         for name, parts in CASES.items():

@@ -122,3 +122,54 @@ fn a_map_becomes_a_row_in_the_order_of_a_vocabulary() {
     let y = run(&text, vec![("x", map(words, &[1.0, 2.0]))]);
     assert_eq!(y.to_f64s().unwrap(), [0.0, 1.0]);
 }
+
+/// Pairs of ways to compute `y` and `z`, which have to be the same, of an image `x` with its channels last.
+const SAME: &[&str] = &[
+    "y = com.microsoft.GroupNorm<groups = 2, epsilon = 0.1, activation = 0>(x, s, b)
+     t = Transpose<perm = [0, 3, 1, 2]>(x) u = GroupNormalization<num_groups = 2, epsilon = 0.1>(t, s, b)
+     z = Transpose<perm = [0, 2, 3, 1]>(u)",
+    "y = com.microsoft.GroupNorm<groups = 1, activation = 1, channels_last = 0>(x, c, c)
+     u = GroupNormalization<num_groups = 1>(x, c, c) g = Sigmoid(u) z = Mul(u, g)",
+    "y, p = com.microsoft.SkipGroupNorm<groups = 2, activation = 1>(x, s, b, k, s)
+     r = Constant<value = int64[4] {2, 1, 1, 4}>() m = Reshape(k, r) n = Add(x, m) q = Add(n, s)
+     w = com.microsoft.GroupNorm<groups = 2, activation = 1>(q, s, b) z = Add(w, q) o = Identity(y) y2 = Add(o, p)",
+    "f = Constant<value = float[2, 2, 1, 1] {1.0, 2.0, 3.0, -4.0}>() y = com.microsoft.NhwcConv<group = 2>(x, f)
+     t = Transpose<perm = [0, 3, 1, 2]>(x) u = Conv<group = 2>(t, f) z = Transpose<perm = [0, 2, 3, 1]>(u)",
+    "f = Constant<value = float[2, 2, 1, 1] {1.0, 2.0, 3.0, -4.0}>()
+     y = com.microsoft.NhwcFusedConv<group = 2, activation = \"Relu\">(x, f)
+     t = Transpose<perm = [0, 3, 1, 2]>(x) u = Conv<group = 2>(t, f) v = Relu(u) z = Transpose<perm = [0, 2, 3, 1]>(v)",
+    "y = com.microsoft.BiasSplitGelu(x, s) t = Add(x, s) l, r = Split<axis = -1, num_outputs = 2>(t)
+     g = Gelu(r) z = Mul(l, g)",
+    "f = Constant<value = float[4, 2] {1.0, 2.0, 3.0, -4.0, 0.5, 1.5, -2.0, 0.25}>()
+     c2 = Constant<value = float[2] {0.5, -0.5}>() y = com.microsoft.GemmFastGelu(x, f, c2)
+     t = MatMul(x, f) u = Add(t, c2) z = Gelu<approximate = \"tanh\">(u)",
+];
+
+#[test]
+fn operators_that_fuse_others_compute_what_these_do() {
+    for way in SAME {
+        let y = if way.contains("y2 =") { "y2" } else { "y" };
+        let text = format!(
+            "<ir_version: 10, opset_import: [\"\": 21, \"com.microsoft\": 1]>
+             g (float[2, 3, 5, 4] x, float[4] s, float[4] b, float[3] c, float[2, 4] k) => (float[] d)
+             {{ {way} d = Sub({y}, z) }}"
+        );
+        let mut random = 1u32;
+        let mut values = |dims: &[usize]| {
+            let next = |_| {
+                random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (random >> 8) as f32 / (1 << 23) as f32 - 1.0
+            };
+            floats(dims, &(0..dims.iter().product()).map(next).collect::<Vec<f32>>())
+        };
+        let inputs = vec![
+            ("x", values(&[2, 3, 5, 4])),
+            ("s", values(&[4])),
+            ("b", values(&[4])),
+            ("c", values(&[3])),
+            ("k", values(&[2, 4])),
+        ];
+        let difference = run(&text, inputs).to_f64s().unwrap();
+        assert!(!difference.is_empty() && difference.iter().all(|d| d.abs() < 1e-5), "{way}: {difference:?}");
+    }
+}

@@ -85,13 +85,13 @@ fn additions(
     Ok(sum)
 }
 
-/// Values weighted by the softmax of scaled and biased scores, `[batch, heads, rows, value size]`.
+/// Values weighted by the softmax of scaled and biased scores, `[batch, heads, rows, value size]`, and these scores.
 fn attend(
     call: &Call<'_>,
     [q, k, v]: [&Tensor; 3],
     mask: Option<&Tensor>,
     bias: Option<&Tensor>,
-) -> Result<Tensor, Fault> {
+) -> Result<(Tensor, Tensor), Fault> {
     let heads = Heads::of(q, k, v)?;
     let scale = match call.float_opt("scale")? {
         Some(scale) if scale != 0.0 => scale,
@@ -102,7 +102,8 @@ fn attend(
     scores.iter_mut().zip(additions).for_each(|(x, a)| *x = *x * scale + a);
     let probabilities = row_probabilities(&scores, heads.columns);
     let y = heads.weighted(&probabilities, v)?;
-    from_floats(v.dtype(), &[heads.batch, heads.queries, heads.rows, heads.value_size], &y)
+    let y = from_floats(v.dtype(), &[heads.batch, heads.queries, heads.rows, heads.value_size], &y)?;
+    Ok((y, from_floats(v.dtype(), &heads.score_dims(), &scores)?))
 }
 
 /// Keys and values behind those of the past.
@@ -141,7 +142,7 @@ impl Projected<'_> {
         let (k, v) = (part(sizes[0], sizes[1])?, part(sizes[0] + sizes[1], sizes[2])?);
         let halves = self.past.map(halves).transpose()?;
         let (k, v) = behind(halves.as_ref().map(|[k, v]| [k, v]), k, v)?;
-        let y = join_heads(&attend(call, [&q, &k, &v], self.mask, self.bias)?)?;
+        let y = join_heads(&attend(call, [&q, &k, &v], self.mask, self.bias)?.0)?;
         if !call.wants(1) {
             return Ok(vec![y.into()]);
         }
@@ -244,11 +245,8 @@ fn multi_head_attention(call: &Call<'_>) -> Outputs {
         _ => None,
     };
     let (k, v) = behind(past, k, v)?;
-    let y = attend(call, [&q, &k, &v], call.tensor_opt(4)?, call.tensor_opt(5)?)?;
-    if call.wants(3) {
-        return Err(Fault::Unsupported("output `qk`".into()));
-    }
-    Ok(vec![join_heads(&y)?.into(), k.into(), v.into()])
+    let (y, scores) = attend(call, [&q, &k, &v], call.tensor_opt(4)?, call.tensor_opt(5)?)?;
+    Ok(vec![join_heads(&y)?.into(), k.into(), v.into(), scores.into()])
 }
 
 /// The rows of a table of angles at the given positions.

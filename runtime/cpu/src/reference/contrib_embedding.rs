@@ -1,17 +1,19 @@
-//! Tables of embeddings as ONNX Runtime fuses them: EmbedLayerNormalization and GatherBlockQuantized.
+//! Tables of embeddings as ONNX Runtime fuses them: EmbedLayerNormalization, also quantised, and GatherBlockQuantized.
 
-use byoc_graph::{DType, Tensor};
+use byoc_graph::{DType, Datum, Tensor};
 
 use super::call::{Call, Outputs};
 use super::fault::{Fault, ensure, invalid};
 use super::layout;
 use super::norm::moments;
 use super::numbers::{self, from_floats};
+use super::quantize::centred;
 use super::registry::{Entry, contrib};
 
 pub(super) const OPS: &[Entry] = &[
     contrib("EmbedLayerNormalization", embed_layer_normalization),
     contrib("GatherBlockQuantized", gather_block_quantized),
+    contrib("QEmbedLayerNormalization", quantised_embed_layer_normalization),
 ];
 
 /// A matrix of rows to look up.
@@ -77,6 +79,23 @@ fn embed_layer_normalization(call: &Call<'_>) -> Outputs {
     let dtype = call.tensor(2)?.dtype();
     let lengths = Tensor::from_vec(&[batch], lengths.collect::<Vec<i32>>())?;
     Ok(vec![from_floats(dtype, &dims, &y)?.into(), lengths.into(), from_floats(dtype, &dims, &sum)?.into()])
+}
+
+/// Where its tables, scale and shift are 8-bit integers, each with a scale and a zero point.
+fn quantised_embed_layer_normalization(call: &Call<'_>) -> Outputs {
+    let plain = |i: usize| -> Result<Option<Datum>, Fault> {
+        let Some(tensor) = call.tensor_opt(i)? else { return Ok(None) };
+        let scale = call.float_scalar(i + 6)?;
+        let values: Vec<f64> = centred(call, i, i + 11, 0)?.into_iter().map(|x| x * scale).collect();
+        Ok(Some(from_floats(DType::F32, tensor.dims(), &values)?.into()))
+    };
+    let tables: Vec<Option<Datum>> = (2..7).map(plain).collect::<Result<_, _>>()?;
+    let mut inputs: Vec<Option<&Datum>> = (0..8).map(|i| call.datum_opt(i)).collect();
+    inputs.splice(2..7, tables.iter().map(Option::as_ref));
+    let mut outputs =
+        embed_layer_normalization(&Call { node: call.node, inputs: &inputs, bodies: call.bodies })?;
+    outputs.truncate(2);
+    Ok(outputs)
 }
 
 /// Codes of a few bits with a scale, and perhaps a zero point, for each block along one axis.

@@ -55,7 +55,7 @@ fn bias_gelu(call: &Call<'_>) -> Outputs {
     Ok(vec![from_floats(x.dtype(), x.dims(), &values)?.into()])
 }
 
-fn fused_conv(call: &Call<'_>) -> Outputs {
+pub(super) fn fused_conv(call: &Call<'_>) -> Outputs {
     let (mut out, dims) = convolved(call)?;
     if let Some(z) = call.floats_opt(3)? {
         ensure!(z.len() == out.len(), "an addend of another size than the result");
@@ -79,22 +79,25 @@ fn fused_conv(call: &Call<'_>) -> Outputs {
     Ok(vec![y.into()])
 }
 
-/// A matrix operand, its last axes exchanged where asked.
-fn turned(tensor: &Tensor, turn: bool) -> Result<Tensor, Fault> {
+/// A matrix operand, its last axes exchanged where asked; where `outer`, its rows are its first axis, before batches.
+fn turned(tensor: &Tensor, turn: bool, outer: bool) -> Result<Tensor, Fault> {
     let rank = tensor.rank();
-    if !turn || rank < 2 {
+    if rank < 2 {
         return Ok(tensor.clone());
     }
-    let order: Vec<usize> = (0..rank - 2).chain([rank - 1, rank - 2]).collect();
+    let mut order: Vec<usize> = (0..rank).collect();
+    if outer {
+        order[..rank - 1].rotate_left(1);
+    }
+    if turn {
+        order.swap(rank - 2, rank - 1);
+    }
     permuted(tensor, &order)
 }
 
 fn fused_matmul(call: &Call<'_>) -> Outputs {
-    if call.flag("transBatchA")? || call.flag("transBatchB")? {
-        return Err(Fault::Unsupported("transposing batches".into()));
-    }
-    let a = turned(call.tensor(0)?, call.flag("transA")?)?;
-    let b = turned(call.tensor(1)?, call.flag("transB")?)?;
+    let a = turned(call.tensor(0)?, call.flag("transA")?, call.flag("transBatchA")?)?;
+    let b = turned(call.tensor(1)?, call.flag("transB")?, call.flag("transBatchB")?)?;
     let (mut out, dims) = multiply(&numbers::floats(&a)?, a.dims(), &numbers::floats(&b)?, b.dims())?;
     let alpha = call.float("alpha")?;
     out.iter_mut().for_each(|x| *x *= alpha);

@@ -2,7 +2,8 @@
 
 use byoc_graph::{DType, Datum, Tensor};
 
-use super::call::{Call, Outputs};
+use super::call::{Call, Kernel, Outputs};
+use super::contrib_channels_last::channels_last;
 use super::fault::{Fault, ensure, invalid};
 use super::layout::{self, Lanes, broadcast, expand};
 use super::matmul::{multiply, transposed};
@@ -78,15 +79,20 @@ fn unary(call: &Call<'_>) -> Outputs {
     quantised(call, x.dtype(), x.dims(), &values, 3)
 }
 
-fn refuse_channels_last(call: &Call<'_>) -> Result<(), Fault> {
-    match call.flag("channels_last")? {
-        true => Err(Fault::Unsupported("an image with its channels last".into())),
-        false => Ok(()),
-    }
+/// A kernel of images with their channels first, on those that the call gives.
+fn placed(call: &Call<'_>, kernel: Kernel) -> Outputs {
+    if call.flag("channels_last")? { channels_last(call, &[0], kernel) } else { kernel(call) }
 }
 
 fn average(call: &Call<'_>) -> Outputs {
-    refuse_channels_last(call)?;
+    placed(call, average_of_planes)
+}
+
+fn global_average(call: &Call<'_>) -> Outputs {
+    placed(call, average_of_whole_planes)
+}
+
+fn average_of_planes(call: &Call<'_>) -> Outputs {
     let x = call.tensor(0)?;
     let plain: Datum = from_floats(DType::F64, x.dims(), &dequantised(call, 0)?)?.into();
     let pooled = average_pool(&Call { node: call.node, inputs: &[Some(&plain)], bodies: call.bodies })?;
@@ -96,8 +102,7 @@ fn average(call: &Call<'_>) -> Outputs {
     }
 }
 
-fn global_average(call: &Call<'_>) -> Outputs {
-    refuse_channels_last(call)?;
+fn average_of_whole_planes(call: &Call<'_>) -> Outputs {
     let x = call.tensor(0)?;
     let space: Vec<usize> = (2..x.rank()).collect();
     let mean = |lane: &[f64]| lane.iter().sum::<f64>() / lane.len() as f64;
@@ -222,10 +227,14 @@ fn matmul_n_bits(call: &Call<'_>) -> Outputs {
     let (k, n) = (layout::size(call.int("K")?)?, layout::size(call.int("N")?)?);
     let (bits, block) = (layout::size(call.int("bits")?)?, layout::size(call.int("block_size")?)?);
     ensure!(matches!(bits, 2 | 4 | 8) && (16..1 << 20).contains(&block), "{bits} bits in blocks of {block}");
-    if call.datum_opt(4).is_some() {
-        return Err(Fault::Unsupported("an order of groups (`g_idx`)".into()));
-    }
     let blocks = k.div_ceil(block);
+    // Which block's scale and zero point each row of weights has, where that is not its own block's.
+    let order = call.whole_opt(4)?;
+    let known = |&at: &i64| usize::try_from(at).is_ok_and(|at| at < blocks);
+    ensure!(
+        order.as_ref().is_none_or(|order| order.len() >= k && order.iter().all(known)),
+        "an order (`g_idx`) that does not name one of {blocks} blocks for each of {k} rows"
+    );
     let (row_bytes, zero_bytes) = (blocks.saturating_mul(block) * bits / 8, (blocks * bits).div_ceil(8));
     let scales = call.floats(2)?;
     let fits =
@@ -250,7 +259,7 @@ fn matmul_n_bits(call: &Call<'_>) -> Outputs {
     };
     layout::count(&[n, k])?;
     let weight = |row: usize, i: usize| {
-        let at = i / block;
+        let at = order.as_ref().map_or(i / block, |order| order[i] as usize);
         (code(&b.bytes()[row * row_bytes..], i) - zero(row, at)) * scales[row * blocks + at]
     };
     let weights: Vec<f64> =

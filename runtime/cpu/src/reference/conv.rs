@@ -137,7 +137,7 @@ pub(super) fn convolved(call: &Call<'_>) -> Result<(Vec<f64>, Vec<usize>), Fault
     Ok((out, dims))
 }
 
-fn conv(call: &Call<'_>) -> Outputs {
+pub(super) fn conv(call: &Call<'_>) -> Outputs {
     let (out, dims) = convolved(call)?;
     Ok(vec![from_floats(call.tensor(0)?.dtype(), &dims, &out)?.into()])
 }

@@ -69,14 +69,20 @@ fn constant_of_shape(call: &Call<'_>) -> Outputs {
     Ok(vec![fill(&value.reshaped(&[])?, &dims)?.into()])
 }
 
-fn range(call: &Call<'_>) -> Outputs {
+pub(super) fn range(call: &Call<'_>) -> Outputs {
     let dtype = call.tensor(0)?.dtype();
     let scalar = |i: usize| -> Result<Numbers, Fault> {
         let tensor = call.tensor(i)?;
         ensure!(tensor.len() == 1, "input {i} has {} elements, where one is needed", tensor.len());
         numbers::numbers(tensor)
     };
-    let result = match (scalar(0)?, scalar(1)?, scalar(2)?) {
+    // In ONNX Runtime's own domain, the step may be left out.
+    let step = match (call.datum_opt(2), scalar(0)?) {
+        (Some(_), _) => scalar(2)?,
+        (None, Numbers::Floats(_)) => Numbers::Floats(vec![1.0]),
+        (None, _) => Numbers::Ints(vec![1]),
+    };
+    let result = match (scalar(0)?, scalar(1)?, step) {
         (Numbers::Floats(start), Numbers::Floats(limit), Numbers::Floats(delta)) => {
             let (start, delta) = (start[0], delta[0]);
             ensure!(delta != 0.0, "a step of zero leads nowhere");

@@ -109,7 +109,7 @@ fn slices(data: &Tensor, indices: &Tensor, batch: usize) -> Result<Slices, Fault
     })
 }
 
-fn gather_nd(call: &Call<'_>) -> Outputs {
+pub(super) fn gather_nd(call: &Call<'_>) -> Outputs {
     let (data, indices) = (call.tensor(0)?, call.tensor(1)?);
     let batch = layout::size(call.int_opt("batch_dims")?.unwrap_or(0))?;
     let slices = slices(data, indices, batch)?;

@@ -9,9 +9,11 @@ mod attention;
 mod call;
 mod cast;
 mod contrib_attention;
+mod contrib_channels_last;
 mod contrib_embedding;
 mod contrib_fused;
 mod contrib_group_query;
+mod contrib_plain;
 mod contrib_quantized;
 mod control;
 mod conv;
@@ -68,9 +70,11 @@ const FAMILIES: &[&[Entry]] = &[
     attention::OPS,
     cast::OPS,
     contrib_attention::OPS,
+    contrib_channels_last::OPS,
     contrib_embedding::OPS,
     contrib_fused::OPS,
     contrib_group_query::OPS,
+    contrib_plain::OPS,
     contrib_quantized::OPS,
     control::OPS,
     conv::OPS,

@@ -114,7 +114,7 @@ fn global_pool(call: &Call<'_>) -> Outputs {
 }
 
 /// The greatest element of each window, and where it lies in the whole input.
-fn max_pool(call: &Call<'_>) -> Outputs {
+pub(super) fn max_pool(call: &Call<'_>) -> Outputs {
     let planes = planes(call)?;
     let window = Window::of(call, planes.space, &kernel_shape(call)?)?;
     let taps = window.taps()?;

@@ -75,7 +75,7 @@ fn conv_integer(call: &Call<'_>) -> Outputs {
     as_int32(&dims, &sums)
 }
 
-fn qlinear_conv(call: &Call<'_>) -> Outputs {
+pub(super) fn qlinear_conv(call: &Call<'_>) -> Outputs {
     let (mut sums, dims) = integer_conv(call, (0, 2), (3, 5))?;
     add_bias(&mut sums, &dims, call.floats_opt(8)?)?;
     let (x_scale, w_scale) = (call.float_scalar(1)? as f32, call.floats(4)?);

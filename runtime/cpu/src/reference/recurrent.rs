@@ -7,10 +7,16 @@ use super::fault::{Fault, ensure, invalid};
 use super::layout;
 use super::matmul::{product, transposed};
 use super::numbers::{self, from_floats};
-use super::registry::{Entry, onnx};
+use super::quantize::dynamic_parameters;
+use super::registry::{Entry, contrib, onnx};
 use super::special::{sigmoid, softplus};
 
-pub(super) const OPS: &[Entry] = &[onnx("GRU", 1, gru), onnx("LSTM", 1, lstm), onnx("RNN", 1, rnn)];
+pub(super) const OPS: &[Entry] = &[
+    contrib("DynamicQuantizeLSTM", dynamic_quantize_lstm),
+    onnx("GRU", 1, gru),
+    onnx("LSTM", 1, lstm),
+    onnx("RNN", 1, rnn),
+];
 
 /// An activation with its parameters.
 #[derive(Clone, Copy)]
@@ -220,9 +226,15 @@ impl Plan {
         })
     }
 
-    fn cells(&self, call: &Call<'_>, gates: usize, defaults: &[&str]) -> Result<Vec<Cell>, Fault> {
+    /// The cells of all directions, of weights `[directions, gates * hidden, ...]`.
+    fn cells(
+        &self,
+        call: &Call<'_>,
+        [w, r]: [Vec<f64>; 2],
+        gates: usize,
+        defaults: &[&str],
+    ) -> Result<Vec<Cell>, Fault> {
         let activations = activations(call, defaults, self.directions)?;
-        let (w, r) = (call.floats(1)?, call.floats(2)?);
         let rows = gates * self.hidden;
         let bias = call.floats_opt(3)?.unwrap_or_else(|| vec![0.0; self.directions * 2 * rows]);
         let fits = [(w.len(), rows * self.inputs), (r.len(), rows * self.hidden), (bias.len(), 2 * rows)]
@@ -286,25 +298,43 @@ impl Plan {
 /// Walks all sequences in all directions. Outputs: every hidden state, the last ones, the last cells.
 fn run(call: &Call<'_>, gates: usize, defaults: &[&str], step: Step) -> Outputs {
     let plan = Plan::of(call)?;
-    let cells = plan.cells(call, gates, defaults)?;
-    let (x, mut h, mut c) = (call.floats(0)?, plan.initial(call, 5)?, plan.initial(call, 6)?);
+    let cells = plan.cells(call, [call.floats(1)?, call.floats(2)?], gates, defaults)?;
+    walk(call, &plan, &cells, &call.floats(0)?, step, &|states| states.to_vec())
+}
+
+/// `seen` is what cells see of the states of the whole batch.
+fn walk(
+    call: &Call<'_>,
+    plan: &Plan,
+    cells: &[Cell],
+    x: &[f64],
+    step: Step,
+    seen: &dyn Fn(&[State]) -> Vec<State>,
+) -> Outputs {
+    let (mut h, mut c) = (plan.initial(call, 5)?, plan.initial(call, 6)?);
     let mut y = numbers::filled(0.0, &[plan.steps, plan.directions, plan.batch, plan.hidden])?;
     for (d, cell) in cells.iter().enumerate() {
-        for b in 0..plan.batch {
-            let at = plan.state_at(d, b);
-            let mut state = State { h: h[at.clone()].to_vec(), c: c[at.clone()].to_vec() };
-            let length = plan.lengths[b];
-            for i in 0..length {
+        let at = |b: usize| plan.state_at(d, b);
+        let mut states: Vec<State> =
+            (0..plan.batch).map(|b| State { h: h[at(b)].to_vec(), c: c[at(b)].to_vec() }).collect();
+        for i in 0..plan.steps {
+            let before = seen(&states);
+            for b in 0..plan.batch {
+                let length = plan.lengths[b];
+                if i >= length {
+                    continue;
+                }
                 let reversed = d == 1 || plan.reverse_first;
                 let t = if reversed { length - 1 - i } else { i };
                 let row = if plan.batch_first { b * plan.steps + t } else { t * plan.batch + b };
-                state = step(cell, &x[row * plan.inputs..(row + 1) * plan.inputs], &state)?;
-                y[plan.output_at(t, d, b)].copy_from_slice(&state.h);
+                states[b] = step(cell, &x[row * plan.inputs..(row + 1) * plan.inputs], &before[b])?;
+                y[plan.output_at(t, d, b)].copy_from_slice(&states[b].h);
             }
-            // Nothing was seen of an empty sequence.
-            h[at.clone()].copy_from_slice(&state.h);
+        }
+        for (b, state) in states.iter().enumerate() {
+            h[at(b)].copy_from_slice(&state.h);
             if !state.c.is_empty() {
-                c[at].copy_from_slice(&state.c);
+                c[at(b)].copy_from_slice(&state.c);
             }
         }
     }
@@ -329,4 +359,51 @@ fn gru(call: &Call<'_>) -> Outputs {
 
 fn lstm(call: &Call<'_>) -> Outputs {
     run(call, 4, &["sigmoid", "tanh", "tanh"], lstm_step)
+}
+
+/// Numbers as eight bits would hold them that cover their range.
+fn through_bytes(values: &[f64]) -> Vec<f64> {
+    let singles: Vec<f32> = values.iter().map(|&x| x as f32).collect();
+    let (scale, zero) = dynamic_parameters(&singles);
+    let code = |x: f32| ((x / scale).round_ties_even() + f32::from(zero)).clamp(0.0, 255.0) - f32::from(zero);
+    singles.into_iter().map(|x| f64::from(code(x)) * f64::from(scale)).collect()
+}
+
+/// An LSTM whose weights `[directions, ..., gates * hidden]` are quantised, each direction or column with a scale and
+/// zero point of its own, and whose input and hidden states are quantised on the way.
+fn dynamic_quantize_lstm(call: &Call<'_>) -> Outputs {
+    let r = call.tensor(2)?;
+    let &[_, hidden, columns] = r.dims() else {
+        return Err(invalid!("recurrence weights of rank 3 are needed, not {:?}", r.dims()));
+    };
+    let plan = Plan { hidden, ..Plan::of(call)? };
+    ensure!(hidden.checked_mul(4) == Some(columns), "{columns} columns for a hidden size of {hidden}");
+    let weights = |i: usize, scale: usize| -> Result<Vec<f64>, Fault> {
+        let (tensor, scales, zeros) = (call.tensor(i)?, call.floats(scale)?, call.floats(scale + 1)?);
+        let &[directions, rows, _] = tensor.dims() else {
+            return Err(invalid!("weights of shape {:?}", tensor.dims()));
+        };
+        let own = |list: &[f64]| list.len() == directions || list.len() == directions * columns;
+        ensure!(own(&scales) && own(&zeros), "{} scales and {} zero points", scales.len(), zeros.len());
+        ensure!(tensor.len() == directions * rows * columns, "weights of shape {:?}", tensor.dims());
+        let mut values = numbers::floats(tensor)?;
+        let of = |list: &[f64], d: usize, column: usize| {
+            if list.len() == directions { list[d] } else { list[d * columns + column] }
+        };
+        for (at, x) in values.iter_mut().enumerate() {
+            let (d, column) = (at / (rows * columns).max(1), at % columns);
+            *x = (*x - of(&zeros, d, column)) * of(&scales, d, column);
+        }
+        let each = (rows * columns).max(1);
+        Ok(values.chunks(each).flat_map(|matrix| transposed(matrix, rows, columns)).collect())
+    };
+    let defaults = ["sigmoid", "tanh", "tanh"];
+    let cells = plan.cells(call, [weights(1, 8)?, weights(2, 10)?], 4, &defaults)?;
+    let seen = |states: &[State]| {
+        let all: Vec<f64> = states.iter().flat_map(|state| state.h.iter().copied()).collect();
+        let rows = through_bytes(&all);
+        let rows = rows.chunks(hidden.max(1)).map(<[f64]>::to_vec);
+        states.iter().zip(rows).map(|(state, h)| State { h, c: state.c.clone() }).collect()
+    };
+    walk(call, &plan, &cells, &through_bytes(&call.floats(0)?), lstm_step, &seen)
 }

@@ -236,6 +236,7 @@ impl Edge {
 /// Pads before and behind each axis; negative ones cut.
 fn pads(call: &Call<'_>, rank: usize) -> Result<Vec<(i64, i64)>, Fault> {
     let given = match call.opset() {
+        _ if call.datum_opt(1).is_some() => call.whole(1)?,
         1 => call.ints("paddings")?,
         ..11 => call.ints("pads")?,
         _ => call.whole(1)?,
@@ -252,7 +253,7 @@ fn pads(call: &Call<'_>, rank: usize) -> Result<Vec<(i64, i64)>, Fault> {
     Ok(pads)
 }
 
-fn pad(call: &Call<'_>) -> Outputs {
+pub(super) fn pad(call: &Call<'_>) -> Outputs {
     let tensor = call.tensor(0)?;
     let pads = pads(call, tensor.rank())?;
     let edge = match call.text("mode")? {
@@ -265,7 +266,8 @@ fn pad(call: &Call<'_>) -> Outputs {
             return Err(Fault::Attribute { name: "mode".into(), why });
         }
     };
-    let fill = match (call.opset() < 11, call.tensor_opt(2)?) {
+    let by_attributes = call.opset() < 11 && call.datum_opt(1).is_none();
+    let fill = match (by_attributes, call.tensor_opt(2)?) {
         (true, _) => numbers::from_floats_any(tensor.dtype(), &[], &[call.float("value")?])?,
         (false, Some(value)) if !value.is_empty() => value.clone(),
         _ => zero(tensor.dtype())?,
@@ -320,7 +322,7 @@ fn center_crop_pad(call: &Call<'_>) -> Outputs {
     Ok(vec![padded(tensor, &pads, Edge::Constant, &zero(tensor.dtype())?)?.into()])
 }
 
-fn trilu(call: &Call<'_>) -> Outputs {
+pub(super) fn trilu(call: &Call<'_>) -> Outputs {
     let tensor = call.tensor(0)?;
     let &[.., rows, columns] = tensor.dims() else {
         return Err(invalid!("a matrix is needed, not {:?}", tensor.dims()));
