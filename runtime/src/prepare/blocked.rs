@@ -295,7 +295,7 @@ fn add_twin(graph: &mut Graph, value: ValueId) -> Option<ValueId> {
     let blocks = Dim::from((channels(graph, value)? as u64).div_ceil(BLOCK as u64) as i64);
     let dims = [shape[0].clone(), blocks, shape[2].clone(), shape[3].clone(), Dim::from(BLOCK)];
     let name = graph.fresh_name(&format!("{}_blocked", graph.value(value).name));
-    Some(graph.add_value(name, Some(Type::tensor(DType::F32, dims.into_iter()))).expect("the name is fresh"))
+    Some(graph.add_value(name, Some(Type::tensor(DType::F32, dims))).expect("the name is fresh"))
 }
 
 /// The twin of a value that no turned node makes.
