@@ -123,17 +123,20 @@ fn a_chain_stays_in_blocks() {
 fn what_others_want_is_given_back_once() {
     let graph = format!(
         "(float[1, 84, 14, 15] x) => (float[] y, float[] middle, float[] flat)
-         <{}, {}> {{
+         <{}, {}, float[72] s = {{{scale}}}, float[72] t = {{{shift}}}> {{
             a = Conv <pads = [1, 1, 1, 1]> (x, v)
             middle = Relu(a)
-            b = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (middle, w)
+            n = BatchNormalization(middle, s, t, t, s)
+            b = Conv <pads = [1, 1, 1, 1], strides = [2, 2]> (n, w)
             y = AveragePool <kernel_shape = [3, 3], pads = [1, 1, 1, 1], count_include_pad = 1> (b)
             flat = Flatten(middle)
          }}",
         weights("v", &[72, 84, 3, 3]),
         weights("w", &[40, 72, 3, 3]),
+        scale = vec!["1.5"; 72].join(", "),
+        shift = vec!["0.25"; 72].join(", "),
     );
-    check(&graph, &[1, 84, 14, 15], &[("BlockedConv", 2), ("ToBlocked", 1), ("FromBlocked", 2)]);
+    check(&graph, &[1, 84, 14, 15], &[("BlockedConv", 3), ("ToBlocked", 1), ("FromBlocked", 2)]);
 }
 
 #[test]

@@ -4,11 +4,12 @@
 //! its twin, and a twin of what something else makes, from it. Both cost time, so nodes that hang together are turned
 //! where their arithmetic outweighs it.
 
-use byoc_graph::{Attr, DType, Dim, Graph, Node, NodeId, NodeSpec, Type, ValueId};
+use byoc_graph::{Attr, DType, Dim, Graph, Node, NodeId, NodeSpec, Tensor, Type, ValueId};
 use indexmap::{IndexMap, IndexSet};
 use petgraph::unionfind::UnionFind;
 
-use super::{Pass, only_output, rank};
+use super::batch_normalization::scaling;
+use super::{Pass, add_constant, only_output, rank};
 
 pub(super) const PASS: Pass =
     Pass { name: "blocked", about: "keeps images in blocks of 16 channels between convolutions", run };
@@ -30,6 +31,8 @@ enum Role {
     /// Elements are computed one by one.
     Each,
     Concat,
+    /// BatchNormalization: a convolution of one pixel and one channel to each group.
+    Norm,
 }
 
 /// Operators of one image that map zero to a finite number, element by element.
@@ -111,6 +114,7 @@ fn role(graph: &Graph, id: NodeId) -> Option<(Role, bool)> {
         "ConvTranspose" => (Role::Transposed, is_tiling(graph, node).then_some(false)?),
         "MaxPool" | "AveragePool" => (Role::Pool, is_window(node, "kernel_shape").then_some(false)?),
         "GlobalAveragePool" => (Role::Mean, false),
+        "BatchNormalization" => (Role::Norm, is_scaling(graph, node).then_some(false)?),
         "Concat" => (Role::Concat, is_of_blocks(graph, node).then_some(false)?),
         name if UNARY.contains(&name) => (Role::Each, false),
         name if BINARY.contains(&name) => (Role::Each, same_channels(graph, node).then_some(false)?),
@@ -143,7 +147,7 @@ fn images<'a>(
 ) -> impl Iterator<Item = (usize, ValueId)> + use<'a> {
     let wanted = move |i: usize, x: ValueId| match role {
         Role::Conv => i == 0 || i == 3,
-        Role::Transposed | Role::Pool | Role::Mean => i == 0,
+        Role::Transposed | Role::Pool | Role::Mean | Role::Norm => i == 0,
         Role::Concat => true,
         Role::Each => rank(graph, x) == Some(4),
     };
@@ -207,6 +211,13 @@ fn is_tiling(graph: &Graph, node: &Node) -> bool {
         && ["NOTSET", "VALID"].contains(&padding)
         && node.attrs.get("group").and_then(Attr::as_int).unwrap_or(1) == 1
         && node.input(0).and_then(|x| channels(graph, x)) == Some(weights.dims()[0] as i64)
+}
+
+fn is_scaling(graph: &Graph, norm: &Node) -> bool {
+    let channels = norm.input(0).and_then(|x| channels(graph, x)).and_then(|n| usize::try_from(n).ok());
+    let x = norm.input(0).and_then(|x| graph.value(x).ty.as_ref()?.shape());
+    let size_is_known = x.is_some_and(|x| x[2..].iter().all(|d| d.value().is_some_and(|n| n > 0)));
+    size_is_known && channels.is_some_and(|n| scaling(graph, norm, n).is_some())
 }
 
 /// Whether images are joined by whole blocks of channels.
@@ -276,6 +287,20 @@ fn turn(
         Role::Each => {}
         Role::Concat => {
             spec.attrs.insert("axis".into(), Attr::Int(1));
+        }
+        Role::Norm => {
+            let channels = channels(graph, output)?;
+            let (weights, bias) = scaling(graph, &node, channels as usize)?;
+            let floats = |x: Vec<f64>| x.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
+            let weights = Tensor::from_vec(&[channels as usize, 1, 1, 1], floats(weights)).ok()?;
+            let bias = Tensor::from_vec(&[channels as usize], floats(bias)).ok()?;
+            let weights = add_constant(graph, "scale", weights);
+            let bias = add_constant(graph, "shift", bias);
+            spec.domain = "host".into();
+            spec.op = "BlockedConv".into();
+            spec.opset = 1;
+            spec.inputs = vec![spec.inputs[0], Some(weights), Some(bias)];
+            spec.attrs = [("group".into(), Attr::Int(channels))].into_iter().collect();
         }
         Role::Conv | Role::Transposed | Role::Pool | Role::Mean => {
             spec.domain = "host".into();
