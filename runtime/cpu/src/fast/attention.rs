@@ -392,7 +392,13 @@ fn softmax<S: Simd>(s: S, row: &mut [f32]) {
 fn fold<S: Simd>(s: S, v: S::F, start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [start; 16];
     math::store_at(s, &mut lanes, 0, v);
-    lanes.into_iter().fold(start, f)
+    // Halves at a time, since each step waits for the one before.
+    for width in [8, 4, 2, 1] {
+        for i in 0..width {
+            lanes[i] = f(lanes[i], lanes[i + width]);
+        }
+    }
+    lanes[0]
 }
 
 /// Keys transposed into panels, zero beyond the last, and values in rows of `columns`, zero beyond their size.

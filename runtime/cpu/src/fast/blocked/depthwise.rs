@@ -34,9 +34,11 @@ pub(super) fn run(
     let rows = (PIECE / (width * taps * BLOCK)).clamp(1, height);
     let parts = height.div_ceil(rows);
     let in_blocks = blocks(input.channels);
+    // Stretches of the image before blocks, as its maker has gone: a thread finds what it made itself.
     exec.pool.parallel_for(input.count * in_blocks * parts, &|piece| {
-        let (plane, part) = (piece / parts, piece % parts);
-        let (block, rows) = (plane % in_blocks, part * rows..height.min((part + 1) * rows));
+        let (rest, block) = (piece / in_blocks, piece % in_blocks);
+        let (image, part) = (rest / parts, rest % parts);
+        let (plane, rows) = (image * in_blocks + block, part * rows..height.min((part + 1) * rows));
         let start = plane * out.plane;
         let gather = &Depthwise {
             weights: weights[block * taps * BLOCK..][..taps * BLOCK].as_chunks().0,

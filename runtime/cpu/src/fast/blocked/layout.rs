@@ -20,9 +20,11 @@ pub fn to_blocked(exec: Exec<'_>, input: &[f32], [count, channels, plane]: [usiz
         return;
     }
     let (parts, out) = (plane.div_ceil(PIECE), crate::pool::SharedSlice::new(pixels));
-    exec.pool.parallel_for(count * blocks(channels) * parts, &|piece| {
-        let (block, part) = (piece / parts, piece % parts * PIECE..plane.min((piece % parts + 1) * PIECE));
-        let (image, first) = (block / blocks(channels), block % blocks(channels) * BLOCK);
+    let in_blocks = blocks(channels);
+    exec.pool.parallel_for(count * in_blocks * parts, &|piece| {
+        let (rest, first) = (piece / in_blocks, piece % in_blocks * BLOCK);
+        let (image, part) = (rest / parts, rest % parts * PIECE..plane.min((rest % parts + 1) * PIECE));
+        let block = image * in_blocks + piece % in_blocks;
         let rows = &input[(image * channels + first) * plane..][..BLOCK.min(channels - first) * plane];
         // SAFETY: no other piece has these pixels of this block.
         let out = unsafe { out.range(block * plane + part.start..block * plane + part.end) };

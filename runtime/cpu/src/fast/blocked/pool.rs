@@ -21,8 +21,10 @@ pub fn pool(exec: Exec<'_>, pooling: Pooling, input: Blocked<'_>, window: Window
     let out = Output::new(output, count, height * width);
     let rows = (PIECE / width.max(1)).clamp(1, height.max(1));
     let parts = height.div_ceil(rows);
+    let in_blocks = blocks(input.channels);
     exec.pool.parallel_for(count * parts, &|piece| {
-        let (plane, part) = (piece / parts, piece % parts);
+        let (rest, block) = (piece / in_blocks, piece % in_blocks);
+        let (plane, part) = (rest / parts * in_blocks + block, rest % parts);
         let rows = part * rows..height.min((part + 1) * rows);
         // SAFETY: no other piece has these rows of this plane.
         let out = unsafe { out.range(plane, rows.start * width..rows.end * width) };
