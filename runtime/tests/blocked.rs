@@ -108,12 +108,12 @@ fn a_chain_stays_in_blocks() {
         weights("h", &[5, 80, 1, 1]),
     );
     let expected = [
-        ("Conv", 1),
-        ("BlockedConv", 5),
+        ("Conv", 0),
+        ("BlockedConv", 6),
         ("BlockedMaxPool", 1),
         ("BlockedGlobalAveragePool", 1),
         ("BlockedConvTranspose", 1),
-        ("ToBlocked", 1),
+        ("ToBlocked", 0),
         ("FromBlocked", 1),
     ];
     check(&graph, &[2, 3, 20, 18], &expected);

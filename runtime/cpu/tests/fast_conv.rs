@@ -3,7 +3,7 @@
 mod common;
 
 use byoc_cpu::fast::blocked::{
-    self, BLOCK, Blocked, BlockedConv, BlockedConvTranspose, from_blocked, to_blocked,
+    self, BLOCK, Blocked, BlockedConv, BlockedConvTranspose, THIN, from_blocked, to_blocked,
 };
 use byoc_cpu::fast::conv::{
     Channels, ConvEpilogue, Images, PackedConv, PackedConvTranspose, Window, conv, conv_transpose,
@@ -112,6 +112,21 @@ fn check_within(case: Case, tolerance: f64) {
         },
         |isa, y| close(&format!("blocked {case:?} {isa:?}"), y, &want, tolerance),
     );
+    if c.channels.groups > 1 || c.channels.input > THIN {
+        return;
+    }
+    everywhere(
+        |exec| {
+            let weights = BlockedConv::pack_thin(exec.isa, c.channels, c.window, &w);
+            let addend = into_blocks(exec, &addend, [c.count, c.channels.output, pixels]);
+            let mut y = vec![f32::NAN; addend.len()];
+            let epilogue = ConvEpilogue { bias: Some(&bias), addend: Some(&addend), activation };
+            let images = Images { data: &x[..], count: c.count, size: c.size };
+            blocked::conv_thin(exec, images, &weights, &mut y, &epilogue);
+            out_of_blocks(exec, &y, [c.count, c.channels.output, pixels])
+        },
+        |isa, y| close(&format!("thin {case:?} {isa:?}"), y, &want, tolerance),
+    );
 }
 
 fn into_blocks(exec: Exec<'_>, x: &[f32], size: [usize; 3]) -> Vec<f32> {
@@ -201,6 +216,15 @@ fn packed_for_another_size() {
             close("Winograd", &out[16 * 25..], &direct, 1e-4);
         },
     );
+}
+
+#[test]
+fn images_of_few_channels() {
+    for (input, size) in [(1, [40, 37]), (2, [17, 64]), (3, [33, 33]), (4, [9, 100])] {
+        check(case(1, [input, 32, 1], size, window([3, 3], [1, 1], [1, 1], [1; 4])));
+        check(case(2, [input, 24, 1], size, window([3, 3], [2, 2], [1, 1], [1; 4])));
+        check(case(1, [input, 64, 1], size, window([7, 7], [2, 2], [1, 1], [3; 4])));
+    }
 }
 
 #[test]

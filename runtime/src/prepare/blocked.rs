@@ -4,6 +4,7 @@
 //! its twin, and a twin of what something else makes, from it. Both cost time, so nodes that hang together are turned
 //! where their arithmetic outweighs it.
 
+use byoc_cpu::fast::blocked::THIN;
 use byoc_graph::{Attr, DType, Dim, Graph, Node, NodeId, NodeSpec, Tensor, Type, ValueId};
 use indexmap::{IndexMap, IndexSet};
 use petgraph::unionfind::UnionFind;
@@ -23,6 +24,8 @@ const WORTH: i64 = 256;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
     Conv,
+    /// A convolution of an image with few channels, which stays as it is.
+    Thin,
     /// ConvTranspose.
     Transposed,
     Pool,
@@ -109,7 +112,7 @@ fn role(graph: &Graph, id: NodeId) -> Option<(Role, bool)> {
     let y = only_output(node)?;
     let host = &*node.op.domain == "host";
     let (role, starts) = match &*node.op.name {
-        "Conv" if host || node.op.domain.is_empty() => (Role::Conv, conv_starts(graph, node)?),
+        "Conv" if host || node.op.domain.is_empty() => conv_role(graph, node)?,
         _ if host => return None,
         "ConvTranspose" => (Role::Transposed, is_tiling(graph, node).then_some(false)?),
         "MaxPool" | "AveragePool" => (Role::Pool, is_window(node, "kernel_shape").then_some(false)?),
@@ -124,12 +127,9 @@ fn role(graph: &Graph, id: NodeId) -> Option<(Role, bool)> {
         return None;
     }
     let sound = |x: ValueId| graph.constant(x).is_none() && channels(graph, x).is_some();
-    let mut count = 0;
-    let all = images(graph, node, role).all(|(_, x)| {
-        count += 1;
-        sound(x)
-    });
-    (all && count > 0).then_some((role, starts))
+    let mut images = images(graph, node, role).map(|(_, x)| sound(x));
+    let first = images.next().unwrap_or(role == Role::Thin);
+    (first && images.all(|sound| sound)).then_some((role, starts))
 }
 
 /// The channels of an image of f32, where they are known.
@@ -147,6 +147,7 @@ fn images<'a>(
 ) -> impl Iterator<Item = (usize, ValueId)> + use<'a> {
     let wanted = move |i: usize, x: ValueId| match role {
         Role::Conv => i == 0 || i == 3,
+        Role::Thin => i == 3,
         Role::Transposed | Role::Pool | Role::Mean | Role::Norm => i == 0,
         Role::Concat => true,
         Role::Each => rank(graph, x) == Some(4),
@@ -155,8 +156,8 @@ fn images<'a>(
     inputs.filter(move |&(i, x)| wanted(i, x))
 }
 
-/// `None` where a convolution cannot work in blocks; else whether it has enough channels to fill them.
-fn conv_starts(graph: &Graph, conv: &Node) -> Option<bool> {
+/// How a convolution works in blocks, if it can, and whether it has enough channels to fill them.
+fn conv_role(graph: &Graph, conv: &Node) -> Option<(Role, bool)> {
     let weights = graph.constant(conv.input(1)?)?;
     let &[output, inputs, ref kernel @ ..] = weights.dims() else { return None };
     let groups = usize::try_from(conv.attrs.get("group").map_or(Some(1), Attr::as_int)?).ok()?;
@@ -171,9 +172,13 @@ fn conv_starts(graph: &Graph, conv: &Node) -> Option<bool> {
         && size_is_known
         && consistent
         && is_window(conv, "")
-        && (groups == 1 || depthwise)
-        && (inputs * groups >= BLOCK as usize);
-    sound.then_some(output >= BLOCK as usize)
+        && (groups == 1 || depthwise);
+    let role = match inputs * groups {
+        n if n >= BLOCK as usize => Role::Conv,
+        n if n <= THIN && groups == 1 => Role::Thin,
+        _ => return None,
+    };
+    sound.then_some((role, output >= BLOCK as usize))
 }
 
 /// Whether the attributes of a two-dimensional window are there and make sense, among them the one named `kernel`.
@@ -245,7 +250,7 @@ fn multiply_adds(graph: &Graph, node: &Node, role: Role) -> i64 {
     let weights = node.input(1).and_then(|w| graph.constant(w)).map_or(0, |w| w.len() as i64);
     let pixels = |x: ValueId| elements(graph, x) / channels(graph, x).unwrap_or(1).max(1);
     match (role, node.input(0), only_output(node)) {
-        (Role::Conv, _, Some(y)) => weights.saturating_mul(pixels(y)),
+        (Role::Conv | Role::Thin, _, Some(y)) => weights.saturating_mul(pixels(y)),
         (Role::Transposed, Some(x), _) => weights.saturating_mul(pixels(x)),
         _ => 0,
     }
@@ -302,7 +307,7 @@ fn turn(
             spec.inputs = vec![spec.inputs[0], Some(weights), Some(bias)];
             spec.attrs = [("group".into(), Attr::Int(channels))].into_iter().collect();
         }
-        Role::Conv | Role::Transposed | Role::Pool | Role::Mean => {
+        Role::Conv | Role::Thin | Role::Transposed | Role::Pool | Role::Mean => {
             spec.domain = "host".into();
             spec.op = format!("Blocked{}", node.op.name).into();
             spec.opset = 1;

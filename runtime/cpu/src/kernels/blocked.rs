@@ -4,10 +4,10 @@ use byoc_graph::{DType, StaticDims};
 
 use crate::fast::Activation;
 use crate::fast::blocked::{
-    BLOCK, Blocked, BlockedConv, BlockedConvTranspose, blocks, conv, conv_transpose, from_blocked, mean,
-    to_blocked,
+    BLOCK, Blocked, BlockedConv, BlockedConvTranspose, blocks, conv, conv_thin, conv_transpose, from_blocked,
+    mean, to_blocked,
 };
-use crate::fast::conv::{Channels, ConvEpilogue};
+use crate::fast::conv::{Channels, ConvEpilogue, Images};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
 use crate::kernels::epilogue;
 use crate::kernels::windows::{Windows, input_size};
@@ -58,7 +58,7 @@ fn bias<'a>(inputs: &[Option<View<'a>>], channels: usize) -> Result<Option<&'a [
     }
 }
 
-/// Inputs: x, constant weights, bias, and an addend of the output's shape.
+/// Inputs: x, constant weights, bias, and an addend of the output's shape. Images of few channels are not blocked.
 struct Conv {
     packed: BlockedConv,
     activation: Activation,
@@ -73,7 +73,10 @@ impl Conv {
         let [Some(rows), Some(cols)] = input_size(node, 2) else { return None };
         let window = Windows::read(node, 4)?.window([height, width], [Some(rows), Some(cols)])?;
         let data = weights.as_slice::<f32>().ok()?;
-        let packed = BlockedConv::pack(node.isa, channels, window, &data, [rows, cols]);
+        let packed = match node.rank(0)? {
+            4 => BlockedConv::pack_thin(node.isa, channels, window, &data),
+            _ => BlockedConv::pack(node.isa, channels, window, &data, [rows, cols]),
+        };
         Some(Conv { packed, activation: epilogue::activation(node)? })
     }
 }
@@ -86,11 +89,20 @@ impl Kernel for Conv {
         outputs: &mut Outputs<'_>,
     ) -> Result<(), KernelError> {
         let (channels, window) = (self.packed.channels(), self.packed.window());
-        let x = images(tensor(inputs, 0)?, channels.input)?;
-        let size = window.output(x.size).ok_or_else(|| {
-            KernelError::invalid(format!("the window {window:?} does not fit an image of {:?}", x.size))
+        let x = tensor(inputs, 0)?;
+        let (count, in_size) = match *x.dims {
+            [count, c, height, width] if self.packed.is_thin() && c == channels.input => {
+                (count, [height, width])
+            }
+            _ => {
+                let images = images(x, channels.input)?;
+                (images.count, images.size)
+            }
+        };
+        let size = window.output(in_size).ok_or_else(|| {
+            KernelError::invalid(format!("the window {window:?} does not fit an image of {in_size:?}"))
         })?;
-        let dims = dims(x.count, channels.output, size);
+        let dims = dims(count, channels.output, size);
         let addend = optional(inputs, 3)?;
         if addend.is_some_and(|z| z.dims != &dims[..]) {
             return Err(KernelError::invalid("the addend does not have the output's shape"));
@@ -98,7 +110,13 @@ impl Kernel for Conv {
         let addend = addend.map(|z| z.slice::<f32>()).transpose()?;
         let epilogue =
             ConvEpilogue { bias: bias(inputs, channels.output)?, addend, activation: self.activation };
-        conv(ctx.exec, x, &self.packed, outputs.tensor::<f32>(0, &dims)?, &epilogue);
+        let (data, out) = (x.slice()?, outputs.tensor::<f32>(0, &dims)?);
+        if self.packed.is_thin() {
+            conv_thin(ctx.exec, Images { data, count, size: in_size }, &self.packed, out, &epilogue);
+        } else {
+            let images = Blocked { data, count, channels: channels.input, size: in_size };
+            conv(ctx.exec, images, &self.packed, out, &epilogue);
+        }
         Ok(())
     }
 

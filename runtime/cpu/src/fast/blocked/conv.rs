@@ -2,12 +2,13 @@
 
 use std::ops::Range;
 
-use super::tile::{Kernels, Tile};
+use super::tile::{Kernels, THIN, Tile};
 use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, depthwise, winograd};
-use crate::fast::conv::{Channels, ConvEpilogue, Geometry, Window};
+use crate::fast::conv::{Channels, ConvEpilogue, Geometry, Images, Window};
 use crate::fast::gemm::split::{Tiles, part};
 use crate::fast::scratch::with_scratch;
-use crate::fast::{Exec, Isa};
+use crate::fast::simd::{Simd, Task};
+use crate::fast::{Exec, Isa, math};
 use crate::memory::Aligned;
 
 /// A convolution's weights, rearranged once for one instruction set.
@@ -21,6 +22,8 @@ pub struct BlockedConv {
 enum Weights {
     /// As [`pack`] makes them.
     Direct(Aligned<f32>),
+    /// The same, for images that are not blocked but have few channels.
+    Thin(Aligned<f32>),
     /// Block after block, for each tap those of 16 channels.
     Depthwise(Aligned<f32>),
     /// As [`winograd::transform_weights`] makes them.
@@ -44,9 +47,26 @@ impl BlockedConv {
             Weights::Winograd(winograd::transform_weights(isa, channels, weights))
         } else {
             let at = |o: usize, i: usize, tap: usize| weights[(o * channels.input + i) * taps + tap];
-            Weights::Direct(pack(isa, [channels.input, channels.output], taps, at))
+            Weights::Direct(pack(isa, [channels.input, channels.output], BLOCK, taps, at))
         };
         Self { isa, channels, window, weights }
+    }
+
+    /// Packs the same for [`conv_thin`].
+    ///
+    /// # Panics
+    /// If the weights do not have that size, or there are groups or more than `THIN` channels.
+    pub fn pack_thin(isa: Isa, channels: Channels, window: Window, weights: &[f32]) -> Self {
+        let taps = window.taps();
+        assert!(channels.groups == 1 && channels.input <= THIN, "too many channels for a thin image");
+        assert_eq!(weights.len(), channels.output * channels.input * taps, "size of the weights");
+        let at = |o: usize, i: usize, tap: usize| weights[(o * channels.input + i) * taps + tap];
+        let packed = pack(isa, [channels.input, channels.output], THIN, taps, at);
+        Self { isa, channels, window, weights: Weights::Thin(packed) }
+    }
+
+    pub fn is_thin(&self) -> bool {
+        matches!(self.weights, Weights::Thin(_))
     }
 
     pub fn channels(&self) -> Channels {
@@ -83,29 +103,116 @@ pub fn conv(
         Weights::Winograd(weights) => winograd::run(exec, input, window, weights, out, ending),
         Weights::Direct(weights) => with_frames(exec, geometry, input, |frames| {
             let place = Place { first: 0, line: geometry.output[1], step: 1 };
-            Direct::new(geometry, frames, blocks(channels.input), weights, ending, out, place)
+            Direct::new(geometry, frames, BLOCK, channels.input, weights, ending, out, place)
                 .run(exec, input.count);
         }),
+        Weights::Thin(_) => panic!("weights for images that are not blocked"),
     });
 }
 
-/// For each panel of output channels, block of input channels, tap and input channel, a row of weights; `at` gives that
+/// The same for images of at most `THIN` channels that are not blocked; the output is.
+///
+/// # Panics
+/// If the sizes do not fit together, the window does not fit the images, or the weights are not packed for it.
+pub fn conv_thin(
+    exec: Exec<'_>,
+    input: Images<'_, f32>,
+    weights: &BlockedConv,
+    output: &mut [f32],
+    epilogue: &ConvEpilogue<'_>,
+) {
+    let exec = Exec { isa: weights.isa, ..exec };
+    let (channels, window) = (weights.channels, weights.window);
+    let Weights::Thin(weights) = &weights.weights else { panic!("weights for blocked images") };
+    let plane = input.size[0] * input.size[1];
+    assert_eq!(input.data.len(), input.count * channels.input * plane, "size of the input");
+    let geometry = &Geometry::new(window, input.size).expect("the window does not fit the images");
+    let len = output.len();
+    let out = Output::new(output, input.count * blocks(channels.output), geometry.pixels());
+    if len == 0 {
+        return;
+    }
+    Ending::with(exec.isa, epilogue, channels.output, len, |ending| {
+        let (row, rows) = (geometry.row(), geometry.plane() / geometry.row());
+        with_scratch(input.count * geometry.plane(), |frames: &mut [[f32; THIN]]| {
+            exec.pool.parallel_chunks(frames, FRAME_ROWS * row, &|piece, frames| {
+                for (i, frame) in frames.chunks_exact_mut(row).enumerate() {
+                    let (image, index) = ((piece * FRAME_ROWS + i) / rows, (piece * FRAME_ROWS + i) % rows);
+                    let planes = &input.data[image * channels.input * plane..][..channels.input * plane];
+                    geometry.fill_row(index, frame, [0.0; THIN], |out, start, step| {
+                        exec.isa.run(Interleave { planes, plane, start, step, out });
+                    });
+                }
+            });
+            let place = Place { first: 0, line: geometry.output[1], step: 1 };
+            let frames = frames.as_flattened();
+            Direct::new(geometry, frames, THIN, channels.input, weights, ending, out, place)
+                .run(exec, input.count);
+        });
+    });
+}
+
+/// Rows of frames of one piece of work.
+const FRAME_ROWS: usize = 8;
+
+/// Pixels of a few planes, every `step`-th from `start` on, side by side.
+struct Interleave<'a> {
+    planes: &'a [f32],
+    plane: usize,
+    start: usize,
+    step: usize,
+    out: &'a mut [[f32; THIN]],
+}
+
+impl Task for Interleave<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Interleave { planes, plane, start, step, out } = self;
+        let mut from: [&[f32]; THIN] = [&[]; THIN];
+        for (from, plane) in from.iter_mut().zip(planes.chunks_exact(plane)) {
+            *from = &plane[start..];
+        }
+        let mut whole = 0;
+        while step == 1 && whole + S::LANES <= out.len() {
+            let vectors = from.map(
+                #[inline(always)]
+                |x| match x.is_empty() {
+                    true => s.splat(0.0),
+                    false => math::load_at(s, x, whole),
+                },
+            );
+            let to = out[whole..whole + S::LANES].as_flattened_mut();
+            for (i, v) in s.interleave(vectors).into_iter().enumerate() {
+                math::store_at(s, to, i * S::LANES, v);
+            }
+            whole += S::LANES;
+        }
+        for (i, out) in out.iter_mut().enumerate().skip(whole) {
+            *out = from.map(|x| x.get(i * step).copied().unwrap_or(0.0));
+        }
+    }
+}
+
+/// For each panel of output channels, block of `in_block` input channels, tap and input channel, a row of weights; `at` gives that
 /// of an output channel, an input channel and a tap.
 pub(super) fn pack(
     isa: Isa,
     [inputs, outputs]: [usize; 2],
+    in_block: usize,
     taps: usize,
     at: impl Fn(usize, usize, usize) -> f32,
 ) -> Aligned<f32> {
     let kernels = Kernels::of(isa);
-    let (in_blocks, out_blocks) = (blocks(inputs), blocks(outputs));
-    let mut packed = Aligned::zeroed(in_blocks * BLOCK * taps * out_blocks * BLOCK);
+    let (in_blocks, out_blocks) = (inputs.div_ceil(in_block), blocks(outputs));
+    let mut packed = Aligned::zeroed(in_blocks * in_block * taps * out_blocks * BLOCK);
     let mut to = packed.iter_mut();
     for panel in 0..out_blocks.div_ceil(kernels.blocks) {
         let panel = kernels.panel(panel, out_blocks);
         for block in 0..in_blocks {
             for tap in 0..taps {
-                for i in block * BLOCK..(block + 1) * BLOCK {
+                for i in block * in_block..(block + 1) * in_block {
                     for o in panel.start * BLOCK..panel.end * BLOCK {
                         let to = to.next().expect("as many as were counted");
                         if i < inputs && o < outputs {
@@ -120,17 +227,12 @@ pub(super) fn pack(
 }
 
 /// Calls `run` with the frames of all planes: the input itself, where they are the same.
-pub(super) fn with_frames(
-    exec: Exec<'_>,
-    geometry: &Geometry,
-    input: Blocked<'_>,
-    run: impl FnOnce(&[Pixel]),
-) {
+pub(super) fn with_frames(exec: Exec<'_>, geometry: &Geometry, input: Blocked<'_>, run: impl FnOnce(&[f32])) {
     /// Pixels of one piece of work.
     const PIECE: usize = 1024;
     let planes = input.planes();
     if geometry.is_plain() {
-        return run(planes);
+        return run(planes.as_flattened());
     }
     let (pixels, plane) = (input.pixels(), geometry.plane());
     let count = input.count * blocks(input.channels);
@@ -149,7 +251,7 @@ pub(super) fn with_frames(
                 });
             }
         });
-        run(frames);
+        run(frames.as_flattened());
     });
 }
 
@@ -171,7 +273,9 @@ const WEIGHTS: usize = 128 * 1024;
 /// A convolution as sums over taps and channels.
 pub(super) struct Direct<'a> {
     geometry: &'a Geometry,
-    frames: &'a [Pixel],
+    frames: &'a [f32],
+    /// The channels of an input pixel.
+    in_block: usize,
     /// Blocks of input and output channels.
     blocks: [usize; 2],
     weights: &'a [f32],
@@ -187,10 +291,12 @@ pub(super) struct Direct<'a> {
 }
 
 impl<'a> Direct<'a> {
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
         geometry: &'a Geometry,
-        frames: &'a [Pixel],
-        in_blocks: usize,
+        frames: &'a [f32],
+        in_block: usize,
+        inputs: usize,
         weights: &'a [f32],
         ending: &'a Ending<'a>,
         out: Output<'a>,
@@ -201,10 +307,10 @@ impl<'a> Direct<'a> {
         // Without gaps between the rows all pixels are neighbours.
         let one = geometry.row() == width && place.line == width && place.step == 1;
         let (lines, width) = if one { (1, height * width) } else { (height, width) };
-        let taps = geometry.taps.iter().map(|tap| tap * BLOCK).collect();
-        let blocks = [in_blocks, blocks(ending.channels)];
+        let taps = geometry.taps.iter().map(|tap| tap * in_block).collect();
+        let blocks = [inputs.div_ceil(in_block), blocks(ending.channels)];
         let line = Tiles::new(width, kernels.pixels);
-        Direct { geometry, frames, blocks, weights, ending, out, place, kernels, line, lines, taps }
+        Direct { geometry, frames, in_block, blocks, weights, ending, out, place, kernels, line, lines, taps }
     }
 
     pub(super) fn run(&self, exec: Exec<'_>, images: usize) {
@@ -221,10 +327,10 @@ impl<'a> Direct<'a> {
     /// Into how many parts the tiles and the panels of output channels are cut: the larger of image and weights is
     /// rather read once.
     fn parts(&self, tiles: usize, panels: usize) -> (usize, usize) {
-        let depth = self.blocks[0] * BLOCK * self.taps.len();
+        let depth = self.blocks[0] * self.in_block * self.taps.len();
         let volume = self.geometry.pixels() * depth * self.blocks[1] * BLOCK;
         let wanted = volume.div_ceil(PIECE);
-        if self.blocks[0] * BLOCK * self.geometry.plane() >= depth * self.blocks[1] * BLOCK {
+        if self.blocks[0] * self.in_block * self.geometry.plane() >= depth * self.blocks[1] * BLOCK {
             let tile_parts = wanted.min(tiles.div_ceil(MIN_TILES));
             (tile_parts, wanted.div_ceil(tile_parts).min(panels))
         } else {
@@ -237,7 +343,7 @@ impl<'a> Direct<'a> {
     fn piece(&self, image: usize, tiles: Range<usize>, panels: Range<usize>) {
         let in_blocks = self.blocks[0];
         let row = self.kernels.blocks * BLOCK * size_of::<f32>();
-        let at_a_time = (WEIGHTS / (row * BLOCK * self.taps.len())).max(1);
+        let at_a_time = (WEIGHTS / (row * self.in_block * self.taps.len())).max(1);
         for first in (0..in_blocks).step_by(at_a_time) {
             let part = first..in_blocks.min(first + at_a_time);
             for panel in panels.clone() {
@@ -250,12 +356,13 @@ impl<'a> Direct<'a> {
     /// Some tiles of a panel; `part` is of the blocks of input channels.
     fn panel(&self, image: usize, tiles: &Range<usize>, out_blocks: Range<usize>, part: Range<usize>) {
         let in_blocks = self.blocks[0];
-        let block_rows = BLOCK * self.taps.len();
+        let block_rows = self.in_block * self.taps.len();
         let width = out_blocks.len() * BLOCK;
         let start = out_blocks.start * BLOCK * block_rows * in_blocks + part.start * block_rows * width;
         let weights = &self.weights[start..][..part.len() * block_rows * width];
         let plane = self.geometry.plane();
-        let frames = &self.frames[(image * in_blocks + part.start) * plane..][..part.len() * plane];
+        let in_plane = plane * self.in_block;
+        let frames = &self.frames[(image * in_blocks + part.start) * in_plane..][..part.len() * in_plane];
         let last = part.end == in_blocks;
         let out_plane = image * self.blocks[1] + out_blocks.start;
         // What comes next in memory comes next in time, if anything does.
@@ -270,8 +377,8 @@ impl<'a> Direct<'a> {
             let out = self.out.at(out_plane, pixel);
             self.out.at(out_plane + out_blocks.len() - 1, furthest);
             let call = Tile {
-                x: frames[from..].as_ptr().cast(),
-                x_block: plane * BLOCK,
+                x: frames[from * self.in_block..].as_ptr(),
+                x_block: in_plane,
                 blocks: part.len(),
                 taps: &self.taps,
                 weights: weights.as_ptr(),
@@ -287,7 +394,7 @@ impl<'a> Direct<'a> {
             };
             // SAFETY: the frames hold every tap of these pixels (checked above) in each of the blocks, and the weights a
             // row for each; the first and the last output are inside (`at` checks), and no two pieces share one.
-            unsafe { self.kernels.run(cols.len(), out_blocks.len(), &call) }
+            unsafe { self.kernels.run(cols.len(), out_blocks.len(), self.in_block == THIN, &call) }
         }
         if last && self.place.step == 1 && self.place.line == self.geometry.output[1] {
             self.after(image, tiles, out_blocks);

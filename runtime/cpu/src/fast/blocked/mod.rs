@@ -16,9 +16,10 @@ mod winograd;
 
 use std::ops::Range;
 
-pub use conv::{BlockedConv, conv};
+pub use conv::{BlockedConv, conv, conv_thin};
 pub use layout::{from_blocked, to_blocked};
 pub use pool::{mean, pool};
+pub use tile::THIN;
 pub use transpose::{BlockedConvTranspose, conv_transpose};
 
 use super::Isa;

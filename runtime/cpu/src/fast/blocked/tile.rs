@@ -12,6 +12,9 @@ use crate::fast::gemm::tile::copied;
 use crate::fast::simd::{Avx2, Avx512};
 use crate::fast::simd::{Isa, Portable, Simd};
 
+/// The channels of a thin image's pixel, the last ones zero: one that has too few to fill a block.
+pub const THIN: usize = 4;
+
 /// One call of the micro-kernel. The pointers reach to the tile's first pixel; distances are in elements.
 pub(super) struct Tile<'a> {
     /// In the first block of input channels, where a tap of 0 sees it.
@@ -56,17 +59,18 @@ pub(super) struct Kernels {
     pub pixels: usize,
     /// The most blocks of output channels.
     pub blocks: usize,
-    tiles: &'static [TileFn],
+    /// For blocked images, and for thin ones.
+    tiles: [&'static [TileFn]; 2],
 }
 
 impl Kernels {
     pub(super) fn of(isa: Isa) -> Kernels {
-        let (pixels, blocks, tiles): (_, _, &[TileFn]) = match isa.or_portable() {
+        let (pixels, blocks, tiles): (_, _, [&[TileFn]; 2]) = match isa.or_portable() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => (14, 2, &AVX512),
+            Isa::Avx512 => (14, 2, [&Table::<BLOCK>::AVX512, &Table::<THIN>::AVX512]),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => (6, 1, &AVX2),
-            _ => (2, 1, &PORTABLE),
+            Isa::Avx2 => (6, 1, [&Table::<BLOCK>::AVX2, &Table::<THIN>::AVX2]),
+            _ => (2, 1, [&Table::<BLOCK>::PORTABLE, &Table::<THIN>::PORTABLE]),
         };
         Kernels { pixels, blocks, tiles }
     }
@@ -77,44 +81,51 @@ impl Kernels {
         first..blocks.min(first + self.blocks)
     }
 
+    /// `thin` says that the input's pixels are of `THIN` channels instead of blocks.
+    ///
     /// # Safety
     /// The numbers are at least 1 and at most this set's. The tile's pointers are valid for that many pixels and
     /// blocks, its input at every tap and in every block, and nobody else uses that part of the output.
-    pub(super) unsafe fn run(&self, pixels: usize, blocks: usize, tile: &Tile<'_>) {
+    pub(super) unsafe fn run(&self, pixels: usize, blocks: usize, thin: bool, tile: &Tile<'_>) {
         // SAFETY: the caller's promise, and `of` found the instructions.
-        unsafe { self.tiles[(blocks - 1) * self.pixels + pixels - 1](tile) }
+        unsafe { self.tiles[usize::from(thin)][(blocks - 1) * self.pixels + pixels - 1](tile) }
     }
 }
 
-/// Expands to the kernels `$f::<PIXELS, VECTORS>` for each listed number of pixels, repeated for each of vectors.
+/// The kernels for input pixels of `IN` channels.
+struct Table<const IN: usize>;
+
+/// Expands to the kernels `$f::<PIXELS, VECTORS, IN>` for each listed number of pixels, repeated for each of vectors.
 macro_rules! table {
     ($f:ident; $pixels:tt; $($vectors:literal)*) => { table!(@flat $f; [$($vectors $pixels)*]) };
-    (@flat $f:ident; [$($v:literal [$($p:literal)*])*]) => { [$($($f::<$p, $v> as TileFn),*),*] };
+    (@flat $f:ident; [$($v:literal [$($p:literal)*])*]) => { [$($($f::<$p, $v, IN> as TileFn),*),*] };
 }
 
-const PORTABLE: [TileFn; 2] = table!(portable; [1 2]; 4);
-#[cfg(target_arch = "x86_64")]
-const AVX2: [TileFn; 6] = table!(avx2; [1 2 3 4 5 6]; 2);
-#[cfg(target_arch = "x86_64")]
-const AVX512: [TileFn; 28] = table!(avx512; [1 2 3 4 5 6 7 8 9 10 11 12 13 14]; 1 2);
+impl<const IN: usize> Table<IN> {
+    const PORTABLE: [TileFn; 2] = table!(portable; [1 2]; 4);
+    #[cfg(target_arch = "x86_64")]
+    const AVX2: [TileFn; 6] = table!(avx2; [1 2 3 4 5 6]; 2);
+    #[cfg(target_arch = "x86_64")]
+    const AVX512: [TileFn; 28] = table!(avx512; [1 2 3 4 5 6 7 8 9 10 11 12 13 14]; 1 2);
+}
 
-unsafe fn portable<const P: usize, const V: usize>(t: &Tile<'_>) {
+unsafe fn portable<const P: usize, const V: usize, const IN: usize>(t: &Tile<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { compute::<Portable, P, V>(Portable, t) }
+    unsafe { compute::<Portable, P, V, IN>(Portable, t) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<const P: usize, const V: usize>(t: &Tile<'_>) {
+unsafe fn avx2<const P: usize, const V: usize, const IN: usize>(t: &Tile<'_>) {
     // SAFETY: the caller's promise, which includes the instructions.
-    unsafe { compute::<Avx2, P, V>(Avx2::assume(), t) }
+    unsafe { compute::<Avx2, P, V, IN>(Avx2::assume(), t) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-unsafe fn avx512<const P: usize, const V: usize>(t: &Tile<'_>) {
+unsafe fn avx512<const P: usize, const V: usize, const IN: usize>(t: &Tile<'_>) {
     // SAFETY: the caller's promise, which includes the instructions.
-    unsafe { compute::<Avx512, P, V>(Avx512::assume(), t) }
+    unsafe { compute::<Avx512, P, V, IN>(Avx512::assume(), t) }
 }
 
 /// `P` pixels of `V` vectors of output channels.
@@ -122,7 +133,7 @@ unsafe fn avx512<const P: usize, const V: usize>(t: &Tile<'_>) {
 /// # Safety
 /// As for [`Kernels::run`].
 #[inline(always)]
-unsafe fn compute<S: Simd, const P: usize, const V: usize>(s: S, t: &Tile<'_>) {
+unsafe fn compute<S: Simd, const P: usize, const V: usize, const IN: usize>(s: S, t: &Tile<'_>) {
     // Vectors of one block, and where a vector of a pixel is.
     let per_block = BLOCK / S::LANES;
     let place = |i: usize, j: usize| i * t.out_step + j / per_block * t.out_block + j % per_block * S::LANES;
@@ -142,11 +153,11 @@ unsafe fn compute<S: Simd, const P: usize, const V: usize>(s: S, t: &Tile<'_>) {
     for _ in 0..t.blocks {
         for &tap in t.taps {
             let x = block.wrapping_add(tap);
-            for quarter in 0..BLOCK / 4 {
+            for quarter in 0..IN / 4 {
                 for c in 0..4 {
                     // SAFETY: these loops cover the channels of all blocks at all taps, which the caller promises to be
                     // readable, and as many rows of weights.
-                    unsafe { step::<S, P, V>(s, &mut sums, x.add(quarter * 4 + c), weights) };
+                    unsafe { step::<S, P, V, IN>(s, &mut sums, x.add(quarter * 4 + c), weights) };
                     weights = weights.wrapping_add(V * S::LANES);
                 }
             }
@@ -182,7 +193,7 @@ unsafe fn compute<S: Simd, const P: usize, const V: usize>(s: S, t: &Tile<'_>) {
 /// `x` is readable for `P` pixels, `weights` for `V` vectors.
 // Plain loops without closures: these must end up in registers in every caller.
 #[inline(always)]
-unsafe fn step<S: Simd, const P: usize, const V: usize>(
+unsafe fn step<S: Simd, const P: usize, const V: usize, const IN: usize>(
     s: S,
     sums: &mut [[S::F; V]; P],
     x: *const f32,
@@ -195,7 +206,7 @@ unsafe fn step<S: Simd, const P: usize, const V: usize>(
     }
     for (i, sums) in sums.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
-        let x = s.splat(unsafe { *x.add(i * BLOCK) });
+        let x = s.splat(unsafe { *x.add(i * IN) });
         for (sum, &w) in sums.iter_mut().zip(&row) {
             *sum = s.fma(x, w, *sum);
         }

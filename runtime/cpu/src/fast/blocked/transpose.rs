@@ -2,7 +2,7 @@
 //! a convolution with a kernel of one pixel.
 
 use super::conv::{Direct, Place, pack, with_frames};
-use super::{Blocked, Ending, Output, blocks};
+use super::{BLOCK, Blocked, Ending, Output, blocks};
 use crate::fast::conv::{Channels, ConvEpilogue, Geometry, Window};
 use crate::fast::{Exec, Isa};
 use crate::memory::Aligned;
@@ -27,7 +27,8 @@ impl BlockedConvTranspose {
         assert_eq!(channels.groups, 1, "groups");
         assert_eq!(weights.len(), channels.input * channels.output * taps, "size of the weights");
         let at = |o: usize, i: usize, tap: usize| weights[(i * channels.output + o) * taps + tap];
-        let of_tap = |tap: usize| pack(isa, [channels.input, channels.output], 1, |o, i, _| at(o, i, tap));
+        let of_tap =
+            |tap: usize| pack(isa, [channels.input, channels.output], BLOCK, 1, |o, i, _| at(o, i, tap));
         Self { isa, channels, kernel, weights: (0..taps).map(of_tap).collect() }
     }
 
@@ -68,7 +69,7 @@ pub fn conv_transpose(
             for (tap, weights) in weights.weights.iter().enumerate() {
                 let first = tap / cols * width + tap % cols;
                 let place = Place { first, line: rows * width, step: cols };
-                Direct::new(geometry, frames, blocks(channels.input), weights, ending, out, place)
+                Direct::new(geometry, frames, BLOCK, channels.input, weights, ending, out, place)
                     .run(exec, input.count);
             }
         });

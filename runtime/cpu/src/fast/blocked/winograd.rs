@@ -33,7 +33,7 @@ pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -
     let mut packed = Aligned::zeroed(0);
     for position in 0..POSITIONS {
         let plain = &plain[position * count..][..count];
-        let own = conv::pack(isa, [inputs, channels.output], 1, |o, i, _| plain[o * inputs + i]);
+        let own = conv::pack(isa, [inputs, channels.output], BLOCK, 1, |o, i, _| plain[o * inputs + i]);
         if position == 0 {
             packed = Aligned::zeroed(own.len() * POSITIONS);
         }
@@ -223,7 +223,7 @@ impl Layer<'_> {
             };
             // SAFETY: `v` has these tiles in every block of input channels, the weights a row for each channel, and
             // `sums` these tiles in each block of the panel.
-            unsafe { self.kernels.run(range.len(), panel.len(), &call) }
+            unsafe { self.kernels.run(range.len(), panel.len(), false, &call) }
         }
     }
 

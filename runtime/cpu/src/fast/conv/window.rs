@@ -152,6 +152,29 @@ impl Geometry {
         }
     }
 
+    /// Fills row `index` of a plane's frame, counted through all phases; `get` is as in [`Geometry::fill_inside`].
+    #[inline(always)]
+    pub(crate) fn fill_row<T: Copy>(
+        &self,
+        index: usize,
+        frame: &mut [T],
+        zero: T,
+        get: impl FnOnce(&mut [T], usize, usize),
+    ) {
+        let ([rows, inside], rest) =
+            (&self.phases[index / self.phase[0]].inside, self.phases[index / self.phase[0]].rest);
+        let row = index % self.phase[0];
+        if !rows.contains(&row) || inside.is_empty() {
+            return fill(frame, zero);
+        }
+        let [row_stride, col_stride] = self.window.strides;
+        fill(&mut frame[..inside.start], zero);
+        fill(&mut frame[inside.end..], zero);
+        let first = inside.start * col_stride + rest[1] - self.window.pads[1];
+        let in_row = row * row_stride + rest[0] - self.window.pads[0];
+        get(&mut frame[inside.clone()], in_row * self.input[1] + first, col_stride);
+    }
+
     /// Writes what taps `k` (of all channels, in order) see at pixels `n` into rows of `panel`. `frame` holds the
     /// planes one after the other.
     #[inline(always)]
