@@ -507,3 +507,35 @@ fn projections_of_one_matrix_are_one_product() {
         assert_eq!(run(&merged, &registry, &inputs), run(&plain, &registry, &inputs));
     }
 }
+
+#[test]
+fn factors_and_addends_of_channels_are_part_of_the_normalisation() {
+    let network = |dims: &str| {
+        format!(
+            "(float[2, 3, 4, 5] x) => (float[] y)
+             <float[3] s = {{1, 2, 3}}, float[3] b = {{0.5, -1, 0}}, float[3] m = {{0.1, 0.2, 0.3}},
+              float[3] v = {{1, 4, 0.25}}, float[{dims}] f = {{2, 3, 4}}, float k = {{0.5}}, float[{dims}] a = {{1, 0, -1}}> {{
+                n = BatchNormalization(x, s, b, m, v)
+                f1 = Mul(f, n)
+                f2 = Mul(f1, k)
+                y = Add(f2, a)
+             }}"
+        )
+    };
+    for (dims, left) in [("3, 1, 1", 1), ("1, 3, 1, 1", 1), ("3, 1", 4)] {
+        let text = match left {
+            1 => network(dims),
+            // Along another axis.
+            _ => network(dims).replace("float[2, 3, 4, 5] x", "float[2, 3, 3, 5] x"),
+        };
+        let model = model(&text);
+        let merged = prepared(&model, "merge_affine");
+        assert_eq!(operators(&merged).len(), left, "{dims}: {:?}", operators(&merged));
+        let inputs = [waves(if left == 1 { &[2, 3, 4, 5] } else { &[2, 3, 3, 5] })];
+        let registry = Registry::default();
+        let (got, want) = (run(&merged, &registry, &inputs), run(&model, &registry, &inputs));
+        for (got, want) in f64s(&got[0]).iter().zip(f64s(&want[0])) {
+            assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{dims}: {got} and {want}");
+        }
+    }
+}

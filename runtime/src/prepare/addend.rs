@@ -1,4 +1,4 @@
-//! Conv or MatMul → Add of a value of the same shape (a residual connection): added on the way out.
+//! Conv or MatMul → Add (or Sum) of a value of the same shape (a residual connection): added on the way out.
 
 use byoc_graph::{Graph, NodeId, ValueId};
 
@@ -26,7 +26,8 @@ fn addend_of(graph: &Graph, id: NodeId) -> Option<(NodeId, ValueId)> {
     }
     let output = only_output(node)?;
     let (add, i) = sole_use(graph, output)?;
-    if !graph.node(add).is("Add") || graph.node(add).opset < 7 || graph.node(add).inputs().len() != 2 {
+    let sums = graph.node(add).is("Add") && graph.node(add).opset >= 7 || graph.node(add).is("Sum");
+    if !sums || graph.node(add).inputs().len() != 2 {
         return None;
     }
     let addend = graph.node(add).input(1 - i)?;

@@ -41,8 +41,8 @@ enum Role {
 /// Operators of one image that map zero to a finite number, element by element.
 const UNARY: &[&str] =
     &["Relu", "LeakyRelu", "Sigmoid", "Tanh", "Clip", "Elu", "HardSigmoid", "HardSwish", "Softplus"];
-/// Operators of two.
-const BINARY: &[&str] = &["Add", "Sub", "Mul"];
+/// Operators of several.
+const BINARY: &[&str] = &["Add", "Sub", "Mul", "Sum"];
 
 fn run(graph: &mut Graph) {
     let planned = choose(graph);

@@ -12,6 +12,7 @@ use byoc_graph::{Attr, DType, Graph, Model, Node, NodeId, NodeSpec, Slot, Tensor
 
 mod activation;
 mod addend;
+mod affine;
 mod attention;
 mod batch_normalization;
 mod bias;
@@ -45,6 +46,7 @@ pub const PASSES: &[Pass] = &[
     attention::PASS,
     projections::PASS,
     forms::PASS,
+    affine::PASS,
     batch_normalization::PASS,
     bias::PASS,
     addend::PASS,

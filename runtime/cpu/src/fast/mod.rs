@@ -16,6 +16,7 @@ pub mod fold;
 pub mod function;
 pub mod gemm;
 mod math;
+pub mod neighbours;
 pub mod pooling;
 pub mod quantize;
 pub mod recurrent;

@@ -23,6 +23,7 @@ mod gather;
 mod loops;
 mod lstm;
 mod matmul;
+mod neighbours;
 mod places;
 mod pooling;
 mod projections;
@@ -57,6 +58,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     gather::ENTRIES,
     lstm::ENTRIES,
     matmul::ENTRIES,
+    neighbours::ENTRIES,
     places::ENTRIES,
     pooling::ENTRIES,
     projections::ENTRIES,
