@@ -36,9 +36,12 @@ fn find(graph: &Graph, id: NodeId) -> Option<Found> {
     scaling(graph, norm, channels)?;
     let (user, i) = sole_use(graph, output)?;
     let node = graph.node(user);
-    let known = node.opset >= 7 && node.inputs().len() == 2 && is_f32(graph, only_output(node)?);
+    if !(node.is("Mul") || node.is("Add")) || node.opset < 7 || node.inputs().len() != 2 {
+        return None;
+    }
+    is_f32(graph, only_output(node)?).then_some(())?;
     let constant = node.input(1 - i)?;
-    let values = f32s(graph, constant).filter(|_| known)?;
+    let values = f32s(graph, constant)?;
     let (rank, dims) = (rank(graph, output)?, graph.constant(constant)?.dims());
     // [C, 1, 1] behind ones, or one number.
     let channel = (dims.len() + 1).checked_sub(rank);
@@ -47,12 +50,11 @@ fn find(graph: &Graph, id: NodeId) -> Option<Found> {
     let single = values.len() == 1 && dims.len() <= rank;
     (each || single).then_some(())?;
     let value = |c: usize| if single { values[0] } else { values[c] };
-    let op = if node.is("Mul") { "Mul" } else { "Add" };
-    node.is(op).then_some(())?;
+    let multiplies = node.is("Mul");
     for (c, (scale, shift)) in scale.iter_mut().zip(&mut shift).enumerate() {
-        match op {
-            "Mul" => (*scale, *shift) = (*scale * value(c), *shift * value(c)),
-            _ => *shift += value(c),
+        match multiplies {
+            true => (*scale, *shift) = (*scale * value(c), *shift * value(c)),
+            false => *shift += value(c),
         }
     }
     Some(Found { user, scale, shift })
