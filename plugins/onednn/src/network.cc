@@ -22,6 +22,12 @@ Desc plain(const Dims& dims) {
 
 Desc any(const Dims& dims) { return Desc(dims, dnnl::memory::data_type::f32, dnnl::memory::format_tag::any); }
 
+dnnl::primitive_attr own_scratch() {
+    dnnl::primitive_attr attributes;
+    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+    return attributes;
+}
+
 dnnl::memory Weights::get(std::size_t value, const Desc& plain, const Desc& wanted, const float* data) {
     std::lock_guard<std::mutex> lock(mutex_);
     for (const auto& [key, memory] : packed_) {
@@ -90,10 +96,14 @@ std::size_t Network::slot(std::size_t value) {
     return constant_slot(value, desc, desc);
 }
 
+dnnl::primitive Network::reorder(std::size_t from, std::size_t into) const {
+    return dnnl::reorder(dnnl::reorder::primitive_desc(slots_[from].memory, slots_[into].memory, own_scratch()));
+}
+
 std::size_t Network::reordered(std::size_t from, const Desc& wanted) {
     if (desc(from) == wanted) return from;
     std::size_t into = new_slot(wanted);
-    step(dnnl::reorder(slots_[from].memory, slots_[into].memory), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, into}});
+    step(reorder(from, into), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, into}});
     return into;
 }
 
@@ -109,8 +119,17 @@ std::size_t Network::reshaped(std::size_t value, const Dims& dims) {
     return desc(from) == wanted ? from : new_slot(wanted, from);
 }
 
-void Network::step(const dnnl::primitive& primitive, const std::vector<Argument>& arguments) {
+void Network::step(const dnnl::primitive& primitive, std::vector<Argument> arguments) {
     Step step{primitive, {}};
+    const_dnnl_primitive_desc_t chosen = nullptr;
+    if (dnnl_primitive_get_primitive_desc(primitive.get(), &chosen) == dnnl_success) {
+        const_dnnl_memory_desc_t scratch = dnnl_primitive_desc_query_md(chosen, dnnl_query_scratchpad_md, 0);
+        dnnl_memory_desc_t copy = nullptr;
+        if (scratch != nullptr && dnnl_memory_desc_get_size(scratch) > 0) {
+            dnnl::error::wrap_c_api(dnnl_memory_desc_clone(&copy, scratch), "no memory for a descriptor");
+            arguments.push_back({DNNL_ARG_SCRATCHPAD, new_slot(Desc(copy))});
+        }
+    }
     for (auto [argument, slot] : arguments) {
         step.arguments.emplace(argument, slots_[slot].memory);
         Slot& root = slots_[slots_[slot].root];
@@ -127,7 +146,7 @@ void Network::finish(rust::Slice<const std::size_t> outputs) {
         bool own = !root.constant && root.input == none && root.output == none;
         if (!own) {
             std::size_t copy = new_slot(plain(at(value).dims));
-            step(dnnl::reorder(slots_[slot].memory, slots_[copy].memory), {{DNNL_ARG_FROM, slot}, {DNNL_ARG_TO, copy}});
+            step(reorder(slot, copy), {{DNNL_ARG_FROM, slot}, {DNNL_ARG_TO, copy}});
             slot = copy;
         }
         slots_[slots_[slot].root].output = outputs_.size();

@@ -29,6 +29,10 @@ Desc plain(const Dims& dims);
 // The same, in a layout of oneDNN's choice.
 Desc any(const Dims& dims);
 
+// What primitives compute with beside their operands lies in the network's memory: oneDNN's own is a thread's, and a
+// network may be made by one thread and run by another.
+dnnl::primitive_attr own_scratch();
+
 // Constants, each once in each layout that a primitive has asked for.
 class Weights {
 public:
@@ -105,7 +109,8 @@ private:
     std::size_t constant_slot(std::size_t value, const Desc& plain, const Desc& wanted);
     std::size_t reordered(std::size_t from, const Desc& wanted);
     void set(std::size_t value, std::size_t slot, const Dims& dims);
-    void step(const dnnl::primitive& primitive, const std::vector<Argument>& arguments);
+    void step(const dnnl::primitive& primitive, std::vector<Argument> arguments);
+    dnnl::primitive reorder(std::size_t from, std::size_t into) const;
     void place();
 
     std::shared_ptr<Weights> weights_;

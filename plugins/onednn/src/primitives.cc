@@ -89,7 +89,7 @@ dnnl::primitive_attr Network::attributes(const Op& op, const Dims& dims) {
         // A whole tensor is wanted as the result will lie.
         post.append_binary(algorithm(p.algorithm), whole ? any(dims) : plain(widened(shape, dims.size())));
     }
-    dnnl::primitive_attr attributes;
+    dnnl::primitive_attr attributes = own_scratch();
     attributes.set_post_ops(post);
     return attributes;
 }
@@ -191,7 +191,7 @@ void Network::pooling(const Op& op) {
     Dims dims = dims_of(op.dims);
     std::size_t from = slot(op.inputs[0]);
     dnnl::pooling_forward::primitive_desc chosen(weights_->engine, inference, algorithm(op.algorithm), desc(from), any(dims),
-        dims_of(op.strides), dims_of(op.kernel), dilations_of(op), dims_of(op.begin), dims_of(op.end));
+        dims_of(op.strides), dims_of(op.kernel), dilations_of(op), dims_of(op.begin), dims_of(op.end), own_scratch());
     make(op, dnnl::pooling_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}});
 }
 
@@ -200,7 +200,7 @@ void Network::softmax(const Op& op) {
     std::size_t from = slot(op.inputs[0]);
     auto kind = op.algorithm == Algorithm::Log ? dnnl::algorithm::softmax_log : dnnl::algorithm::softmax_accurate;
     dnnl::softmax_forward::primitive_desc chosen(
-        weights_->engine, inference, kind, desc(from), desc(from), static_cast<int>(op.axis));
+        weights_->engine, inference, kind, desc(from), desc(from), static_cast<int>(op.axis), own_scratch());
     make(op, dnnl::softmax_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}});
 }
 
@@ -211,7 +211,7 @@ void Network::layer_norm(const Op& op) {
     auto flags = dnnl::normalization_flags::use_scale;
     if (op.inputs.size() > 2) flags |= dnnl::normalization_flags::use_shift;
     dnnl::layer_normalization_forward::primitive_desc chosen(
-        weights_->engine, inference, plain(dims), plain(dims), op.alpha, flags);
+        weights_->engine, inference, plain(dims), plain(dims), op.alpha, flags, own_scratch());
     std::vector<Argument> args = {{DNNL_ARG_SRC, from}, {DNNL_ARG_SCALE, slot(op.inputs[1])}};
     if (op.inputs.size() > 2) args.push_back({DNNL_ARG_SHIFT, slot(op.inputs[2])});
     make(op, dnnl::layer_normalization_forward(chosen), plain(dims), std::move(args));
@@ -223,7 +223,7 @@ void Network::batch_norm(const Op& op) {
     Dims dims = dims_of(op.dims);
     std::size_t from = slot(op.inputs[0]);
     dnnl::batch_normalization_forward::primitive_desc chosen(weights_->engine, inference, desc(from), desc(from),
-        op.alpha, Flags::use_global_stats | Flags::use_scale | Flags::use_shift);
+        op.alpha, Flags::use_global_stats | Flags::use_scale | Flags::use_shift, own_scratch());
     make(op, dnnl::batch_normalization_forward(chosen), chosen.dst_desc(),
         {{DNNL_ARG_SRC, from}, {DNNL_ARG_SCALE, slot(op.inputs[1])}, {DNNL_ARG_SHIFT, slot(op.inputs[2])},
             {DNNL_ARG_MEAN, slot(op.inputs[3])}, {DNNL_ARG_VARIANCE, slot(op.inputs[4])}});
@@ -233,7 +233,7 @@ void Network::lrn(const Op& op) {
     Dims dims = dims_of(op.dims);
     std::size_t from = slot(op.inputs[0]);
     dnnl::lrn_forward::primitive_desc chosen(weights_->engine, inference, dnnl::algorithm::lrn_across_channels,
-        desc(from), desc(from), op.axis, op.alpha, op.beta, 1.0f);
+        desc(from), desc(from), op.axis, op.alpha, op.beta, 1.0f, own_scratch());
     make(op, dnnl::lrn_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}});
 }
 
@@ -241,7 +241,7 @@ void Network::lrn(const Op& op) {
 void Network::concat(const Op& op) {
     std::vector<Desc> parts;
     for (std::size_t value : op.inputs) parts.push_back(desc(slot(value)));
-    dnnl::concat::primitive_desc chosen(weights_->engine, static_cast<int>(op.axis), parts);
+    dnnl::concat::primitive_desc chosen(weights_->engine, static_cast<int>(op.axis), parts, own_scratch());
     std::vector<Argument> args;
     for (std::size_t i = 0; i < op.inputs.size(); i++) {
         args.push_back({DNNL_ARG_MULTIPLE_SRC + static_cast<int>(i), slot(op.inputs[i])});
@@ -252,7 +252,7 @@ void Network::concat(const Op& op) {
 void Network::eltwise(const Op& op) {
     std::size_t from = slot(op.inputs[0]);
     dnnl::eltwise_forward::primitive_desc chosen(
-        weights_->engine, inference, algorithm(op.algorithm), desc(from), desc(from), op.alpha, op.beta);
+        weights_->engine, inference, algorithm(op.algorithm), desc(from), desc(from), op.alpha, op.beta, own_scratch());
     make(op, dnnl::eltwise_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}});
 }
 
@@ -276,7 +276,7 @@ void Network::binary(const Op& op) {
 void Network::prelu(const Op& op) {
     Dims dims = dims_of(op.dims), slopes = widened(at(op.inputs[1]).dims, dims.size());
     std::size_t from = slot(op.inputs[0]);
-    dnnl::prelu_forward::primitive_desc chosen(weights_->engine, inference, desc(from), any(slopes), any(dims));
+    dnnl::prelu_forward::primitive_desc chosen(weights_->engine, inference, desc(from), any(slopes), any(dims), own_scratch());
     std::size_t weights = packed(op.inputs[1], plain(slopes), chosen.weights_desc());
     make(op, dnnl::prelu_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}, {DNNL_ARG_WEIGHTS, weights}});
 }
@@ -290,7 +290,7 @@ void Network::reduction(const Op& op) {
         into = from;  // nothing is reduced
     } else {
         dnnl::reduction::primitive_desc chosen(
-            weights_->engine, algorithm(op.algorithm), desc(from), plain(kept), op.alpha, 0.0f);
+            weights_->engine, algorithm(op.algorithm), desc(from), plain(kept), op.alpha, 0.0f, own_scratch());
         into = new_slot(plain(kept));
         step(dnnl::reduction(chosen), {{DNNL_ARG_SRC, from}, {DNNL_ARG_DST, into}});
     }
@@ -301,7 +301,7 @@ void Network::reduction(const Op& op) {
 void Network::resampling(const Op& op) {
     Dims dims = dims_of(op.dims);
     std::size_t from = slot(op.inputs[0]);
-    dnnl::resampling_forward::primitive_desc chosen(weights_->engine, inference, algorithm(op.algorithm), desc(from), any(dims));
+    dnnl::resampling_forward::primitive_desc chosen(weights_->engine, inference, algorithm(op.algorithm), desc(from), any(dims), own_scratch());
     make(op, dnnl::resampling_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}});
 }
 
