@@ -28,7 +28,7 @@ fn row(random: &mut Random, r: usize, n: usize) -> Vec<f32> {
             row.fill(f32::NEG_INFINITY);
             row[place(random)] = -f32::NAN;
         }
-        4 => row.fill(if r % 2 == 0 { f32::NEG_INFINITY } else { f32::INFINITY }),
+        4 => row.fill(if r.is_multiple_of(2) { f32::NEG_INFINITY } else { f32::INFINITY }),
         _ => {}
     }
     row
