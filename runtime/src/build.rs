@@ -20,7 +20,7 @@ use crate::device::{DeviceRegion, Devices, Space};
 use crate::memory::{Storage, StorageIndex, ValueIndex};
 use crate::program::{Action, Program, Step, ValueInfo, align};
 use crate::region::{RegionKernel, Regions};
-use crate::signature::{InputSpec, OutputSpec, Signature};
+use crate::signature::{Signature, input_specs, output_specs};
 
 /// What programs are built with.
 pub struct Options<'a> {
@@ -107,18 +107,7 @@ impl Builder<'_> {
         let Inserted { mut steps, spaces, copies } =
             insert(steps, graph.value_bound(), &mut outputs, &devices, name);
         let mut layout = Layout::new(graph, &inputs, &outputs, (spaces, copies), &mut steps)?;
-        let input = |&id: &ValueId| InputSpec {
-            name: graph.value(id).name.clone(),
-            ty: graph.value(id).ty.clone(),
-            default: graph.default_of(id).map(|t| Arc::new(align(t))),
-        };
-        let output =
-            |&id: &ValueId| OutputSpec { name: graph.value(id).name.clone(), ty: graph.value(id).ty.clone() };
-        let signature = Signature::new(
-            inputs.iter().map(input).collect(),
-            graph.outputs().iter().map(output).collect(),
-            role == Role::Body,
-        );
+        let signature = Signature::new(input_specs(graph, &inputs), output_specs(graph), role == Role::Body);
         let (pool, isa) = (self.options.pool.clone(), self.options.isa);
         if self.options.check_types {
             graph.values().for_each(|(id, value)| layout.values[id.index()].ty = value.ty.clone());

@@ -20,4 +20,4 @@ pub use region::{
     DeviceOutput, DeviceTensor, InFlight, Location, NoRegions, Operand, Region, RegionCall, RegionExecutable,
     Regions,
 };
-pub use signature::{InputError, InputSpec, OutputSpec};
+pub use signature::{InputError, InputSpec, OutputSpec, signature};

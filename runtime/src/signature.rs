@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use byoc_cpu::View;
-use byoc_graph::{DType, Dim, Expr, StaticDims, Tensor, TensorType, Type};
+use byoc_graph::{DType, Dim, Expr, Graph, Model, StaticDims, Tensor, TensorType, Type, ValueId};
 use smallvec::SmallVec;
 use thiserror::Error;
+
+use crate::program::align;
 
 /// An input of a program.
 #[derive(Clone, Debug)]
@@ -21,6 +23,27 @@ pub struct InputSpec {
 pub struct OutputSpec {
     pub name: Arc<str>,
     pub ty: Option<Type>,
+}
+
+/// What the caller of a graph gives for these values.
+pub(crate) fn input_specs(graph: &Graph, inputs: &[ValueId]) -> Vec<InputSpec> {
+    let spec = |&id: &ValueId| InputSpec {
+        name: graph.value(id).name.clone(),
+        ty: graph.value(id).ty.clone(),
+        default: graph.default_of(id).map(|t| Arc::new(align(t))),
+    };
+    inputs.iter().map(spec).collect()
+}
+
+pub(crate) fn output_specs(graph: &Graph) -> Vec<OutputSpec> {
+    let spec =
+        |&id: &ValueId| OutputSpec { name: graph.value(id).name.clone(), ty: graph.value(id).ty.clone() };
+    graph.outputs().iter().map(spec).collect()
+}
+
+/// What a model takes and gives.
+pub fn signature(model: &Model) -> (Vec<InputSpec>, Vec<OutputSpec>) {
+    (input_specs(&model.graph, model.graph.inputs()), output_specs(&model.graph))
 }
 
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

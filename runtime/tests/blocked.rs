@@ -147,17 +147,52 @@ fn what_does_not_pay_or_fit_stays() {
         weights("w", &[16, 16, 1, 1])
     );
     check(&little, &[1, 16, 20, 20], &[("BlockedConv", 0), ("ToBlocked", 0)]);
-    // Images of which one ends within a block are not joined in blocks; groups of channels are not computed in them.
+}
+
+#[test]
+fn channels_are_dealt_out_anew_in_blocks() {
+    // Neither the groups nor the images that are joined end where blocks do.
     let graph = format!(
-        "(float[1, 16, 12, 12] x) => (float[] y) <{}, {}, {}> {{
-            a = Conv <pads = [1, 1, 1, 1]> (x, u)
-            b = Conv <pads = [1, 1, 1, 1]> (a, v)
-            c = Concat <axis = 1> (b, a)
-            y = Conv <group = 2> (c, w)
+        "(float[2, 24, 12, 11] x) => (float[] y)
+         <{}, {}, {}, {}, int64[5] split = {{0, 4, 17, 12, 11}}, int64[4] join = {{0, 68, 12, 11}}> {{
+            a = Conv <group = 4> (x, u)
+            r = Relu(a)
+            s = Reshape(r, split)
+            t = Transpose <perm = [0, 2, 1, 3, 4]> (s)
+            dealt = Reshape(t, join)
+            b = Conv <group = 68, pads = [1, 1, 1, 1]> (dealt, v)
+            c = Conv <group = 4, pads = [1, 1, 1, 1]> (b, w)
+            d = Concat <axis = 1> (c, x, a)
+            y = Conv <group = 2> (d, z)
          }}",
-        weights("u", &[64, 16, 3, 3]),
-        weights("v", &[72, 64, 3, 3]),
-        weights("w", &[8, 68, 1, 1]),
+        weights("u", &[68, 6, 1, 1]),
+        weights("v", &[68, 1, 3, 3]),
+        weights("w", &[116, 17, 3, 3]),
+        weights("z", &[50, 104, 1, 1]),
     );
-    check(&graph, &[1, 16, 12, 12], &[("BlockedConv", 2), ("Conv", 1), ("FromBlocked", 2)]);
+    let expected = [
+        ("BlockedConv", 4),
+        ("BlockedPickChannels", 2),
+        ("Transpose", 0),
+        ("ToBlocked", 1),
+        ("FromBlocked", 1),
+    ];
+    check(&graph, &[2, 24, 12, 11], &expected);
+}
+
+#[test]
+fn channels_are_dealt_out_anew_elsewhere() {
+    let graph =
+        "(float[2, 6, 3, 2] x) => (float[] y) <int64[5] a = {2, 2, 3, 3, 2}, int64[4] b = {2, 6, 3, 2}> {
+        s = Reshape(x, a)
+        t = Transpose <perm = [0, 2, 1, 3, 4]> (s)
+        y = Reshape(t, b)
+    }";
+    let model = model(graph);
+    let shuffled = prepared(&model, true);
+    assert_eq!((count(&shuffled, "PickChannels"), count(&shuffled, "Reshape")), (1, 0));
+    let x = Tensor::from_vec::<f32>(&[2, 6, 3, 2], (0..72).map(|i| i as f32).collect()).expect("sized");
+    let y = run(&shuffled, Isa::detect(), &[Datum::Tensor(x)]);
+    let planes: Vec<_> = y.chunks_exact(6).map(|plane| plane[0] / 6.0).collect();
+    assert_eq!(planes, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0, 6.0, 9.0, 7.0, 10.0, 8.0, 11.0]);
 }

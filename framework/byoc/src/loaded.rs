@@ -54,6 +54,9 @@ impl ModelOptions {
     }
 }
 
+/// A program for runs that give no input with a default, as a pass.
+pub(crate) const SETTLE_DEFAULTS: &str = "settle_defaults";
+
 /// Typed bodies for local functions, as a pass.
 pub(crate) const SPECIALISE: &str = "specialise_functions";
 
@@ -61,7 +64,7 @@ pub(crate) const SPECIALISE: &str = "specialise_functions";
 pub fn pass_names() -> Vec<&'static str> {
     let passes = normalise::PASSES.iter().map(|p| p.name);
     passes
-        .chain([SPECIALISE])
+        .chain([SPECIALISE, SETTLE_DEFAULTS])
         .chain(RECOGNISERS.iter().map(|r| r.name))
         .chain(byoc_runtime::prepare::PASSES.iter().map(|p| p.name))
         .collect()

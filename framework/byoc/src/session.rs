@@ -11,13 +11,13 @@ use byoc_graph::{Datum, Graph, Model};
 use byoc_host::isolate::Restored;
 use byoc_host::{ArtefactBytes, Plugin, PluginError};
 use byoc_partitioner::{Plan, RegionReport, Report};
-use byoc_runtime::{InputSpec, OutputBuffer, OutputSpec, Program, RunError, align_datum};
+use byoc_runtime::{InputSpec, OutputBuffer, OutputSpec, RunError, align_datum, signature};
 use indexmap::IndexMap;
 
 use crate::bundle::{Artefacts, Bundle, is_bundle};
 use crate::compile::{Compiled, Placement, place_and_compile};
 use crate::loaded::{Loaded, ModelOptions};
-use crate::program::ProgramParts;
+use crate::program::{ProgramParts, Runner};
 use crate::standby::{Parts, Standby, Standbys, Without, heirs};
 use crate::vendors::{self, PluginOptions, Vendor, VendorSource};
 use crate::{Error, Isolation, Timings};
@@ -41,8 +41,10 @@ pub struct SessionBuilder {
 pub struct Session {
     compiled: Compiled,
     vendors: Vec<Vendor>,
-    program: Arc<Program>,
-    /// Programs that do without vendors that have failed.
+    inputs: Vec<InputSpec>,
+    outputs: Vec<OutputSpec>,
+    runner: Arc<Runner>,
+    /// Programs that do without vendors that have failed, or take inputs that have defaults.
     standbys: Standbys,
     host: Host,
     placement: Placement,
@@ -159,11 +161,14 @@ impl SessionBuilder {
             reference: self.reference,
             check_types: self.check_types,
         };
-        let program = timings.time("prepare", || host.program(&compiled, &[]))?;
+        let runner = timings.time("prepare", || host.runner(&compiled, &[], true))?;
+        let (inputs, outputs) = signature(&compiled.placed.model);
         Ok(Session {
             compiled,
             vendors,
-            program: Arc::new(program),
+            inputs,
+            outputs,
+            runner: Arc::new(runner),
             standbys: Standbys::default(),
             host,
             placement: Placement { artefacts: Artefacts::default(), ..self.placement },
@@ -186,8 +191,9 @@ struct Host {
 }
 
 impl Host {
-    /// The program of a placed model; regions of the vendors `without` run on the host.
-    fn program(&self, compiled: &Compiled, without: &[String]) -> Result<Program, Error> {
+    /// The program of a placed model; regions of the vendors `without` run on the host. If `settled`, inputs with
+    /// defaults are not given.
+    fn runner(&self, compiled: &Compiled, without: &[String], settled: bool) -> Result<Runner, Error> {
         let parts = ProgramParts {
             regions: &compiled.regions,
             registry: &self.registry,
@@ -195,7 +201,7 @@ impl Host {
             enables: &|pass| !self.reference && self.options.enables(pass),
             check_types: self.check_types,
         };
-        parts.build(compiled.outlined(without)?)
+        parts.runner(compiled.outlined(without)?, settled)
     }
 }
 
@@ -216,11 +222,11 @@ impl Session {
     }
 
     pub fn inputs(&self) -> Vec<InputSpec> {
-        self.program.inputs().to_vec()
+        self.inputs.clone()
     }
 
     pub fn outputs(&self) -> Vec<OutputSpec> {
-        self.program.outputs().to_vec()
+        self.outputs.clone()
     }
 
     /// What ran where, and why.
@@ -312,10 +318,11 @@ impl Session {
         *self.fallbacks.lock().unwrap_or_else(PoisonError::into_inner).entry(message).or_default() += 1;
     }
 
-    /// The program that does without some vendors. It is built when it is first needed.
-    fn standby(&self, without: &Without) -> Result<Standby, Error> {
-        if without.is_empty() {
-            return Ok(Standby { program: self.program.clone(), placed: None });
+    /// The program that does without some vendors; if `settled`, inputs with defaults are not given. It is built when it
+    /// is first needed.
+    fn standby(&self, without: &Without, settled: bool) -> Result<Standby, Error> {
+        if without.is_empty() && settled {
+            return Ok(Standby { runner: self.runner.clone(), placed: None });
         }
         let parts = Parts {
             compiled: &self.compiled,
@@ -324,29 +331,27 @@ impl Session {
             placement: &self.placement,
             pool: &self.host.pool,
         };
-        self.standbys.get(without, &parts, |compiled, absent| self.host.program(compiled, absent))
+        let build = |compiled: &Compiled, absent: &[String]| self.host.runner(compiled, absent, settled);
+        self.standbys.get((without, settled), &parts, build)
     }
 
     /// Puts named values in the order of the program's inputs.
     pub fn arrange(&self, given: &[(String, Datum)]) -> Result<Vec<Option<Datum>>, Error> {
-        let program = &self.program;
-        let names =
-            || program.inputs().iter().map(|i| format!("`{}`", i.name)).collect::<Vec<_>>().join(", ");
-        if let Some((name, _)) = given.iter().find(|(n, _)| !program.inputs().iter().any(|i| *i.name == **n))
-        {
+        let names = || self.inputs.iter().map(|i| format!("`{}`", i.name)).collect::<Vec<_>>().join(", ");
+        if let Some((name, _)) = given.iter().find(|(n, _)| !self.inputs.iter().any(|i| *i.name == **n)) {
             return Err(Error::input(name, format!("is not one of the model's, which are {}", names())));
         }
         let find = |spec: &InputSpec| {
             let (_, datum) = given.iter().find(|(name, _)| **name == *spec.name)?;
             Some(align_datum(datum))
         };
-        Ok(program.inputs().iter().map(find).collect())
+        Ok(self.inputs.iter().map(find).collect())
     }
 
     /// Runs the model on named inputs.
     pub fn run(&self, inputs: &[(String, Datum)]) -> Result<Vec<(String, Datum)>, Error> {
         let outputs = self.run_arranged(&self.arrange(inputs)?)?;
-        let names = self.program.outputs().iter().map(|o| o.name.to_string()).collect::<Vec<_>>();
+        let names = self.outputs.iter().map(|o| o.name.to_string()).collect::<Vec<_>>();
         Ok(names.into_iter().zip(outputs).collect())
     }
 
@@ -372,9 +377,11 @@ impl Session {
         observer: Option<&dyn Observer>,
     ) -> Result<Vec<Datum>, Error> {
         let mut lost: Vec<Loss> = Vec::new();
+        let settled =
+            !self.inputs.iter().zip(inputs).any(|(i, given)| i.default.is_some() && given.is_some());
         loop {
             let (without, reasons) = self.left_out(&lost);
-            let Standby { program, placed } = self.standby(&without)?;
+            let Standby { runner, placed } = self.standby(&without, settled)?;
             for (vendor, why) in reasons.into_iter().filter(|_| lost.is_empty()) {
                 let heirs = heirs(&self.compiled, placed.as_deref(), &vendor);
                 self.note(format!("{vendor} is left out, {heirs}: {why}"));
@@ -383,7 +390,7 @@ impl Session {
                 let heirs = heirs(&self.compiled, placed.as_deref(), vendor);
                 self.note(format!("{vendor} failed in {what}, {heirs}: {why}"));
             }
-            let error = match program.run_observed(inputs, buffers, observer) {
+            let error = match runner.run(inputs, buffers, observer) {
                 Ok(outputs) => return Ok(outputs),
                 Err(error) => error,
             };

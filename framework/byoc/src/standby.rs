@@ -3,10 +3,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use byoc_runtime::Program;
-
 use crate::compile::{Compiled, Placement, place_again};
 use crate::loaded::ModelOptions;
+use crate::program::Runner;
 use crate::vendors::Vendor;
 use crate::{Error, Policy};
 use byoc_cpu::pool::ThreadPool;
@@ -29,7 +28,7 @@ impl Without {
 /// A program, and the placement that it carries out.
 #[derive(Clone)]
 pub(crate) struct Standby {
-    pub program: Arc<Program>,
+    pub runner: Arc<Runner>,
     pub placed: Placed,
 }
 
@@ -42,7 +41,8 @@ type Slot<T> = Arc<Mutex<Option<T>>>;
 /// What has been made so far.
 #[derive(Default)]
 pub(crate) struct Standbys {
-    programs: Mutex<Vec<(Without, Slot<Standby>)>>,
+    /// For runs that give no input with a default, and for the others.
+    programs: Mutex<Vec<((Without, bool), Slot<Standby>)>>,
     placements: Mutex<Vec<(Vec<String>, Slot<Placed>)>>,
 }
 
@@ -76,20 +76,21 @@ fn filled<T: Clone>(slot: &Slot<T>, make: impl FnOnce() -> Result<T, Error>) -> 
 }
 
 impl Standbys {
-    /// The program that does without these vendors; `build` makes one of a placement, without those that are absent.
+    /// The program that does without these vendors; `build` makes one of a placement, without those that are absent. If
+    /// `settled`, inputs with defaults are not given.
     pub fn get(
         &self,
-        without: &Without,
+        (without, settled): (&Without, bool),
         parts: &Parts<'_>,
-        build: impl FnOnce(&Compiled, &[String]) -> Result<Program, Error>,
+        build: impl FnOnce(&Compiled, &[String]) -> Result<Runner, Error>,
     ) -> Result<Standby, Error> {
-        filled(&slot(&self.programs, without), || {
+        filled(&slot(&self.programs, &(without.clone(), settled)), || {
             let placed = filled(&slot(&self.placements, &without.gone), || Ok(parts.without(&without.gone)))?;
-            let program = match &placed {
+            let runner = match &placed {
                 Some(placed) => build(placed, &without.absent)?,
                 None => build(parts.compiled, &[&without.absent[..], &without.gone[..]].concat())?,
             };
-            Ok(Standby { program: Arc::new(program), placed })
+            Ok(Standby { runner: Arc::new(runner), placed })
         })
     }
 }

@@ -51,6 +51,38 @@ fn bound_buffers_stay_where_they_are() {
 }
 
 #[test]
+fn a_default_holds_until_its_input_is_given() {
+    // The shape is an input, too: it settles how the image is cut as long as nobody gives another.
+    let text = r#"<ir_version: 8, opset_import: ["": 17]>
+        cut (float[1, 6, 2, 2] x, int64[3] shape = {2, 3, 4}, float[1] factor = {10}) => (float[] y)
+        <int64[1] axis = {2}> {
+            parts = Reshape(x, shape)
+            sums = ReduceSum <keepdims = 0> (parts, axis)
+            y = Mul(sums, factor)
+        }"#;
+    let path = std::env::temp_dir().join(format!("byoc-defaults-{}.onnxtxt", std::process::id()));
+    std::fs::write(&path, text).unwrap();
+    let session = Session::load(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let names: Vec<_> = session.inputs().iter().map(|input| input.name.to_string()).collect();
+    assert_eq!(names, ["x", "shape", "factor"]);
+    let run = |given: &[(&str, Tensor)]| {
+        let x = Tensor::from_vec(&[1, 6, 2, 2], (0..24).map(|i| i as f32).collect()).unwrap();
+        let given = given.iter().map(|(name, tensor)| ((*name).to_owned(), tensor.clone().into()));
+        let inputs: Vec<(String, Datum)> = given.chain([("x".to_owned(), x.into())]).collect();
+        let Datum::Tensor(y) = session.run(&inputs).unwrap().remove(0).1 else { panic!("a tensor") };
+        (y.dims().to_vec(), y.to_f64s().unwrap()[..2].to_vec())
+    };
+    let shape = Tensor::from_vec(&[3], vec![4i64, 3, 2]).unwrap();
+    let factor = Tensor::from_vec(&[1], vec![1f32]).unwrap();
+    assert_eq!(run(&[]), (vec![2, 3], vec![60.0, 220.0]));
+    assert_eq!(run(&[("shape", shape.clone())]), (vec![4, 3], vec![10.0, 50.0]));
+    assert_eq!(run(&[("factor", factor.clone())]), (vec![2, 3], vec![6.0, 22.0]));
+    assert_eq!(run(&[("shape", shape), ("factor", factor)]), (vec![4, 3], vec![1.0, 5.0]));
+    assert_eq!(run(&[]), (vec![2, 3], vec![60.0, 220.0]));
+}
+
+#[test]
 fn errors_name_what_is_wrong() {
     let session = session();
     let message = |inputs: &[(String, Datum)]| session.run(inputs).unwrap_err().to_string();

@@ -1,8 +1,7 @@
 //! Images between convolutions are kept in blocks of 16 channels: (images, blocks, height, width, 16).
 //!
-//! Each value that such a node reads or makes gets a *twin* in blocks. A value that something else wants is made from
-//! its twin, and a twin of what something else makes, from it. Both cost time, so nodes that hang together are turned
-//! where their arithmetic outweighs it.
+//! Turning an image at the ends of a chain costs time, so nodes that hang together are turned where their arithmetic
+//! outweighs it.
 
 use byoc_cpu::fast::blocked::THIN;
 use byoc_graph::{Attr, DType, Dim, Graph, Node, NodeId, NodeSpec, Tensor, Type, ValueId};
@@ -10,6 +9,7 @@ use indexmap::{IndexMap, IndexSet};
 use petgraph::unionfind::UnionFind;
 
 use super::batch_normalization::scaling;
+use super::twins::{Layout, Twins};
 use super::{Pass, add_constant, only_output, rank};
 
 pub(super) const PASS: Pass =
@@ -33,7 +33,8 @@ enum Role {
     Mean,
     /// Elements are computed one by one.
     Each,
-    Concat,
+    /// Concat of channels, or `host.PickChannels`.
+    Pick,
     /// BatchNormalization: a convolution of one pixel and one channel to each group.
     Norm,
 }
@@ -45,15 +46,14 @@ const UNARY: &[&str] =
 const BINARY: &[&str] = &["Add", "Sub", "Mul", "Sum"];
 
 fn run(graph: &mut Graph) {
-    let planned = choose(graph);
-    let mut twins = IndexMap::new();
-    let mut made = Vec::new();
-    for (id, role) in planned {
-        made.extend(turn(graph, id, role, &mut twins));
+    let mut twins = Twins::<InBlocks>::new();
+    for (id, role) in choose(graph) {
+        let images: Vec<_> = images(graph, graph.node(id), role).collect();
+        let counts = images.iter().filter_map(|&(_, x)| channels(graph, x)).collect();
+        let places: Vec<usize> = images.into_iter().map(|(i, _)| i).collect();
+        twins.turn(graph, id, &places, |graph, node, spec| change(graph, node, role, counts, spec));
     }
-    for (value, twin) in made {
-        give_back(graph, value, twin);
-    }
+    twins.give_back(graph);
 }
 
 /// The nodes that are turned, in order.
@@ -113,12 +113,13 @@ fn role(graph: &Graph, id: NodeId) -> Option<(Role, bool)> {
     let host = &*node.op.domain == "host";
     let (role, starts) = match &*node.op.name {
         "Conv" if host || node.op.domain.is_empty() => conv_role(graph, node)?,
+        "PickChannels" if host => (Role::Pick, false),
         _ if host => return None,
         "ConvTranspose" => (Role::Transposed, is_tiling(graph, node).then_some(false)?),
         "MaxPool" | "AveragePool" => (Role::Pool, is_window(node, "kernel_shape").then_some(false)?),
         "GlobalAveragePool" => (Role::Mean, false),
         "BatchNormalization" => (Role::Norm, is_scaling(graph, node).then_some(false)?),
-        "Concat" => (Role::Concat, is_of_blocks(graph, node).then_some(false)?),
+        "Concat" => (Role::Pick, is_of_channels(node).then_some(false)?),
         name if UNARY.contains(&name) => (Role::Each, false),
         name if BINARY.contains(&name) => (Role::Each, same_channels(graph, node).then_some(false)?),
         _ => return None,
@@ -149,7 +150,7 @@ fn images<'a>(
         Role::Conv => i == 0 || i == 3,
         Role::Thin => i == 3,
         Role::Transposed | Role::Pool | Role::Mean | Role::Norm => i == 0,
-        Role::Concat => true,
+        Role::Pick => true,
         Role::Each => rank(graph, x) == Some(4),
     };
     let inputs = node.inputs().iter().enumerate().filter_map(|(i, x)| Some((i, (*x)?)));
@@ -161,7 +162,6 @@ fn conv_role(graph: &Graph, conv: &Node) -> Option<(Role, bool)> {
     let weights = graph.constant(conv.input(1)?)?;
     let &[output, inputs, ref kernel @ ..] = weights.dims() else { return None };
     let groups = usize::try_from(conv.attrs.get("group").map_or(Some(1), Attr::as_int)?).ok()?;
-    let depthwise = inputs == 1 && groups == output;
     let x = conv.input(0)?;
     let shape = graph.value(x).ty.as_ref()?.shape()?;
     let size_is_known = shape.len() == 4 && shape[2..].iter().all(|d| d.value().is_some_and(|n| n > 0));
@@ -171,8 +171,8 @@ fn conv_role(graph: &Graph, conv: &Node) -> Option<(Role, bool)> {
         && !weights.is_empty()
         && size_is_known
         && consistent
-        && is_window(conv, "")
-        && (groups == 1 || depthwise);
+        && output.is_multiple_of(groups.max(1))
+        && is_window(conv, "");
     let role = match inputs * groups {
         n if n >= BLOCK as usize => Role::Conv,
         n if n <= THIN && groups == 1 => Role::Thin,
@@ -225,13 +225,14 @@ fn is_scaling(graph: &Graph, norm: &Node) -> bool {
     size_is_known && channels.is_some_and(|n| scaling(graph, norm, n).is_some())
 }
 
-/// Whether images are joined by whole blocks of channels.
-fn is_of_blocks(graph: &Graph, concat: &Node) -> bool {
-    let axis = concat.attrs.get("axis").and_then(Attr::as_int);
-    let mut inputs = concat.inputs().iter().rev();
-    inputs.next();
-    let whole = |x: &Option<ValueId>| x.and_then(|x| channels(graph, x)).is_some_and(|n| n % BLOCK == 0);
-    matches!(axis, Some(1 | -3)) && inputs.all(whole)
+/// Whether images are joined by their channels.
+fn is_of_channels(concat: &Node) -> bool {
+    matches!(concat.attrs.get("axis").and_then(Attr::as_int), Some(1 | -3))
+}
+
+/// Whether images of these channels are joined by whole blocks.
+fn whole_blocks(channels: &[i64]) -> bool {
+    channels.iter().rev().skip(1).all(|n| n % BLOCK == 0)
 }
 
 /// Whether both operands are images of as many channels as the result.
@@ -256,89 +257,70 @@ fn multiply_adds(graph: &Graph, node: &Node, role: Role) -> i64 {
     }
 }
 
-/// Gives a node twins of its images; returns its output with its twin.
-fn turn(
-    graph: &mut Graph,
-    id: NodeId,
-    role: Role,
-    twins: &mut IndexMap<ValueId, ValueId>,
-) -> Option<(ValueId, ValueId)> {
-    for (i, value) in images(graph, graph.node(id), role).collect::<Vec<_>>() {
-        let twin = match twins.get(&value) {
-            Some(&twin) => twin,
-            None => {
-                let twin = make_twin(graph, value, graph.node(id).position)?;
-                twins.insert(value, twin);
-                twin
-            }
-        };
-        graph.set_input(id, i, Some(twin));
-    }
-    let node = graph.remove_node(id);
-    let output = only_output(&node)?;
-    let twin = add_twin(graph, output)?;
-    let mut spec = NodeSpec {
-        name: node.name.clone(),
-        domain: node.op.domain.clone(),
-        op: node.op.name.clone(),
-        opset: node.opset,
-        inputs: node.inputs().to_vec(),
-        outputs: vec![Some(twin)],
-        attrs: node.attrs.clone(),
-        position: node.position,
-        ..NodeSpec::default()
+/// What becomes of a node; `counts` has the channels of its images.
+fn change(graph: &mut Graph, node: &Node, role: Role, counts: Vec<i64>, spec: &mut NodeSpec) {
+    let mut become_host = |op: &str| {
+        spec.domain = "host".into();
+        spec.op = op.into();
+        spec.opset = 1;
     };
     match role {
         Role::Each => {}
-        Role::Concat => {
+        Role::Pick if node.is("Concat") && whole_blocks(&counts) => {
             spec.attrs.insert("axis".into(), Attr::Int(1));
         }
+        Role::Pick => {
+            become_host("BlockedPickChannels");
+            spec.attrs.swap_remove("axis");
+            let all = (0..counts.iter().sum()).collect();
+            spec.attrs.entry("from".into()).or_insert(Attr::Ints(all));
+            spec.attrs.insert("channels".into(), Attr::Ints(counts));
+        }
         Role::Norm => {
-            let channels = channels(graph, output)?;
-            let (weights, bias) = scaling(graph, &node, channels as usize)?;
-            let floats = |x: Vec<f64>| x.into_iter().map(|x| x as f32).collect::<Vec<f32>>();
-            let weights = Tensor::from_vec(&[channels as usize, 1, 1, 1], floats(weights)).ok()?;
-            let bias = Tensor::from_vec(&[channels as usize], floats(bias)).ok()?;
-            let weights = add_constant(graph, "scale", weights);
-            let bias = add_constant(graph, "shift", bias);
-            spec.domain = "host".into();
-            spec.op = "BlockedConv".into();
-            spec.opset = 1;
+            become_host("BlockedConv");
+            let channels = counts.first().copied().unwrap_or_default();
+            let (weights, bias) =
+                scaling(graph, node, channels as usize).expect("its parameters were looked at");
+            let mut constant = |name: &str, dims: &[usize], x: Vec<f64>| {
+                let floats: Vec<f32> = x.into_iter().map(|x| x as f32).collect();
+                add_constant(graph, name, Tensor::from_vec(dims, floats).expect("one for each channel"))
+            };
+            let weights = constant("scale", &[channels as usize, 1, 1, 1], weights);
+            let bias = constant("shift", &[channels as usize], bias);
             spec.inputs = vec![spec.inputs[0], Some(weights), Some(bias)];
             spec.attrs = [("group".into(), Attr::Int(channels))].into_iter().collect();
         }
         Role::Conv | Role::Thin | Role::Transposed | Role::Pool | Role::Mean => {
-            spec.domain = "host".into();
-            spec.op = format!("Blocked{}", node.op.name).into();
-            spec.opset = 1;
+            become_host(&format!("Blocked{}", node.op.name));
         }
     }
-    let id = graph.add_node(spec).expect("its output is new");
-    graph.node_mut(id).label = node.label;
-    twins.insert(output, twin);
-    Some((output, twin))
 }
 
-/// A value like another, in blocks.
-fn add_twin(graph: &mut Graph, value: ValueId) -> Option<ValueId> {
-    let shape = graph.value(value).ty.as_ref()?.shape()?;
-    let blocks = Dim::from((channels(graph, value)? as u64).div_ceil(BLOCK as u64) as i64);
-    let dims = [shape[0].clone(), blocks, shape[2].clone(), shape[3].clone(), Dim::from(BLOCK)];
-    let name = graph.fresh_name(&format!("{}_blocked", graph.value(value).name));
-    Some(graph.add_value(name, Some(Type::tensor(DType::F32, dims))).expect("the name is fresh"))
+struct InBlocks;
+
+impl Layout for InBlocks {
+    const NAME: &'static str = "blocked";
+
+    fn twin(graph: &Graph, value: ValueId) -> Option<Type> {
+        let shape = graph.value(value).ty.as_ref()?.shape()?;
+        let blocks = Dim::from((channels(graph, value)? as u64).div_ceil(BLOCK as u64) as i64);
+        let dims = [shape[0].clone(), blocks, shape[2].clone(), shape[3].clone(), Dim::from(BLOCK)];
+        Some(Type::tensor(DType::F32, dims))
+    }
+
+    fn enter(_: &Graph, value: ValueId, twin: ValueId) -> NodeSpec {
+        turn("ToBlocked", value, twin)
+    }
+
+    fn leave(graph: &Graph, value: ValueId, twin: ValueId) -> NodeSpec {
+        let mut spec = turn("FromBlocked", twin, value);
+        let channels = channels(graph, value).expect("a twin's channels are known");
+        spec.attrs.insert("channels".into(), Attr::Int(channels));
+        spec
+    }
 }
 
-/// The twin of a value that no turned node makes.
-fn make_twin(graph: &mut Graph, value: ValueId, position: u32) -> Option<ValueId> {
-    let twin = add_twin(graph, value)?;
-    let spec = NodeSpec { position, ..layout("ToBlocked", value, twin) };
-    let id = graph.add_node(spec).expect("its output is new");
-    let label = graph.value(twin).name.clone();
-    graph.node_mut(id).label = label;
-    Some(twin)
-}
-
-fn layout(op: &str, from: ValueId, to: ValueId) -> NodeSpec {
+fn turn(op: &str, from: ValueId, to: ValueId) -> NodeSpec {
     NodeSpec {
         domain: "host".into(),
         op: op.into(),
@@ -347,19 +329,4 @@ fn layout(op: &str, from: ValueId, to: ValueId) -> NodeSpec {
         outputs: vec![Some(to)],
         ..NodeSpec::default()
     }
-}
-
-/// Makes a value that nothing makes any more for those who want it as it was.
-fn give_back(graph: &mut Graph, value: ValueId, twin: ValueId) {
-    if graph.value(value).uses().is_empty() && !graph.is_output(value) {
-        graph.remove_value(value);
-        return;
-    }
-    let position = graph.value(twin).producer().map(|(id, _)| graph.node(id).position);
-    let channels = channels(graph, value).expect("a twin's channels are known");
-    let mut spec = NodeSpec { position: position.unwrap_or_default(), ..layout("FromBlocked", twin, value) };
-    spec.attrs.insert("channels".into(), Attr::Int(channels));
-    let id = graph.add_node(spec).expect("nothing makes the value");
-    let label = graph.value(value).name.clone();
-    graph.node_mut(id).label = label;
 }

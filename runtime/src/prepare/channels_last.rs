@@ -1,12 +1,11 @@
 //! Quantised images keep their channels last from convolution to convolution.
 //!
-//! Each value that such a node reads or makes gets a *twin* with its channels last. Where others want the value
-//! itself, it is made from its twin, by a DequantizeLinear that turns it if that is what comes next.
+//! Where others want a value whose twin has its channels last, a DequantizeLinear turns it if that is what comes next.
 
 use byoc_graph::{Attr, Attributes, DType, Dims, Graph, Node, NodeId, NodeSpec, Type, ValueId};
-use indexmap::IndexMap;
 
 use super::quantised::{quantised, remove_unused};
+use super::twins::{Layout, Twins};
 use super::{Pass, dtype, f32s, is_f32, only_output};
 
 pub(super) const PASS: Pass = Pass {
@@ -20,7 +19,7 @@ const FIRST: [i64; 4] = [0, 3, 1, 2];
 
 /// What a node wants of the layout.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Layout {
+enum Wish {
     /// It computes on images, and faster with the channels last.
     Image,
     /// It does not matter, as long as all inputs have the same.
@@ -28,23 +27,28 @@ enum Layout {
 }
 
 fn run(graph: &mut Graph) {
-    let mut twins = IndexMap::new();
-    let mut made = Vec::new();
+    let mut twins = Twins::<ChannelsLast>::new();
     let order = graph.model_order();
     for &id in &order {
-        let twin = |x: &ValueId| twins.contains_key(x);
-        let convert = match layout(graph, id) {
-            Some(Layout::Image) => true,
-            Some(Layout::Any) => graph.node(id).inputs().iter().flatten().any(twin),
+        let twin = |x: &ValueId| twins.contains(*x);
+        let convert = match wish(graph, id) {
+            Some(Wish::Image) => true,
+            Some(Wish::Any) => graph.node(id).inputs().iter().flatten().any(twin),
             None => false,
         };
         if convert {
-            made.extend(turn(graph, id, &mut twins));
+            let images: Vec<usize> = (0..images(graph.node(id)).count()).collect();
+            twins.turn(graph, id, &images, |_, node, spec| {
+                spec.domain = "host".into();
+                spec.opset = 1;
+                match node.attrs.contains_key("axis") {
+                    true => spec.attrs.insert("axis".into(), Attr::Int(3)),
+                    false => spec.attrs.insert("channels_last".into(), Attr::Int(1)),
+                };
+            });
         }
     }
-    for (value, twin) in made {
-        give_back(graph, value, twin);
-    }
+    twins.give_back(graph);
     for id in order {
         if graph.contains_node(id) && graph.node(id).is("QuantizeLinear") {
             remove_unused(graph, id);
@@ -52,22 +56,22 @@ fn run(graph: &mut Graph) {
     }
 }
 
-fn layout(graph: &Graph, id: NodeId) -> Option<Layout> {
+fn wish(graph: &Graph, id: NodeId) -> Option<Wish> {
     let node = graph.node(id);
     let host = &*node.op.domain == "host";
     let output = only_output(node)?;
-    let layout = match &*node.op.name {
+    let wish = match &*node.op.name {
         "QLinearConv" if host || node.op.domain.is_empty() => {
             is_supported(graph, node).then_some(())?;
-            Layout::Image
+            Wish::Image
         }
-        "QLinearMaxPool" | "QLinearGlobalAveragePool" if host => Layout::Image,
-        "QLinearAdd" if host => Layout::Any,
-        "QLinearConcat" if host && node.attrs.get("axis").and_then(Attr::as_int) == Some(1) => Layout::Any,
+        "QLinearMaxPool" | "QLinearGlobalAveragePool" if host => Wish::Image,
+        "QLinearAdd" if host => Wish::Any,
+        "QLinearConcat" if host && node.attrs.get("axis").and_then(Attr::as_int) == Some(1) => Wish::Any,
         _ => return None,
     };
     let images = images(node).all(|x| turned(graph, x, LAST).is_some());
-    (images && turned(graph, output, LAST).is_some()).then_some(layout)
+    (images && turned(graph, output, LAST).is_some()).then_some(wish)
 }
 
 /// Whether the kernel can run this convolution whatever the layout.
@@ -106,69 +110,35 @@ fn turned(graph: &Graph, value: ValueId, order: [i64; 4]) -> Option<Type> {
     Some(Type::tensor(ty.dtype?, order.map(|i| shape[i as usize].clone())))
 }
 
-/// Gives a node twins of its inputs; returns its output with its twin.
-fn turn(graph: &mut Graph, id: NodeId, twins: &mut IndexMap<ValueId, ValueId>) -> Option<(ValueId, ValueId)> {
-    let count = images(graph.node(id)).count();
-    for i in 0..count {
-        let value = graph.node(id).input(i)?;
-        let twin = match twins.get(&value) {
-            Some(&twin) => twin,
-            None => {
-                let twin = make_twin(graph, value, graph.node(id).position)?;
-                twins.insert(value, twin);
-                twin
-            }
-        };
-        graph.set_input(id, i, Some(twin));
+struct ChannelsLast;
+
+impl Layout for ChannelsLast {
+    const NAME: &'static str = "last";
+
+    fn twin(graph: &Graph, value: ValueId) -> Option<Type> {
+        turned(graph, value, LAST)
     }
-    let node = graph.remove_node(id);
-    let output = only_output(&node)?;
-    let twin = add_turned(graph, output)?;
-    let mut spec = NodeSpec {
-        name: node.name.clone(),
-        domain: "host".into(),
-        op: node.op.name.clone(),
-        opset: 1,
-        inputs: node.inputs().to_vec(),
-        outputs: vec![Some(twin)],
-        attrs: node.attrs.clone(),
-        position: node.position,
-        ..NodeSpec::default()
-    };
-    match node.attrs.contains_key("axis") {
-        true => spec.attrs.insert("axis".into(), Attr::Int(3)),
-        false => spec.attrs.insert("channels_last".into(), Attr::Int(1)),
-    };
-    let id = graph.add_node(spec).expect("its output is new");
-    graph.node_mut(id).label = node.label;
-    twins.insert(output, twin);
-    Some((output, twin))
-}
 
-/// A value like another, its channels last.
-fn add_turned(graph: &mut Graph, value: ValueId) -> Option<ValueId> {
-    let ty = turned(graph, value, LAST)?;
-    let name = graph.fresh_name(&format!("{}_last", graph.value(value).name));
-    Some(graph.add_value(name, Some(ty)).expect("the name is fresh"))
-}
-
-/// The twin of a value that no turned node makes.
-fn make_twin(graph: &mut Graph, value: ValueId, position: u32) -> Option<ValueId> {
-    let twin = add_turned(graph, value)?;
-    let producer = graph.value(value).producer().map(|(id, _)| id);
-    let quantize = producer.filter(|&id| graph.node(id).is("QuantizeLinear"));
-    let coding = quantize.and_then(|id| quantised(graph, graph.node(id), value)?.scalar(graph));
-    let x = quantize.and_then(|id| graph.node(id).input(0)).filter(|&x| is_f32(graph, x));
-    let spec = match (quantize, coding, x) {
-        (Some(id), Some(coding), Some(x)) => {
-            NodeSpec { position: graph.node(id).position, ..coded("QuantizeLinear", coding, x, twin) }
+    fn enter(graph: &Graph, value: ValueId, twin: ValueId) -> NodeSpec {
+        let producer = graph.value(value).producer().map(|(id, _)| id);
+        let quantize = producer.filter(|&id| graph.node(id).is("QuantizeLinear"));
+        let coding = quantize.and_then(|id| quantised(graph, graph.node(id), value)?.scalar(graph));
+        let x = quantize.and_then(|id| graph.node(id).input(0)).filter(|&x| is_f32(graph, x));
+        match (coding, x) {
+            (Some(coding), Some(x)) => coded("QuantizeLinear", coding, x, twin),
+            _ => transpose(value, twin, LAST),
         }
-        _ => NodeSpec { position, ..transpose(value, twin, LAST) },
-    };
-    let id = graph.add_node(spec).expect("its output is new");
-    let label = graph.value(twin).name.clone();
-    graph.node_mut(id).label = label;
-    Some(twin)
+    }
+
+    fn leave(_: &Graph, value: ValueId, twin: ValueId) -> NodeSpec {
+        transpose(twin, value, FIRST)
+    }
+
+    fn redirect(graph: &mut Graph, value: ValueId, twin: ValueId) {
+        for use_ in graph.value(value).uses().to_vec() {
+            dequantise_twin(graph, use_.node, value, twin);
+        }
+    }
 }
 
 fn coded(op: &str, (scale, zero): (f32, i64), from: ValueId, to: ValueId) -> NodeSpec {
@@ -196,22 +166,6 @@ fn transpose(from: ValueId, to: ValueId, order: [i64; 4]) -> NodeSpec {
         attrs: [("perm".into(), Attr::Ints(order.to_vec()))].into_iter().collect(),
         ..NodeSpec::default()
     }
-}
-
-/// Makes a value that nothing makes any more for those who want it as it was.
-fn give_back(graph: &mut Graph, value: ValueId, twin: ValueId) {
-    for use_ in graph.value(value).uses().to_vec() {
-        dequantise_twin(graph, use_.node, value, twin);
-    }
-    if graph.value(value).uses().is_empty() && !graph.is_output(value) {
-        graph.remove_value(value);
-        return;
-    }
-    let producer = graph.value(twin).producer().map(|(id, _)| graph.node(id).position);
-    let spec = NodeSpec { position: producer.unwrap_or_default(), ..transpose(twin, value, FIRST) };
-    let id = graph.add_node(spec).expect("nothing makes the value");
-    let label = graph.value(value).name.clone();
-    graph.node_mut(id).label = label;
 }
 
 /// Lets a DequantizeLinear of `value` read the twin instead.

@@ -18,6 +18,7 @@ mod batch_normalization;
 mod bias;
 mod blocked;
 mod cast;
+mod channel_shuffle;
 mod channels_last;
 mod codes;
 mod forms;
@@ -26,6 +27,7 @@ mod promote_f16;
 mod quantised;
 mod requantise;
 mod transposed;
+mod twins;
 
 /// One rewriting.
 pub struct Pass {
@@ -52,6 +54,7 @@ pub const PASSES: &[Pass] = &[
     addend::PASS,
     transposed::PASS,
     activation::PASS,
+    channel_shuffle::PASS,
     blocked::PASS,
 ];
 

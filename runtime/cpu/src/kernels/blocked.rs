@@ -33,8 +33,8 @@ fn channels(node: &NodeDesc<'_>) -> Option<usize> {
     usize::try_from(node.int("channels")?).ok()
 }
 
-/// The images at input 0, of so many channels.
-fn images<'a>(x: TensorView<'a>, channels: usize) -> Result<Blocked<'a>, KernelError> {
+/// Blocked images of so many channels.
+pub(super) fn images<'a>(x: TensorView<'a>, channels: usize) -> Result<Blocked<'a>, KernelError> {
     match *x.dims {
         [count, b, height, width, BLOCK] if b == blocks(channels) => {
             Ok(Blocked { data: x.slice()?, count, channels, size: [height, width] })

@@ -13,6 +13,7 @@ mod broadcast;
 mod bytes;
 mod cast;
 mod channel_norm;
+mod channels;
 mod codings;
 mod compare;
 mod conv;
@@ -51,6 +52,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     bytes::ENTRIES,
     cast::ENTRIES,
     channel_norm::ENTRIES,
+    channels::ENTRIES,
     compare::ENTRIES,
     conv::ENTRIES,
     conv_transpose::ENTRIES,

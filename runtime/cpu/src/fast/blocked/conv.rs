@@ -1,7 +1,8 @@
-//! Convolutions with one group or one channel to each group.
+//! Convolutions.
 
 use std::ops::Range;
 
+use super::panels::{FOUR, Packed, Panel, pack};
 use super::tile::{Kernels, THIN, Tile};
 use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, depthwise, winograd};
 use crate::fast::conv::{Channels, ConvEpilogue, Geometry, Images, Window};
@@ -20,14 +21,12 @@ pub struct BlockedConv {
 }
 
 enum Weights {
-    /// As [`pack`] makes them.
-    Direct(Aligned<f32>),
+    Direct(Packed),
     /// The same, for images that are not blocked but have few channels.
-    Thin(Aligned<f32>),
+    Thin(Packed),
     /// Block after block, for each tap those of 16 channels.
     Depthwise(Aligned<f32>),
-    /// As [`winograd::transform_weights`] makes them.
-    Winograd(Aligned<f32>),
+    Winograd(winograd::Packed),
 }
 
 impl BlockedConv {
@@ -35,19 +34,18 @@ impl BlockedConv {
     /// best for images of height and width `size`. The result serves images of any size.
     ///
     /// # Panics
-    /// If the weights do not have that size, or there are groups of several channels.
+    /// If the weights do not have that size.
     pub fn pack(isa: Isa, channels: Channels, window: Window, weights: &[f32], size: [usize; 2]) -> Self {
         let taps = window.taps();
-        let depthwise = channels.is_depthwise();
-        assert!(depthwise || channels.groups == 1, "groups of several channels");
-        assert_eq!(weights.len(), channels.output * channels.per_group().0 * taps, "size of the weights");
-        let weights = if depthwise {
+        let inputs = channels.per_group().0;
+        assert_eq!(weights.len(), channels.output * inputs * taps, "size of the weights");
+        let weights = if channels.is_depthwise() {
             Weights::Depthwise(depthwise::pack(weights, channels.output, taps))
         } else if winograd::pays(channels, window, size) {
             Weights::Winograd(winograd::transform_weights(isa, channels, weights))
         } else {
-            let at = |o: usize, i: usize, tap: usize| weights[(o * channels.input + i) * taps + tap];
-            Weights::Direct(pack(isa, [channels.input, channels.output], BLOCK, taps, at))
+            let at = |o: usize, i: usize, tap: usize| weights[(o * inputs + i) * taps + tap];
+            Weights::Direct(pack(isa, channels, BLOCK, taps, at))
         };
         Self { isa, channels, window, weights }
     }
@@ -61,8 +59,7 @@ impl BlockedConv {
         assert!(channels.groups == 1 && channels.input <= THIN, "too many channels for a thin image");
         assert_eq!(weights.len(), channels.output * channels.input * taps, "size of the weights");
         let at = |o: usize, i: usize, tap: usize| weights[(o * channels.input + i) * taps + tap];
-        let packed = pack(isa, [channels.input, channels.output], THIN, taps, at);
-        Self { isa, channels, window, weights: Weights::Thin(packed) }
+        Self { isa, channels, window, weights: Weights::Thin(pack(isa, channels, THIN, taps, at)) }
     }
 
     pub fn is_thin(&self) -> bool {
@@ -195,37 +192,6 @@ impl Task for Interleave<'_> {
     }
 }
 
-/// For each panel of output channels, block of `in_block` input channels, tap and input channel, a row of weights; `at` gives that
-/// of an output channel, an input channel and a tap.
-pub(super) fn pack(
-    isa: Isa,
-    [inputs, outputs]: [usize; 2],
-    in_block: usize,
-    taps: usize,
-    at: impl Fn(usize, usize, usize) -> f32,
-) -> Aligned<f32> {
-    let kernels = Kernels::of(isa);
-    let (in_blocks, out_blocks) = (inputs.div_ceil(in_block), blocks(outputs));
-    let mut packed = Aligned::zeroed(in_blocks * in_block * taps * out_blocks * BLOCK);
-    let mut to = packed.iter_mut();
-    for panel in 0..out_blocks.div_ceil(kernels.blocks) {
-        let panel = kernels.panel(panel, out_blocks);
-        for block in 0..in_blocks {
-            for tap in 0..taps {
-                for i in block * in_block..(block + 1) * in_block {
-                    for o in panel.start * BLOCK..panel.end * BLOCK {
-                        let to = to.next().expect("as many as were counted");
-                        if i < inputs && o < outputs {
-                            *to = at(o, i, tap);
-                        }
-                    }
-                }
-            }
-        }
-    }
-    packed
-}
-
 /// Calls `run` with the frames of all planes: the input itself, where they are the same.
 pub(super) fn with_frames(exec: Exec<'_>, geometry: &Geometry, input: Blocked<'_>, run: impl FnOnce(&[f32])) {
     /// Pixels of one piece of work.
@@ -278,7 +244,7 @@ pub(super) struct Direct<'a> {
     in_block: usize,
     /// Blocks of input and output channels.
     blocks: [usize; 2],
-    weights: &'a [f32],
+    weights: &'a Packed,
     ending: &'a Ending<'a>,
     out: Output<'a>,
     place: Place,
@@ -297,7 +263,7 @@ impl<'a> Direct<'a> {
         frames: &'a [f32],
         in_block: usize,
         inputs: usize,
-        weights: &'a [f32],
+        weights: &'a Packed,
         ending: &'a Ending<'a>,
         out: Output<'a>,
         place: Place,
@@ -315,7 +281,7 @@ impl<'a> Direct<'a> {
 
     pub(super) fn run(&self, exec: Exec<'_>, images: usize) {
         let tiles = self.lines * self.line.count();
-        let panels = self.blocks[1].div_ceil(self.kernels.blocks);
+        let panels = self.weights.panels.len();
         let (tile_parts, panel_parts) = self.parts(tiles, panels);
         exec.pool.parallel_for(images * tile_parts * panel_parts, &|piece| {
             let (rest, panel_part) = (piece / panel_parts, piece % panel_parts);
@@ -327,10 +293,9 @@ impl<'a> Direct<'a> {
     /// Into how many parts the tiles and the panels of output channels are cut: the larger of image and weights is
     /// rather read once.
     fn parts(&self, tiles: usize, panels: usize) -> (usize, usize) {
-        let depth = self.blocks[0] * self.in_block * self.taps.len();
-        let volume = self.geometry.pixels() * depth * self.blocks[1] * BLOCK;
-        let wanted = volume.div_ceil(PIECE);
-        if self.blocks[0] * self.in_block * self.geometry.plane() >= depth * self.blocks[1] * BLOCK {
+        let weights = self.weights.data.len();
+        let wanted = (self.geometry.pixels() * weights).div_ceil(PIECE);
+        if self.blocks[0] * self.in_block * self.geometry.plane() >= weights {
             let tile_parts = wanted.min(tiles.div_ceil(MIN_TILES));
             (tile_parts, wanted.div_ceil(tile_parts).min(panels))
         } else {
@@ -341,30 +306,36 @@ impl<'a> Direct<'a> {
 
     /// Some tiles of some panels, so many blocks of input channels at a time that their weights stay in the cache.
     fn piece(&self, image: usize, tiles: Range<usize>, panels: Range<usize>) {
-        let in_blocks = self.blocks[0];
+        let panels = &self.weights.panels[panels];
         let row = self.kernels.blocks * BLOCK * size_of::<f32>();
-        let at_a_time = (WEIGHTS / (row * self.in_block * self.taps.len())).max(1);
-        for first in (0..in_blocks).step_by(at_a_time) {
-            let part = first..in_blocks.min(first + at_a_time);
-            for panel in panels.clone() {
-                let out_blocks = self.kernels.panel(panel, self.blocks[1]);
-                self.panel(image, &tiles, out_blocks, part.clone());
+        let fours = (WEIGHTS / (row * self.in_block * self.taps.len())).max(1) * self.in_block / FOUR;
+        let most =
+            panels.iter().map(|panel| panel.fours.end.div_ceil(fours) - panel.fours.start / fours).max();
+        for round in 0..most.unwrap_or(0) {
+            for panel in panels {
+                let first = (panel.fours.start / fours + round) * fours;
+                let part = panel.fours.start.max(first)..panel.fours.end.min(first + fours);
+                if !part.is_empty() {
+                    self.panel(image, &tiles, panel, part);
+                }
             }
         }
     }
 
-    /// Some tiles of a panel; `part` is of the blocks of input channels.
-    fn panel(&self, image: usize, tiles: &Range<usize>, out_blocks: Range<usize>, part: Range<usize>) {
-        let in_blocks = self.blocks[0];
-        let block_rows = self.in_block * self.taps.len();
-        let width = out_blocks.len() * BLOCK;
-        let start = out_blocks.start * BLOCK * block_rows * in_blocks + part.start * block_rows * width;
-        let weights = &self.weights[start..][..part.len() * block_rows * width];
+    /// Some tiles of a panel; `part` is of the input channels, in fours.
+    fn panel(&self, image: usize, tiles: &Range<usize>, panel: &Panel, part: Range<usize>) {
+        let taps = self.taps.len();
+        let four_rows = FOUR * taps * panel.width();
+        let start = panel.start + (part.start - panel.fours.start) * four_rows;
+        let weights = &self.weights.data[start..][..part.len() * four_rows];
+        let per_block = self.in_block / FOUR;
+        let in_blocks = part.start / per_block..part.end.div_ceil(per_block);
         let plane = self.geometry.plane();
         let in_plane = plane * self.in_block;
-        let frames = &self.frames[(image * in_blocks + part.start) * in_plane..][..part.len() * in_plane];
-        let last = part.end == in_blocks;
-        let out_plane = image * self.blocks[1] + out_blocks.start;
+        let frames = (image * self.blocks[0] + in_blocks.start) * in_plane;
+        let frames = &self.frames[frames..][..in_blocks.len() * in_plane];
+        let (resume, last) = (part.start > panel.fours.start, part.end == panel.fours.end);
+        let out_plane = image * self.blocks[1] + panel.out.start;
         // What comes next in memory comes next in time, if anything does.
         let share = size_of_val(weights) / tiles.len();
         for (i, tile) in tiles.clone().enumerate() {
@@ -375,29 +346,29 @@ impl<'a> Direct<'a> {
             let pixel = self.place.first + line * self.place.line + cols.start * self.place.step;
             let furthest = pixel + (cols.len() - 1) * self.place.step;
             let out = self.out.at(out_plane, pixel);
-            self.out.at(out_plane + out_blocks.len() - 1, furthest);
+            self.out.at(out_plane + panel.out.len() - 1, furthest);
             let call = Tile {
                 x: frames[from * self.in_block..].as_ptr(),
                 x_block: in_plane,
-                blocks: part.len(),
+                fours: part.start % per_block..part.start % per_block + part.len(),
                 taps: &self.taps,
                 weights: weights.as_ptr(),
                 out,
                 out_block: self.out.plane * BLOCK,
                 out_step: self.place.step * BLOCK,
-                resume: part.start > 0,
+                resume,
                 finish: last.then(|| {
-                    self.ending.finish(out_blocks.start, (out_plane * self.out.plane + pixel) * BLOCK)
+                    self.ending.finish(panel.out.start, (out_plane * self.out.plane + pixel) * BLOCK)
                 }),
                 ahead: weights.as_ptr().wrapping_add(weights.len()).cast::<u8>().wrapping_add(i * share),
-                ahead_step: share / (part.len() * self.taps.len()),
+                ahead_step: share / (in_blocks.len() * taps),
             };
             // SAFETY: the frames hold every tap of these pixels (checked above) in each of the blocks, and the weights a
             // row for each; the first and the last output are inside (`at` checks), and no two pieces share one.
-            unsafe { self.kernels.run(cols.len(), out_blocks.len(), self.in_block == THIN, &call) }
+            unsafe { self.kernels.run(cols.len(), panel.out.len(), self.in_block == THIN, &call) }
         }
         if last && self.place.step == 1 && self.place.line == self.geometry.output[1] {
-            self.after(image, tiles, out_blocks);
+            self.after(image, tiles, panel.out.clone());
         }
     }
 

@@ -8,6 +8,8 @@
 mod conv;
 mod depthwise;
 mod layout;
+mod panels;
+mod pick;
 mod pool;
 mod tile;
 mod transpose;
@@ -18,6 +20,7 @@ use std::ops::Range;
 
 pub use conv::{BlockedConv, conv, conv_thin};
 pub use layout::{from_blocked, to_blocked};
+pub use pick::{Source, pick};
 pub use pool::{mean, pool};
 pub use tile::THIN;
 pub use transpose::{BlockedConvTranspose, conv_transpose};

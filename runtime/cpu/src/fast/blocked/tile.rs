@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::BLOCK;
+use super::panels::FOUR;
 use crate::fast::gemm::tile::copied;
 #[cfg(target_arch = "x86_64")]
 use crate::fast::simd::{Avx2, Avx512};
@@ -20,8 +21,8 @@ pub(super) struct Tile<'a> {
     /// In the first block of input channels, where a tap of 0 sees it.
     pub x: *const f32,
     pub x_block: usize,
-    /// How many blocks of input channels.
-    pub blocks: usize,
+    /// The input channels in fours, counted from those of the first block.
+    pub fours: Range<usize>,
     /// How far ahead each tap looks.
     pub taps: &'a [usize],
     /// For each block, tap and channel, the weights of the tile's output channels.
@@ -75,17 +76,12 @@ impl Kernels {
         Kernels { pixels, blocks, tiles }
     }
 
-    /// Blocks of output channels are computed in panels of `self.blocks`; these are the blocks of one.
-    pub(super) fn panel(&self, panel: usize, blocks: usize) -> Range<usize> {
-        let first = panel * self.blocks;
-        first..blocks.min(first + self.blocks)
-    }
-
     /// `thin` says that the input's pixels are of `THIN` channels instead of blocks.
     ///
     /// # Safety
     /// The numbers are at least 1 and at most this set's. The tile's pointers are valid for that many pixels and
-    /// blocks, its input at every tap and in every block, and nobody else uses that part of the output.
+    /// blocks, its input at every tap and in every block, the first four is in the first block, and nobody else uses
+    /// that part of the output.
     pub(super) unsafe fn run(&self, pixels: usize, blocks: usize, thin: bool, tile: &Tile<'_>) {
         // SAFETY: the caller's promise, and `of` found the instructions.
         unsafe { self.tiles[usize::from(thin)][(blocks - 1) * self.pixels + pixels - 1](tile) }
@@ -150,16 +146,19 @@ unsafe fn compute<S: Simd, const P: usize, const V: usize, const IN: usize>(s: S
     }
     let mut sums = copied(&start, s.splat(0.0));
     let (mut block, mut weights, mut ahead) = (t.x, t.weights, t.ahead);
-    for _ in 0..t.blocks {
+    let (mut first, mut left) = (t.fours.start, t.fours.len());
+    while left > 0 {
+        let fours = left.min(IN / FOUR - first);
         for &tap in t.taps {
-            let x = block.wrapping_add(tap);
-            for quarter in 0..IN / 4 {
-                for c in 0..4 {
+            let mut x = block.wrapping_add(tap + first * FOUR);
+            for _ in 0..fours {
+                for c in 0..FOUR {
                     // SAFETY: these loops cover the channels of all blocks at all taps, which the caller promises to be
                     // readable, and as many rows of weights.
-                    unsafe { step::<S, P, V, IN>(s, &mut sums, x.add(quarter * 4 + c), weights) };
+                    unsafe { step::<S, P, V, IN>(s, &mut sums, x.add(c), weights) };
                     weights = weights.wrapping_add(V * S::LANES);
                 }
+                x = x.wrapping_add(FOUR);
             }
             for line in (0..t.ahead_step).step_by(64) {
                 s.prefetch(ahead.wrapping_add(line));
@@ -167,6 +166,7 @@ unsafe fn compute<S: Simd, const P: usize, const V: usize, const IN: usize>(s: S
             ahead = ahead.wrapping_add(t.ahead_step);
         }
         block = block.wrapping_add(t.x_block);
+        (first, left) = (0, left - fours);
     }
     let done = copied(&sums, s.splat(0.0));
     for (i, sums) in done.into_iter().enumerate() {

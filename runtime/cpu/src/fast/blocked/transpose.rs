@@ -1,11 +1,11 @@
 //! Transposed convolutions whose windows tile the output: each pixel of the output is seen by one tap, so every tap is
 //! a convolution with a kernel of one pixel.
 
-use super::conv::{Direct, Place, pack, with_frames};
+use super::conv::{Direct, Place, with_frames};
+use super::panels::{Packed, pack};
 use super::{BLOCK, Blocked, Ending, Output, blocks};
 use crate::fast::conv::{Channels, ConvEpilogue, Geometry, Window};
 use crate::fast::{Exec, Isa};
-use crate::memory::Aligned;
 
 /// A transposed convolution's weights, rearranged once for one instruction set.
 pub struct BlockedConvTranspose {
@@ -13,7 +13,7 @@ pub struct BlockedConvTranspose {
     channels: Channels,
     kernel: [usize; 2],
     /// For each tap.
-    weights: Vec<Aligned<f32>>,
+    weights: Vec<Packed>,
 }
 
 impl BlockedConvTranspose {
@@ -27,8 +27,7 @@ impl BlockedConvTranspose {
         assert_eq!(channels.groups, 1, "groups");
         assert_eq!(weights.len(), channels.input * channels.output * taps, "size of the weights");
         let at = |o: usize, i: usize, tap: usize| weights[(i * channels.output + o) * taps + tap];
-        let of_tap =
-            |tap: usize| pack(isa, [channels.input, channels.output], BLOCK, 1, |o, i, _| at(o, i, tap));
+        let of_tap = |tap: usize| pack(isa, channels, BLOCK, 1, |o, i, _| at(o, i, tap));
         Self { isa, channels, kernel, weights: (0..taps).map(of_tap).collect() }
     }
 

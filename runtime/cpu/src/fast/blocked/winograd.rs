@@ -5,8 +5,9 @@ use std::ops::Range;
 
 pub(super) use crate::fast::conv::winograd::pays;
 
+use super::panels::{self, FOUR, Panel};
 use super::tile::{Kernels, Tile};
-use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, conv, load};
+use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, load};
 use crate::fast::conv::winograd::{IN, OUT, POSITIONS, back, forward, transformed};
 use crate::fast::conv::{Channels, Window};
 use crate::fast::gemm::split::{Tiles, part};
@@ -26,19 +27,26 @@ const HELD: usize = 384 * 1024;
 /// The most tiles of such a piece: more would leave threads without work.
 const MOST_TILES: usize = 56;
 
-/// The 36 positions one after the other, each packed as by [`conv::pack`].
-pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -> Aligned<f32> {
+/// Transformed weights, packed for one instruction set.
+pub(super) struct Packed {
+    /// The 36 positions one after the other, each as of [`panels::pack`].
+    data: Aligned<f32>,
+    /// Those of each position.
+    panels: Vec<Panel>,
+}
+
+pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -> Packed {
     let plain = transformed(weights);
     let (inputs, count) = (channels.input, channels.input * channels.output);
-    let mut packed = Aligned::zeroed(0);
+    let mut packed = Packed { data: Aligned::zeroed(0), panels: Vec::new() };
     for position in 0..POSITIONS {
         let plain = &plain[position * count..][..count];
-        let own = conv::pack(isa, [inputs, channels.output], BLOCK, 1, |o, i, _| plain[o * inputs + i]);
+        let own = panels::pack(isa, channels, BLOCK, 1, |o, i, _| plain[o * inputs + i]);
+        let len = own.data.len();
         if position == 0 {
-            packed = Aligned::zeroed(own.len() * POSITIONS);
+            packed = Packed { data: Aligned::zeroed(len * POSITIONS), panels: own.panels };
         }
-        let len = own.len();
-        packed[position * len..][..len].copy_from_slice(&own);
+        packed.data[position * len..][..len].copy_from_slice(&own.data);
     }
     packed
 }
@@ -47,7 +55,7 @@ pub(super) fn run(
     exec: Exec<'_>,
     input: Blocked<'_>,
     window: Window,
-    weights: &[f32],
+    weights: &Packed,
     out: Output<'_>,
     ending: &Ending<'_>,
 ) {
@@ -76,7 +84,7 @@ struct Layer<'a> {
     planes: &'a [Pixel],
     /// Above and on the left.
     pads: [usize; 2],
-    weights: &'a [f32],
+    weights: &'a Packed,
     /// Of input and output channels.
     blocks: [usize; 2],
     /// Of the output.
@@ -110,14 +118,10 @@ impl Layer<'_> {
         self.tiles[0] * self.tiles[1]
     }
 
-    fn panels(&self) -> usize {
-        self.blocks[1].div_ceil(self.kernels.blocks)
-    }
-
     /// A few tiles after the other, from the input's transform to the output's: all of it stays in the second-level
     /// cache, and the weights are read once for each.
     fn run(&self, exec: Exec<'_>) {
-        let [in_blocks, out_blocks] = self.blocks;
+        let in_blocks = self.blocks[0];
         let tile = POSITIONS * in_blocks * size_of::<Pixel>();
         let at_a_time = (HELD / tile).next_multiple_of(self.kernels.pixels).min(MOST_TILES);
         let parts = self.count().div_ceil(at_a_time.max(1));
@@ -136,13 +140,12 @@ impl Layer<'_> {
                     v: shared,
                     to: from,
                 });
-                for panel in 0..self.panels() {
-                    let panel = self.kernels.panel(panel, out_blocks);
+                for panel in &self.weights.panels {
                     for position in 0..POSITIONS {
-                        let sums = &mut sums[position * to.position()..][..panel.len() * to.tiles];
-                        self.multiply(position, panel.clone(), (v, from), sums);
+                        let sums = &mut sums[position * to.position()..][..panel.out.len() * to.tiles];
+                        self.multiply(position, panel, (v, from), sums);
                     }
-                    for (i, block) in panel.enumerate() {
+                    for (i, block) in panel.out.clone().enumerate() {
                         self.back(exec.isa, image, tiles.clone(), block, (sums, to, i));
                     }
                 }
@@ -157,7 +160,8 @@ impl Layer<'_> {
         let from = Positions { blocks: in_blocks, tiles };
         let to = Positions { blocks: out_blocks, tiles };
         let volume = tiles * in_blocks * out_blocks * BLOCK * BLOCK;
-        let parts = volume.div_ceil(STAGED_PIECE).min(self.panels());
+        let panels = &self.weights.panels;
+        let parts = volume.div_ceil(STAGED_PIECE).min(panels.len());
         with_scratch(from.len() + to.len(), |scratch: &mut [Pixel]| {
             let (v, sums) = scratch.split_at_mut(from.len());
             let shared = SharedSlice::new(v);
@@ -173,12 +177,11 @@ impl Layer<'_> {
             });
             let shared = SharedSlice::new(sums);
             exec.pool.parallel_for(POSITIONS * parts, &|piece| {
-                let (position, panels) = (piece / parts, part(self.panels(), parts, piece % parts));
-                for panel in panels {
-                    let panel = self.kernels.panel(panel, out_blocks);
-                    let start = position * to.position() + panel.start * tiles;
+                let (position, own) = (piece / parts, part(panels.len(), parts, piece % parts));
+                for panel in &panels[own] {
+                    let start = position * to.position() + panel.out.start * tiles;
                     // SAFETY: no other piece has these blocks of this position.
-                    let sums = unsafe { shared.range(start..start + panel.len() * tiles) };
+                    let sums = unsafe { shared.range(start..start + panel.out.len() * tiles) };
                     self.multiply(position, panel, (v, from), sums);
                 }
             });
@@ -190,19 +193,13 @@ impl Layer<'_> {
     }
 
     /// For one position, the sums over the input channels for a panel of output channels.
-    fn multiply(
-        &self,
-        position: usize,
-        panel: Range<usize>,
-        (v, from): (&[Pixel], Positions),
-        sums: &mut [Pixel],
-    ) {
+    fn multiply(&self, position: usize, panel: &Panel, (v, from): (&[Pixel], Positions), sums: &mut [Pixel]) {
         let in_blocks = self.blocks[0];
-        let count = self.weights.len() / POSITIONS;
-        let (start, len) = (panel.start * BLOCK * in_blocks * BLOCK, panel.len() * BLOCK * in_blocks * BLOCK);
-        let weights = &self.weights[position * count + start..][..len];
+        let data = &self.weights.data;
+        let len = panel.fours.len() * FOUR * panel.width();
+        let weights = &data[position * (data.len() / POSITIONS) + panel.start..][..len];
         let v = &v[position * from.position()..][..in_blocks * from.tiles];
-        assert_eq!(sums.len(), panel.len() * from.tiles);
+        assert_eq!(sums.len(), panel.out.len() * from.tiles);
         let tiles = Tiles::new(from.tiles, self.kernels.pixels);
         let share = size_of_val(weights) / tiles.count();
         for tile in 0..tiles.count() {
@@ -210,7 +207,7 @@ impl Layer<'_> {
             let call = Tile {
                 x: v[range.start..].as_ptr().cast(),
                 x_block: from.tiles * BLOCK,
-                blocks: in_blocks,
+                fours: panel.fours.clone(),
                 taps: &[0],
                 weights: weights.as_ptr(),
                 out: sums[range.start..].as_mut_ptr().cast(),
@@ -223,7 +220,7 @@ impl Layer<'_> {
             };
             // SAFETY: `v` has these tiles in every block of input channels, the weights a row for each channel, and
             // `sums` these tiles in each block of the panel.
-            unsafe { self.kernels.run(range.len(), panel.len(), false, &call) }
+            unsafe { self.kernels.run(range.len(), panel.out.len(), false, &call) }
         }
     }
 
