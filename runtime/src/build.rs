@@ -14,13 +14,13 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::alias::Alias;
-use crate::control;
 use crate::device::insert::{Inserted, insert};
 use crate::device::{DeviceRegion, Devices, Space};
 use crate::memory::{Storage, StorageIndex, ValueIndex};
 use crate::program::{Action, Program, Step, ValueInfo, align};
 use crate::region::{RegionKernel, Regions};
 use crate::signature::{Signature, input_specs, output_specs};
+use crate::{aside, control};
 
 /// What programs are built with.
 pub struct Options<'a> {
@@ -106,6 +106,8 @@ impl Builder<'_> {
         let name = |v: ValueIndex| names[v].clone();
         let Inserted { mut steps, spaces, copies } =
             insert(steps, graph.value_bound(), &mut outputs, &devices, name);
+        steps = aside::order(steps, spaces.len());
+        aside::note_ends(&mut steps);
         let mut layout = Layout::new(graph, &inputs, &outputs, (spaces, copies), &mut steps)?;
         let signature = Signature::new(input_specs(graph, &inputs), output_specs(graph), role == Role::Body);
         let (pool, isa) = (self.options.pool.clone(), self.options.isa);
@@ -140,6 +142,7 @@ impl Builder<'_> {
             let owned = match &action {
                 Action::Kernel(kernel) => kernel.owns_input(i),
                 Action::Region(region) => !region.region.takes.get(i).copied().unwrap_or(false),
+                Action::Aside(kernel) => kernel.owns_input(i),
                 _ => false,
             };
             if !owned {
@@ -165,6 +168,7 @@ impl Builder<'_> {
             in_place,
             release: Vec::new(),
             queue,
+            until: None,
         })
     }
 
@@ -181,6 +185,7 @@ impl Builder<'_> {
             let target: Arc<str> = region.executable.target().into();
             let outputs = node.outputs().len();
             let action = match region.is_on_host(outputs) {
+                true if region.executable.is_aside() => Action::Aside(Arc::new(RegionKernel(region))),
                 true => Action::Kernel(Box::new(RegionKernel(region))),
                 false => Action::Region(DeviceRegion::new(region, outputs, devices)),
             };

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use byoc_cpu::{Buffer, Ctx, KernelError, Made, Outputs, Slot, TensorView, View};
+use byoc_cpu::{Buffer, Ctx, Kernel, KernelError, Made, Outputs, Slot, TensorView, View};
 use byoc_graph::{DType, Datum, StaticDims};
 use byoc_host::PluginError;
 use smallvec::SmallVec;
 
 use crate::alias::Alias;
+use crate::aside;
 use crate::check::TypeCheck;
 use crate::device::{DeviceMade, copy};
 use crate::frame::{Frame, Held, bytes_of, view_of};
@@ -55,6 +56,12 @@ fn run_steps(
 ) -> Result<(), RunError> {
     let mut check = program.check_types.then(|| TypeCheck::new(program, frame));
     for (index, step) in program.steps.iter().enumerate() {
+        aside::finish(program, ctx, frame, io, check.as_mut(), index)?;
+        if let (Action::Aside(kernel), Some(_)) = (&step.action, step.until) {
+            aside::start(program, frame, io, index, kernel).map_err(|source| failed(step, source))?;
+            step.release.iter().for_each(|&storage| frame.release(storage, program.lent[storage]));
+            continue;
+        }
         let start = ctx.observer.map(|_| Instant::now());
         let mut done = await_others(program, frame, index, step)
             .and_then(|()| run_step(program, ctx, frame, io, index, step))
@@ -64,7 +71,11 @@ fn run_steps(
             // Who watches wants to know how long this step takes, not how long it takes to enqueue it.
             done = frame.device.sync(&program.devices, queue).map_err(other);
         }
-        done.map_err(|source| failed(step, source))?;
+        if let Err(source) = done {
+            // What began before it is told of before it, whichever was there first.
+            aside::finish(program, ctx, frame, io, None, usize::MAX)?;
+            return Err(failed(step, source));
+        }
         if let (Some(observer), Some(start)) = (ctx.observer, start)
             && !matches!(step.action, Action::Bodies(_))
         {
@@ -74,10 +85,10 @@ fn run_steps(
             frame.release(storage, program.lent[storage]);
         }
     }
-    Ok(())
+    aside::finish(program, ctx, frame, io, check.as_mut(), program.steps.len())
 }
 
-fn failed(step: &Step, source: KernelError) -> RunError {
+pub(crate) fn failed(step: &Step, source: KernelError) -> RunError {
     RunError::Step { node: step.label.clone(), op: step.op.clone(), target: step.target.clone(), source }
 }
 
@@ -86,7 +97,12 @@ fn other(error: PluginError) -> KernelError {
 }
 
 /// Lets a step come behind the enqueued ones that it conflicts with.
-fn await_others(program: &Program, frame: &mut Frame, index: usize, step: &Step) -> Result<(), KernelError> {
+pub(crate) fn await_others(
+    program: &Program,
+    frame: &mut Frame,
+    index: usize,
+    step: &Step,
+) -> Result<(), KernelError> {
     let plan = frame.plan.clone();
     let waits = plan.order.get(index).map_or(&[][..], |order| &order.waits);
     for &before in waits {
@@ -142,14 +158,14 @@ fn run_step(
     step: &Step,
 ) -> Result<(), KernelError> {
     match &step.action {
-        Action::Kernel(_) | Action::Bodies(_) | Action::Region(_) => {}
+        Action::Kernel(_) | Action::Bodies(_) | Action::Region(_) | Action::Aside(_) => {}
         Action::Alias(alias) => return run_alias(program, alias, frame, io, index, step),
         Action::Transfer { from, to } => {
             return copy::run(program, frame, io, index, step, (*from, *to));
         }
     }
     let mut borrowed = Borrowed::take(program, frame, io, step);
-    let Frame { plan, device, arena, held, dims, dtypes, pool } = &mut *frame;
+    let Frame { plan, device, arena, held, dims, dtypes, pool, .. } = &mut *frame;
     let cuts = &plan.steps[index];
     let mut pieces = cuts.cuts.cut(arena.bytes_mut());
     let mut slots: SmallVec<[Slot<'_>; 2]> = SmallVec::new();
@@ -188,6 +204,7 @@ fn run_step(
         let mut outputs = Outputs::new(slots, pool);
         match &step.action {
             Action::Kernel(kernel) | Action::Bodies(kernel) => kernel.run(ctx, &inputs, &mut outputs)?,
+            Action::Aside(kernel) => kernel.run(ctx, &inputs, &mut outputs)?,
             Action::Region(region) => {
                 let parts = (&**held, &**dims, &**dtypes);
                 let (in_flight, made) =
@@ -331,7 +348,7 @@ impl<'s> Values<'s, '_, '_> {
 }
 
 /// Notes what a step made of one output; `None` where it made nothing of an output that is wanted.
-fn store(
+pub(crate) fn store(
     program: &Program,
     frame: &mut Frame,
     value: Option<ValueIndex>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use byoc_cpu::{Buffer, BufferPool, KernelError, TensorView, View};
 use byoc_graph::{DType, Datum, StaticDims};
 
+use crate::aside::Away;
 use crate::device::{DeviceFrame, Devices, OnDevice};
 use crate::memory::MemoryPlan;
 
@@ -26,6 +27,7 @@ pub(crate) enum Held {
 #[derive(Default)]
 pub(crate) struct Frame {
     pub plan: Arc<MemoryPlan>,
+    pub away: Away,
     /// Before `held`, which may own memory that streams use.
     pub device: DeviceFrame,
     pub arena: Buffer,

@@ -1,6 +1,7 @@
 //! Programs: what a partitioned model becomes, and how it runs. See `docs/runtime.md`.
 
 mod alias;
+mod aside;
 mod build;
 mod check;
 mod control;

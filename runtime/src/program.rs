@@ -10,10 +10,12 @@ use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::alias::Alias;
+use crate::aside::Helpers;
 use crate::device::{DeviceRegion, Devices, Queue, Space};
 use crate::execute;
 use crate::frame::{Frame, bytes_of};
 use crate::memory::{MemoryPlan, Operands, Storage, StorageIndex, ValueIndex};
+use crate::region::RegionKernel;
 use crate::signature::{Binding, InputError, InputSpec, OutputSpec, Signature};
 
 /// What the runtime executes. Cheap to share: runs take `&self`, from any number of threads.
@@ -24,6 +26,7 @@ pub struct Program {
     pub(crate) storages: Vec<Storage>,
     pub(crate) constants: Vec<Tensor>,
     pub(crate) devices: Devices,
+    pub(crate) helpers: Helpers,
     /// By storage: an enqueued step uses it.
     pub(crate) lent: Vec<bool>,
     pub(crate) inputs: Vec<ValueIndex>,
@@ -68,6 +71,8 @@ pub(crate) struct Step {
     pub release: Vec<StorageIndex>,
     /// Where it is enqueued; done when the next step begins where there is none.
     pub queue: Option<Queue>,
+    /// Where it computes aside: it has to be done before this step.
+    pub until: Option<usize>,
 }
 
 pub(crate) enum Action {
@@ -76,6 +81,8 @@ pub(crate) enum Action {
     Bodies(Box<dyn Kernel>),
     Alias(Alias),
     Region(DeviceRegion),
+    /// A region that may compute aside.
+    Aside(Arc<RegionKernel>),
     Transfer {
         from: Space,
         to: Space,
@@ -132,6 +139,7 @@ impl Program {
             storages,
             constants,
             devices,
+            helpers: Helpers::default(),
             lent,
             inputs,
             outputs,

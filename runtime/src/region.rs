@@ -24,6 +24,12 @@ pub trait RegionExecutable: Send + Sync {
         None
     }
 
+    /// Whether it computes on processors of its own, so that the host may go on with other steps meanwhile. Asked
+    /// only where all operands are in host memory.
+    fn is_aside(&self) -> bool {
+        false
+    }
+
     /// Runs it on host memory. Called from several threads at once, where no location is a device's.
     fn run(
         &self,

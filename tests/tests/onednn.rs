@@ -148,24 +148,98 @@ const MODELS: [(&str, &str); 13] = [
     ),
 ];
 
+/// Quantised models, of which the codes have to be those of the host. `RandomCodes` stands for weights.
+const QUANTISED: [(&str, &str); 4] = [
+    (
+        "convolutions of all kinds, a residual sum, and what moves codes",
+        r#"g (float[N,8,9,9] x) => (uint8[N,16,4,4] y, float[N,8,9,9] z)
+<float xs = {0.03}, uint8 xz = {117}, float ys = {0.11}, uint8 yz = {3}, float zs = {0.25}, uint8 zz = {130},
+ float[8] ws = {0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08}, float vs = {0.015625},
+ int32[8] b = {100, -200, 300, 7, 0, -7, 12345, -4321}, float[8] f = {0.1, 0.2, -0.3, 0, 0.5, 0.6, 0.7, 0.8},
+ float[8] bs = {0.0003, 0.0006, 0.0009, 0.0012, 0.0015, 0.0018, 0.0021, 0.0024}, float six = {6}, float none = {0}> {
+    w = RandomCodes<seed=1.0, shape=[8,8,3,3]>()
+    v = RandomCodes<seed=2.0, shape=[8,1,3,3]>()
+    q = QuantizeLinear(x, xs, xz)
+    d = DequantizeLinear(q, xs, xz)
+    wd = DequantizeLinear<axis=0>(w, ws)
+    bd = DequantizeLinear<axis=0>(b, bs)
+    c = Conv<pads=[1,1,1,1]>(d, wd, bd)
+    r = Relu(c)
+    rq = QuantizeLinear(r, ys, yz)
+    rd = DequantizeLinear(rq, ys, yz)
+    vd = DequantizeLinear(v, vs)
+    e = Conv<pads=[1,1,1,1], group=8>(rd, vd, f)
+    eq = QuantizeLinear(e, zs, zz)
+    ed = DequantizeLinear(eq, zs, zz)
+    s = Add(ed, d)
+    z = Clip(s, none, six)
+    sq = QuantizeLinear(z, zs, zz)
+    m = MaxPool<kernel_shape=[3,3], strides=[2,2]>(sq)
+    y = Concat<axis=1>(m, m)
+}"#,
+    ),
+    (
+        "products, of signed codes",
+        r#"g (float[N,24] x) => (int8[N,10] y)
+<float xs = {0.03}, int8 xz = {-5}, float ys = {0.5}, int8 yz = {9}, float ws = {0.0078125},
+ float[10] f = {0.1, 0.2, -0.3, 0, 0.5, 0.6, 0.7, 0.8, 0.9, 1}, float low = {-2}, float high = {9}> {
+    w = RandomCodes<seed=1.0, shape=[12,24]>()
+    v = RandomCodes<seed=2.0, shape=[12,10]>()
+    q = QuantizeLinear(x, xs, xz)
+    d = DequantizeLinear(q, xs, xz)
+    wd = DequantizeLinear(w, ws)
+    c = Gemm<transB=1>(d, wd)
+    k = Clip(c, low, high)
+    kq = QuantizeLinear(k, ys, yz)
+    kd = DequantizeLinear(kq, ys, yz)
+    vd = DequantizeLinear(v, ws)
+    p = MatMul(kd, vd)
+    a = Add(p, f)
+    y = QuantizeLinear(a, ys, yz)
+}"#,
+    ),
+    (
+        "operators of codes, with weights about a zero point",
+        r#"g (float[2,4,6,6] x) => (float[2,3,6,6] y, uint8[2,3,6,6] z)
+<float xs = {0.03}, uint8 xz = {117}, float ys = {0.11}, uint8 yz = {77}, float ws = {0.02}, int8 wz = {0},
+ int32[3] b = {100, -200, 300}> {
+    w = RandomCodes<seed=1.0, shape=[3,4,1,1]>()
+    q = QuantizeLinear(x, xs, xz)
+    z = QLinearConv(q, xs, xz, w, ws, wz, ys, yz, b)
+    y = DequantizeLinear(z, ys, yz)
+}"#,
+    ),
+    (
+        "scales along an axis, and a tie at every other number",
+        r#"g (float[3,5] x) => (int8[3,5] q, float[3,5] y) <float[5] s = {1, 2, 0.5, 0.25, 4}, int8[5] z = {3, 3, 3, 3, 3}> {
+    q = QuantizeLinear<axis=-1>(x, s, z)
+    y = DequantizeLinear<axis=1>(q, s, z)
+}"#,
+    ),
+];
+
 fn model_of(text: &str) -> String {
     let mut state = 7u64;
-    let mut numbers = |count: usize| -> String {
+    let mut numbers = |count: usize, most: f32| -> String {
         let mut next = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as f32 / 8_388_608.0 - 1.0
         };
-        (0..count).map(|_| next().to_string()).collect::<Vec<_>>().join(",")
+        let whole = |number: f32| if most > 1.0 { (number * most).round() } else { number };
+        (0..count).map(|_| whole(next()).to_string()).collect::<Vec<_>>().join(",")
     };
     let mut out = String::from("<ir_version: 10, opset_import: [\"\": 20]>\n");
     for line in text.lines() {
-        match line.trim().split_once(" = RandomNormal<") {
+        let floats = line.trim().split_once(" = RandomNormal<").map(|(name, rest)| (name, rest, "float"));
+        let codes = || line.trim().split_once(" = RandomCodes<").map(|(name, rest)| (name, rest, "int8"));
+        match floats.or_else(codes) {
             None => out.push_str(line),
-            Some((name, rest)) => {
+            Some((name, rest, ty)) => {
                 let dims = rest.split_once("shape=").map_or("", |(_, dims)| dims.trim_end_matches(">()"));
                 let count =
                     dims.trim_matches(['[', ']']).split(',').map(|d| d.parse::<usize>().unwrap()).product();
-                let _ = write!(out, "    {name} = Constant<value = float{dims} {{{}}}>()", numbers(count));
+                let numbers = if ty == "float" { numbers(count, 1.0) } else { numbers(count, 127.0) };
+                let _ = write!(out, "    {name} = Constant<value = {ty}{dims} {{{numbers}}}>()");
             }
         }
         out.push('\n');
@@ -180,6 +254,11 @@ fn input(dims: &[usize], seed: usize) -> Datum {
     Tensor::from_vec::<f32>(dims, values).expect("a tensor").into()
 }
 
+fn bytes(datum: &Datum) -> Vec<u8> {
+    let Datum::Tensor(tensor) = datum else { panic!("a tensor") };
+    tensor.bytes().to_vec()
+}
+
 fn floats(datum: &Datum) -> Vec<f32> {
     let Datum::Tensor(tensor) = datum else { panic!("a tensor") };
     tensor.bytes().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().expect("four"))).collect()
@@ -189,29 +268,76 @@ fn floats(datum: &Datum) -> Vec<f32> {
 fn results_are_those_of_the_host_in_every_way_through_the_plugin() {
     let Some(library) = on_onednn() else { return };
     for (name, text) in MODELS {
-        let (_folder, path) = written(&model_of(text));
-        let host = Session::builder(&path).threads(2).build().unwrap_or_else(|e| panic!("{name}: {e}"));
-        let vendor = Session::builder(&path).plugin(library.display().to_string()).threads(2).build();
-        let vendor = vendor.unwrap_or_else(|e| panic!("{name}: {e}"));
-        assert_eq!(vendor.warnings(), [""; 0], "{name}");
-        assert_eq!(vendor.report().host, [""; 0], "{name}: {:?}", vendor.report().nodes);
+        let (host, vendor) = sessions(&library, name, text);
         // The same network again, then another one where the batch is open.
         for (run, batch) in [2usize, 2, 3, 1].into_iter().enumerate() {
-            let inputs: Vec<_> = vendor
-                .inputs()
-                .iter()
-                .map(|spec| {
-                    let size = |dim: &Dim| dim.value().map_or(batch, |size| size as usize);
-                    let dims = spec.ty.as_ref().and_then(Type::shape).expect("a shape");
-                    (spec.name.to_string(), input(&dims.iter().map(size).collect::<Vec<_>>(), run))
-                })
-                .collect();
+            let inputs = inputs(&vendor, batch, run);
             let (want, got) = (host.run(&inputs).expect(name), vendor.run(&inputs).expect(name));
             for ((output, want), (_, got)) in want.iter().zip(&got) {
                 let (want, got) = (floats(want), floats(got));
                 let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-4 + 1e-4 * a.abs();
                 let all = want.len() == got.len() && want.iter().zip(&got).all(close);
                 assert!(all, "{name}, {output}, batch {batch}:\n{want:?}\n{got:?}");
+            }
+        }
+    }
+}
+
+fn sessions(library: &std::path::Path, name: &str, text: &str) -> (Session, Session) {
+    let (_folder, path) = written(&model_of(text));
+    let host = Session::builder(&path).threads(2).build().unwrap_or_else(|e| panic!("{name}: {e}"));
+    let vendor = Session::builder(&path).plugin(library.display().to_string()).threads(2).build();
+    let vendor = vendor.unwrap_or_else(|e| panic!("{name}: {e}"));
+    assert_eq!(vendor.warnings(), [""; 0], "{name}");
+    assert_eq!(vendor.report().host, [""; 0], "{name}: {:?}", vendor.report().nodes);
+    (host, vendor)
+}
+
+/// What a run with this size of an open batch gets.
+fn inputs(session: &Session, batch: usize, run: usize) -> Vec<(String, Datum)> {
+    let inputs = session.inputs().iter().map(|spec| {
+        let size = |dim: &Dim| dim.value().map_or(batch, |size| size as usize);
+        let dims = spec.ty.as_ref().and_then(Type::shape).expect("a shape");
+        (spec.name.to_string(), input(&dims.iter().map(size).collect::<Vec<_>>(), run))
+    });
+    inputs.collect()
+}
+
+#[test]
+fn codes_are_those_of_the_host_to_the_last() {
+    let Some(library) = on_onednn() else { return };
+    for (name, text) in QUANTISED {
+        let (host, vendor) = sessions(&library, name, text);
+        for (run, batch) in [2usize, 3, 1].into_iter().enumerate() {
+            let inputs = inputs(&vendor, batch, run);
+            let (want, got) = (host.run(&inputs).expect(name), vendor.run(&inputs).expect(name));
+            for ((output, want), (_, got)) in want.iter().zip(&got) {
+                assert_eq!(bytes(want), bytes(got), "{name}, {output}, batch {batch}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bundle_runs_from_artefacts_as_the_model_does() {
+    let Some(library) = on_onednn() else { return };
+    for (name, text) in MODELS.iter().chain(&QUANTISED) {
+        let (folder, path) = written(&model_of(text));
+        let (bundle, library) = (folder.path().join("model.byoc"), library.display().to_string());
+        let words = |first: &[&str]| -> Vec<String> {
+            first.iter().copied().chain(["--plugin", &library]).map(str::to_owned).collect()
+        };
+        let (model, at) = (path.display().to_string(), bundle.display().to_string());
+        byoc_tests::run(words(&["compile", &model, "-o", &at])).expect(0);
+        let of_model = Session::builder(&path).plugin(library.clone()).threads(2).build().expect(name);
+        let of_bundle = Session::builder(&bundle).plugin(library.clone()).threads(2).build().expect(name);
+        assert_eq!(of_bundle.warnings(), [""; 0], "{name}");
+        for (run, batch) in [2usize, 1].into_iter().enumerate() {
+            let inputs = inputs(&of_model, batch, run);
+            let (want, got) = (of_model.run(&inputs).expect(name), of_bundle.run(&inputs).expect(name));
+            assert_eq!(want.len(), got.len(), "{name}");
+            for ((output, want), (_, got)) in want.iter().zip(&got) {
+                assert_eq!(bytes(want), bytes(got), "{name}, {output}, batch {batch}");
             }
         }
     }

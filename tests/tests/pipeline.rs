@@ -1,6 +1,7 @@
 //! A stream of requests over several vendors: while one works on a request, the others work on others.
 
 use std::fs;
+use std::path::Path;
 
 use byoc_tests::{plugin, run, written};
 
@@ -36,4 +37,44 @@ fn vendors_work_on_different_requests_at_the_same_time() {
     assert!(ratio > 1.6 && ratio < 3.2, "{ratio}: {}", done.stdout);
     // One request takes no less than it does alone.
     assert!(figure("median_ms") >= 60.0, "{}", done.stdout);
+}
+
+/// Two regions that need nothing of each other, and one that needs both.
+const DIAMOND: &str = r#"<ir_version: 8, opset_import: ["": 17]>
+g (float[64] x) => (float[64] y) {
+    a = Add(x, x)
+    n = Neg(a)
+    b = Mul(x, x)
+    s = Sub(n, b)
+    y = Relu(s)
+}"#;
+
+/// The figures that a run of these words writes, of its one output.
+fn output_of(model: &Path, words: &[String]) -> Vec<u8> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let call = ["run".to_owned(), model.display().to_string(), "--random".into(), "3".into()];
+    let output = ["--output".to_owned(), folder.path().display().to_string()];
+    run(call.into_iter().chain(output).chain(words.iter().cloned())).expect(0);
+    fs::read(folder.path().join("output_0.pb")).expect("written")
+}
+
+#[test]
+fn independent_regions_of_one_request_run_at_the_same_time() {
+    if std::thread::available_parallelism().is_ok_and(|n| n.get() == 1) {
+        println!("skipped: with one processor the host stays with its vendor");
+        return;
+    }
+    let (folder, model) = written(DIAMOND);
+    let alone = output_of(&model, &[]);
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let mut words = vec!["--policy".to_owned(), "greedy".to_owned()];
+    // Each vendor's region waits until the other's has begun: one after the other neither would end.
+    for (vendor, node, own, other) in [("paced-a", "a", "a", "b"), ("paced-b", "b", "b", "a")] {
+        words.extend(["--plugin".into(), plugin(&format!("byoc-{vendor}")).display().to_string()]);
+        words.extend(["--force".into(), format!("{node}={vendor}"), "--force".into(), "y=host".into()]);
+        for (option, name) in [("begun", own), ("awaits", other)] {
+            words.extend(["--plugin-option".into(), format!("{vendor}.{option}={}", file(name))]);
+        }
+    }
+    assert_eq!(output_of(&model, &words), alone);
 }

@@ -190,6 +190,15 @@ impl RegionExecutable for VendorRegion {
         &self.target
     }
 
+    /// A vendor that takes all of the host's processors leaves nothing to do beside it.
+    fn is_aside(&self) -> bool {
+        let processors = std::thread::available_parallelism().map_or(1, |n| n.get());
+        match self.compiled.plugin().library().threads {
+            ThreadPolicy::Own(own) => (1..processors).contains(&(own as usize)),
+            ThreadPolicy::Host => false,
+        }
+    }
+
     fn input_location(&self, input: usize) -> Option<Location<'_>> {
         location(&self.input_memory, self.compiled.inputs(), input)
     }
@@ -252,7 +261,7 @@ impl RegionExecutable for VendorRegion {
         }
         let mut execution = self.execution(&tensors)?;
         let own_threads = matches!(self.compiled.plugin().library().threads, ThreadPolicy::Own(_));
-        let rest = own_threads.then(|| ctx.exec.pool.rest());
+        let rest = (own_threads && !self.is_aside()).then(|| ctx.exec.pool.rest());
         // SAFETY: device memory is the caller's promise; with a stream there is none of the host's but the
         // workspace, which the execution keeps.
         let done = unsafe { self.execute(&mut execution, &tensors, &mut wanted, stream, env) };

@@ -9,7 +9,9 @@
 pub mod abi;
 #[doc(hidden)]
 pub mod export;
+pub mod quantised;
 pub mod sdk;
+pub mod shapes;
 pub mod table;
 
 pub use sdk::*;

@@ -25,10 +25,21 @@ pub mod ffi {
         Transpose,
         /// What lies from `begin` on along the axis.
         Part,
+        /// Codes as numbers: less the zero point, times a scale.
+        Dequantise,
+    }
+
+    /// Of elements; `network.cc` has oneDNN's names in the same order.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+    enum Type {
+        #[default]
+        F32,
+        S8,
+        U8,
     }
 
     /// Which function of its kind; `primitives.cc` has oneDNN's names in the same order.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
     enum Algorithm {
         #[default]
         None,
@@ -88,6 +99,9 @@ pub mod ffi {
         algorithm: Algorithm,
         inputs: Vec<usize>,
         output: usize,
+        dtype: Type,
+        /// The zero point of the first input, a value; none where that is 0.
+        zero: Vec<usize>,
         dims: Vec<i64>,
         kernel: Vec<i64>,
         strides: Vec<i64>,
@@ -108,14 +122,20 @@ pub mod ffi {
         type Weights;
         fn new_weights() -> Result<SharedPtr<Weights>>;
 
+        /// Version of oneDNN, and the instructions that it uses here.
+        fn identity() -> String;
+        /// Whether sums of products of 8-bit numbers are exact: older instructions saturate sums of pairs.
+        fn sums_are_exact() -> bool;
+
         /// Primitives for one set of shapes.
         type Network;
         fn new_network(weights: SharedPtr<Weights>, threads: i32) -> Result<UniquePtr<Network>>;
 
         /// The next input, whose memory is given when it runs.
-        fn input(self: Pin<&mut Network>, value: usize, dims: &[i64]) -> Result<()>;
+        fn input(self: Pin<&mut Network>, value: usize, dims: &[i64], dtype: Type) -> Result<()>;
         /// A constant. `data` may be empty where another network of the region had the same shapes.
-        fn constant(self: Pin<&mut Network>, value: usize, dims: &[i64], data: &[u8]) -> Result<()>;
+        fn constant(self: Pin<&mut Network>, value: usize, dims: &[i64], of: Type, data: &[u8])
+        -> Result<()>;
         fn op(self: Pin<&mut Network>, op: &Op) -> Result<()>;
         /// Settles where everything lies.
         fn finish(self: Pin<&mut Network>, outputs: &[usize]) -> Result<()>;

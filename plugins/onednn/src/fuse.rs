@@ -2,7 +2,7 @@
 
 use byoc_plugin::{Dim, Error, Region, Result};
 
-use crate::layer::{Algorithm, Layer, Number, Post, View, What};
+use crate::layer::{Algorithm, Layer, Post, Type, What};
 
 /// Post-ops of one layer at most.
 const MOST: usize = 8;
@@ -12,21 +12,23 @@ pub fn fuse(layers: Vec<Layer>, region: &Region<'_>) -> Vec<Layer> {
     let mut done: Vec<Layer> = Vec::new();
     let uses = |value: usize| {
         let inside: usize = layers.iter().map(|l| l.inputs.iter().filter(|&&i| i == value).count()).sum();
-        let is_size = |number: &Number| matches!(number, Number::Size(of, _) if *of == value);
-        let sizes = |l: &Layer| matches!(&l.what, What::View(View::Reshape(to, _)) if to.iter().any(is_size));
+        let sizes = |l: &Layer| matches!(&l.what, What::View(view) if view.wants_size_of(value));
         inside + layers.iter().filter(|l| sizes(l)).count() + usize::from(region.is_output(value))
     };
     for layer in &layers {
         let host = layer.inputs.iter().enumerate().find_map(|(at, &value)| {
             let host = done.iter().position(|l| l.output == value)?;
             let post = post_op(layer, at)?;
-            let fits = takes(&done[host]) && uses(value) == 1 && same_sizes(region, value, layer.output);
+            let fits =
+                takes(&done[host], layer) && uses(value) == 1 && same_sizes(region, value, layer.output);
             (fits && operand_is_ready(&post, host, &done, region)).then_some((host, post))
         });
         match host {
             Some((host, post)) => {
-                done[host].post.push(post);
-                (done[host].output, done[host].node) = (layer.output, layer.node);
+                let host = &mut done[host];
+                host.post.push(post);
+                host.post.extend(layer.post.iter().cloned());
+                (host.output, host.node, host.dtype) = (layer.output, layer.node, layer.dtype);
             }
             None => done.push(layer.clone()),
         }
@@ -34,12 +36,13 @@ pub fn fuse(layers: Vec<Layer>, region: &Region<'_>) -> Vec<Layer> {
     done
 }
 
-fn takes(layer: &Layer) -> bool {
-    let kind = matches!(
-        layer.what,
-        What::Convolution(..) | What::Deconvolution(..) | What::Product(_) | What::Binary(_)
-    );
-    kind && layer.post.len() < MOST
+/// Whether a layer may end in another. What ends in codes is done; primitives of floats make floats, but for binary ones.
+fn takes(host: &Layer, layer: &Layer) -> bool {
+    let binary = matches!(host.what, What::Binary(_));
+    let kind =
+        matches!(host.what, What::Convolution(..) | What::Deconvolution(..) | What::Product(_)) || binary;
+    let types = host.dtype == Type::F32 && (binary || layer.dtype == Type::F32);
+    kind && types && host.post.len() + layer.post.len() < MOST
 }
 
 /// A layer as something done to its operand number `at`.
@@ -71,7 +74,8 @@ fn operand_is_ready(post: &Post, host: usize, done: &[Layer], region: &Region<'_
         What::Product(_) => Some(0),
         _ => region.value(output).rank().and_then(|rank| rank.checked_sub(2)),
     };
-    let operand = region.value(value);
+    // Constants that were made for a layer are with it alone.
+    let Some(operand) = region.values.get(value) else { return false };
     let shape = operand.shape().filter(|_| operand.constant.is_some());
     let is_vector =
         |shape: Vec<usize>| shape.iter().rev().enumerate().all(|(i, &dim)| dim == 1 || Some(i) == along);
@@ -82,7 +86,7 @@ fn operand_is_ready(post: &Post, host: usize, done: &[Layer], region: &Region<'_
 pub fn sizes_agree(layer: &Layer, region: &Region<'_>) -> Result<()> {
     let What::Binary(algorithm) = layer.what else { return Ok(()) };
     let first = same_sizes(region, layer.inputs[0], layer.output);
-    let second = same_sizes(region, layer.inputs[1], layer.output);
+    let second = layer.inputs[1] < region.values.len() && same_sizes(region, layer.inputs[1], layer.output);
     let swaps = !matches!(algorithm, Algorithm::Sub | Algorithm::Div);
     if first || (second && swaps) {
         return Ok(());

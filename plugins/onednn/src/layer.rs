@@ -1,19 +1,26 @@
 //! What a region is made of, before sizes are known: one layer a primitive.
 
-pub use crate::bridge::ffi::Algorithm;
+use byoc_plugin::shapes::{Scaling, View, Window};
+use serde::{Deserialize, Serialize};
 
-/// One primitive to be; values are those of the region.
-#[derive(Debug, Clone)]
+pub use crate::bridge::ffi::{Algorithm, Type};
+
+/// One primitive to be; values are those of the region, and behind them the constants that were made for it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Layer {
     /// The region's node that it ends in.
     pub node: usize,
     pub inputs: Vec<usize>,
     pub output: usize,
+    /// The element type of its output.
+    pub dtype: Type,
+    /// The value that is the zero point of the first input, where that is not 0.
+    pub zero: Option<usize>,
     pub what: What,
     pub post: Vec<Post>,
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum What {
     /// With so many groups.
     Convolution(Window, i64),
@@ -34,15 +41,17 @@ pub enum What {
     Prelu,
     /// Along these axes, all where there are none; whether they stay.
     Reduction(Algorithm, Vec<i64>, bool),
-    Resampling(Algorithm, Size),
+    Resampling(Algorithm, Scaling),
     View(View),
     Transpose(Vec<i64>),
     /// Of a tensor that is split along an axis: all sizes, and which it is; without sizes, of so many equal ones.
     Part(i64, Vec<i64>, usize, i64),
+    /// Codes as numbers, with scales along an axis.
+    Dequantise(i64),
 }
 
 /// A function of one number.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Function {
     pub algorithm: Algorithm,
     pub alpha: f32,
@@ -50,48 +59,15 @@ pub struct Function {
 }
 
 /// What is done to a layer's result before it is written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Post {
     Eltwise(Function),
     /// With another value.
     Binary(Algorithm, usize),
 }
 
-#[derive(Debug, Clone, PartialEq)]
-pub struct Window {
-    pub kernel: Vec<i64>,
-    pub strides: Vec<i64>,
-    pub dilations: Vec<i64>,
-    pub pads: Pads,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum Pads {
-    /// In front and behind.
-    Given(Vec<i64>, Vec<i64>),
-    /// As many as make the output ⌈input / stride⌉; the odd one behind, or in front.
-    Same { behind: bool },
-}
-
-/// How large a resampled tensor gets.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Size {
-    Scales(Vec<f32>),
-    Sizes(Vec<i64>),
-}
-
-/// A whole number, or the size of a value along an axis.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Number {
-    Known(i64),
-    Size(usize, usize),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub enum View {
-    /// As ONNX writes it: 0 (where it copies) and -1.
-    Reshape(Vec<Number>, bool),
-    Flatten(i64),
-    Squeeze(Option<Vec<i64>>),
-    Unsqueeze(Vec<i64>),
+impl Post {
+    pub fn function(algorithm: Algorithm, alpha: f32, beta: f32) -> Post {
+        Post::Eltwise(Function { algorithm, alpha, beta })
+    }
 }

@@ -1,6 +1,6 @@
 //! A vendor that is a kernel library: regions become primitives of oneDNN, through its C++ interface.
 //!
-//! `lower` turns what the host shows into [`layer::Layer`]s, `fuse` makes post-ops of them, `shape` settles sizes, and
+//! `lower` and `quantised` turn what the host shows into [`layer::Layer`]s, `fuse` makes post-ops of them, `shape` settles sizes, and
 //! `network.cc` makes primitives of the result, behind `bridge`. `plugin` is what the host calls.
 
 #[cfg(onednn)]
@@ -15,6 +15,8 @@ mod layer;
 mod lower;
 #[cfg_attr(not(onednn), path = "without.rs")]
 mod plugin;
+#[cfg(onednn)]
+mod quantised;
 #[cfg(onednn)]
 mod shape;
 

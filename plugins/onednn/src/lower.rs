@@ -1,28 +1,33 @@
 //! From the host's region to layers, one function a family of patterns.
 
+use byoc_plugin::shapes::{Scaling, View, Window};
 use byoc_plugin::{Composite, DType, Error, Node, Region, Result, Value};
 
-use crate::layer::{Algorithm, Function, Layer, Number, Pads, Size, View, What, Window};
+use crate::layer::{Algorithm, Function, Layer, Type, What};
+use crate::quantised::{self, Made};
 
-/// The layers of a region, in an order in which each finds its operands made.
-pub fn layers(region: &Region<'_>) -> Result<Vec<Layer>> {
-    let all = region.composites_in_order().into_iter().map(|composite| composite_layers(region, composite));
-    Ok(all.collect::<Result<Vec<_>>>()?.concat())
+/// The layers of a region, in an order in which each finds its operands made, and the constants made for them.
+pub fn layers(region: &Region<'_>) -> Result<(Vec<Layer>, Made)> {
+    let (mut layers, mut made) = (Vec::new(), Made::behind(region));
+    for composite in region.composites_in_order() {
+        layers.extend(composite_layers(region, composite, &mut made)?);
+    }
+    Ok((layers, made))
 }
 
-/// One composite, as the functions below see it.
-struct Match<'a> {
-    region: &'a Region<'a>,
-    composite: &'a Composite<'a>,
+/// One composite, as the functions that lower it see it.
+pub struct Match<'a> {
+    pub region: &'a Region<'a>,
+    pub composite: &'a Composite<'a>,
     /// Its last node.
-    node: &'a Node<'a>,
+    pub node: &'a Node<'a>,
 }
 
 type Lower = fn(&Match<'_>) -> Result<What>;
 
 /// How each pattern is lowered, and which of its names are operands; without any, all that the node has.
 const PATTERNS: [(&str, &[&str], Lower); 23] = [
-    ("convolution", &["x", "w", "b"], convolution),
+    ("convolution", &["x", "w", "b"], |m| convolution(m, m.node)),
     ("deconvolution", &["x", "w", "b"], deconvolution),
     ("gemm", &["a", "b", "c"], gemm),
     ("matmul", &["a", "b"], |_| Ok(What::Product(0))),
@@ -43,40 +48,54 @@ const PATTERNS: [(&str, &[&str], Lower); 23] = [
     ("reduction", &["x"], reduction),
     ("concat", &[], |m| Ok(What::Concat(m.int("axis", 0)))),
     ("resampling", &["x"], resampling),
-    ("view", &["x"], view),
+    ("view", &["x"], |m| Ok(What::View(View::of(m.region, m.node)?))),
     ("transpose", &["x"], |m| Ok(What::Transpose(m.ints("perm").unwrap_or_default()))),
 ];
 
 /// None for arithmetic of shapes, several for a Split.
-fn composite_layers(region: &Region<'_>, composite: &Composite<'_>) -> Result<Vec<Layer>> {
+fn composite_layers(region: &Region<'_>, composite: &Composite<'_>, made: &mut Made) -> Result<Vec<Layer>> {
     let last = composite.nodes.last().ok_or_else(|| Error::internal("a composite without nodes"))?;
     let m = Match { region, composite, node: region.node(*last) };
     match composite.pattern {
         "shape_arithmetic" => Ok(Vec::new()),
         "split" => split(&m),
+        "quantise" => Ok(vec![quantised::quantise(&m, made)?]),
+        "dequantise" => Ok(vec![quantised::dequantise(&m, made)?]),
+        "qdq_conv" | "qlinear_conv" => Ok(vec![quantised::convolution(&m, made)?]),
+        name if name.starts_with('q') => Ok(vec![quantised::product(&m, made)?]),
         _ => Ok(vec![layer(&m)?]),
     }
 }
 
 fn layer(m: &Match<'_>) -> Result<Layer> {
     let composite = m.composite;
-    let output = composite.binding("y").or(m.node.outputs.first().copied().flatten());
-    let output = output.ok_or_else(|| m.refuse("no output"))?;
     let pattern = PATTERNS.iter().find(|(name, ..)| *name == composite.pattern);
     let (_, names, lower) = pattern.ok_or_else(|| m.refuse("no such pattern"))?;
     let all = m.node.inputs.iter().copied().flatten().filter(|_| names.is_empty());
     let inputs = all.chain(names.iter().filter_map(|name| composite.binding(name))).collect();
     let what = lower(m)?;
-    let layer = Layer { node: m.node.index, inputs, output, what, post: Vec::new() };
+    let layer = m.layer(what, inputs)?;
     Ok(with_scalar(m.region, &layer).unwrap_or(layer))
 }
 
 impl<'a> Match<'a> {
-    fn refuse(&self, why: &str) -> Error {
+    /// A layer for the match, which makes its output.
+    pub fn layer(&self, what: What, inputs: Vec<usize>) -> Result<Layer> {
+        let output = self.composite.binding("y").or(self.node.outputs.first().copied().flatten());
+        let output = output.ok_or_else(|| self.refuse("no output"))?;
+        let dtype = type_of(self.region.value(output)).ok_or_else(|| self.refuse("no such element type"))?;
+        Ok(Layer { node: self.node.index, inputs, output, dtype, zero: None, what, post: Vec::new() })
+    }
+
+    fn is_float(&self) -> bool {
+        self.bound("x").and_then(type_of) == Some(Type::F32)
+    }
+
+    pub fn refuse(&self, why: &str) -> Error {
         Error::unsupported(why).at_node(self.node.index)
     }
 
-    fn int(&self, name: &str, default: i64) -> i64 {
+    pub fn int(&self, name: &str, default: i64) -> i64 {
         self.node.attr_int(name).unwrap_or(default)
     }
 
@@ -88,43 +107,36 @@ impl<'a> Match<'a> {
         Some(self.node.attr_ints(name)?.to_vec())
     }
 
-    fn bound(&self, name: &str) -> Option<&Value<'a>> {
+    pub fn bound(&self, name: &str) -> Option<&Value<'a>> {
         self.region.binding(self.composite, name)
     }
 
-    fn rank(&self) -> Result<usize> {
-        self.bound("x").and_then(Value::rank).ok_or_else(|| self.refuse("the rank is not known"))
-    }
-
-    /// Whole numbers from an attribute, or in later versions from a constant operand.
-    fn attribute_or_operand(&self, attribute: &str, operand: &str) -> Option<Vec<i64>> {
-        let given = self.bound(operand).and_then(|value| Some(value.constant_as::<i64>()?.to_vec()));
-        given.or_else(|| self.ints(attribute))
-    }
-
-    fn window(&self, kernel: Vec<i64>) -> Result<Window> {
-        let n = kernel.len();
-        let pads = match self.node.attr_str("auto_pad") {
-            Some("SAME_UPPER") => Pads::Same { behind: true },
-            Some("SAME_LOWER") => Pads::Same { behind: false },
-            Some("VALID") => Pads::Given(vec![0; n], vec![0; n]),
-            _ => {
-                let pads = self.ints("pads").filter(|pads| pads.len() == 2 * n).unwrap_or(vec![0; 2 * n]);
-                Pads::Given(pads[..n].to_vec(), pads[n..].to_vec())
-            }
+    /// What a Clip cuts off at.
+    pub fn bounds(&self, clip: &Node<'_>) -> (f32, f32) {
+        let bound = |i: usize, attribute: &str, default: f32| {
+            let given = self.region.input(clip, i).and_then(scalar);
+            given.or(clip.attr_float(attribute)).unwrap_or(default)
         };
-        let each = |name: &str| self.ints(name).filter(|values| values.len() == n).unwrap_or(vec![1; n]);
-        Ok(Window { kernel, strides: each("strides"), dilations: each("dilations"), pads })
+        (bound(1, "min", f32::MIN), bound(2, "max", f32::MAX))
     }
 
-    fn weights(&self) -> Result<Vec<i64>> {
-        let shape =
-            self.bound("w").and_then(Value::shape).ok_or_else(|| self.refuse("weights of no known shape"))?;
-        Ok(shape.into_iter().map(|dim| dim as i64).collect())
+    fn kernel(&self) -> Result<Vec<i64>> {
+        let shape = self.bound("w").and_then(Value::shape).filter(|shape| shape.len() > 2);
+        let shape = shape.ok_or_else(|| self.refuse("weights of no known shape"))?;
+        Ok(shape[2..].iter().map(|&dim| dim as i64).collect())
     }
 }
 
-fn scalar(value: &Value<'_>) -> Option<f32> {
+pub fn type_of(value: &Value<'_>) -> Option<Type> {
+    match value.dtype? {
+        DType::F32 => Some(Type::F32),
+        DType::I8 => Some(Type::S8),
+        DType::U8 => Some(Type::U8),
+        _ => None,
+    }
+}
+
+pub fn scalar(value: &Value<'_>) -> Option<f32> {
     match value.constant_as::<f32>()? {
         [one] => Some(*one),
         _ => None,
@@ -135,16 +147,15 @@ fn function(algorithm: Algorithm, alpha: f32, beta: f32) -> Result<What> {
     Ok(What::Eltwise(Function { algorithm, alpha, beta }))
 }
 
-fn convolution(m: &Match<'_>) -> Result<What> {
-    let window = m.window(m.weights()?[2..].to_vec())?;
-    Ok(What::Convolution(window, m.int("group", 1)))
+pub fn convolution(m: &Match<'_>, node: &Node<'_>) -> Result<What> {
+    Ok(What::Convolution(Window::of(node, m.kernel()?)?, node.attr_int("group").unwrap_or(1)))
 }
 
 fn deconvolution(m: &Match<'_>) -> Result<What> {
-    let kernel = m.weights()?[2..].to_vec();
+    let kernel = m.kernel()?;
     let more = m.ints("output_padding").unwrap_or(vec![0; kernel.len()]);
     let wanted = m.ints("output_shape").filter(|shape| shape.len() == kernel.len());
-    Ok(What::Deconvolution(m.window(kernel)?, m.int("group", 1), more, wanted))
+    Ok(What::Deconvolution(Window::of(m.node, kernel)?, m.int("group", 1), more, wanted))
 }
 
 fn gemm(m: &Match<'_>) -> Result<What> {
@@ -164,7 +175,7 @@ fn pooling(m: &Match<'_>) -> Result<What> {
         return Err(m.refuse("the indices of MaxPool"));
     }
     let kernel = m.ints("kernel_shape").ok_or_else(|| m.refuse("no kernel_shape"))?;
-    Ok(What::Pooling(pooled(m), Some(m.window(kernel)?)))
+    Ok(What::Pooling(pooled(m), Some(Window::of(m.node, kernel)?)))
 }
 
 fn pooled(m: &Match<'_>) -> Algorithm {
@@ -203,10 +214,8 @@ fn gelu(m: &Match<'_>) -> Result<What> {
 }
 
 fn clip(m: &Match<'_>) -> Result<What> {
-    let bound = |name: &str, attribute: &str, default: f32| {
-        m.bound(name).and_then(scalar).unwrap_or(m.float(attribute, default))
-    };
-    function(Algorithm::Clip, bound("low", "min", f32::MIN), bound("high", "max", f32::MAX))
+    let (low, high) = m.bounds(m.node);
+    function(Algorithm::Clip, low, high)
 }
 
 fn eltwise(m: &Match<'_>) -> Result<What> {
@@ -274,7 +283,7 @@ fn reduction(m: &Match<'_>) -> Result<What> {
         "ReduceL1" => Algorithm::NormL1,
         _ => Algorithm::NormL2,
     };
-    let axes = m.attribute_or_operand("axes", "axes").unwrap_or_default();
+    let axes = m.region.ints(m.node, "axes", 1).unwrap_or_default();
     if axes.is_empty() && m.int("noop_with_empty_axes", 0) != 0 {
         return Err(m.refuse("a reduction of nothing"));
     }
@@ -289,7 +298,7 @@ fn resampling(m: &Match<'_>) -> Result<What> {
         (("nearest", None), _) => Algorithm::Nearest,
         (("nearest", Some("asymmetric")), Some("floor")) => Algorithm::Nearest,
         (("nearest", Some("half_pixel")), Some("round_prefer_floor")) => Algorithm::Nearest,
-        (("linear", Some("half_pixel" | "pytorch_half_pixel")), _) => Algorithm::Bilinear,
+        (("linear", Some("half_pixel" | "pytorch_half_pixel")), _) if m.is_float() => Algorithm::Bilinear,
         _ => return Err(m.refuse(&format!("Resize of mode {mode:?} {rounding:?}"))),
     };
     if m.int("antialias", 0) != 0
@@ -297,100 +306,23 @@ fn resampling(m: &Match<'_>) -> Result<What> {
     {
         return Err(m.refuse("antialias, or a kept aspect ratio"));
     }
-    if m.ints("axes").is_some() {
-        return Err(m.refuse("Resize of chosen axes"));
-    }
-    let floats = |i: usize| m.region.input(m.node, i).and_then(|value| value.constant_as::<f32>());
-    let scales = [1, 2].into_iter().filter_map(floats).find(|scales| Ok(scales.len()) == m.rank());
-    let scales = scales.or_else(|| m.node.attr_floats("scales"));
-    let sizes = m.region.input(m.node, 3).and_then(|value| value.constant_as::<i64>());
-    match (scales, sizes) {
-        (_, Some(sizes)) if !sizes.is_empty() => Ok(What::Resampling(algorithm, Size::Sizes(sizes.to_vec()))),
-        (Some(scales), _) => Ok(What::Resampling(algorithm, Size::Scales(scales.to_vec()))),
-        _ => Err(m.refuse("sizes that are known only when it runs")),
-    }
-}
-
-fn view(m: &Match<'_>) -> Result<What> {
-    let missing = || m.refuse("a shape that is known only when it runs");
-    Ok(What::View(match m.node.op {
-        "Reshape" => {
-            let given = || Some(m.ints("shape")?.into_iter().map(Number::Known).collect());
-            let target =
-                m.bound("s").map_or_else(given, |target| numbers(m.region).swap_remove(target.index));
-            View::Reshape(target.ok_or_else(missing)?, m.int("allowzero", 0) == 0)
-        }
-        "Flatten" => View::Flatten(m.int("axis", 1)),
-        "Squeeze" => View::Squeeze(m.attribute_or_operand("axes", "s")),
-        _ => View::Unsqueeze(m.attribute_or_operand("axes", "s").ok_or_else(missing)?),
-    }))
+    let scaling = Scaling::of(m.region, m.node);
+    Ok(What::Resampling(
+        algorithm,
+        scaling.ok_or_else(|| m.refuse("sizes that are known only when it runs"))?,
+    ))
 }
 
 fn split(m: &Match<'_>) -> Result<Vec<Layer>> {
-    let (sizes, outputs) = (m.attribute_or_operand("split", "s").unwrap_or_default(), &m.node.outputs);
+    let (sizes, outputs) = (m.region.ints(m.node, "split", 1).unwrap_or_default(), &m.node.outputs);
     if !sizes.is_empty() && sizes.len() != outputs.len() {
         return Err(m.refuse("other than one size for each part"));
     }
     let inputs: Vec<usize> = m.composite.binding("x").into_iter().collect();
     let part = |(which, output): (usize, &Option<usize>)| {
         let what = What::Part(m.int("axis", 0), sizes.clone(), which, outputs.len() as i64);
-        Some(Layer { node: m.node.index, inputs: inputs.clone(), output: (*output)?, what, post: Vec::new() })
+        let output = (*output)?;
+        Some(m.layer(what, inputs.clone()).map(|layer| Layer { output, ..layer }))
     };
-    Ok(outputs.iter().enumerate().filter_map(part).collect())
-}
-
-/// Whole numbers by value, where they are constant or sizes of values of the region.
-fn numbers(region: &Region<'_>) -> Vec<Option<Vec<Number>>> {
-    let of =
-        |value: &Value<'_>| Some(value.constant_as::<i64>()?.iter().copied().map(Number::Known).collect());
-    let mut known: Vec<Option<Vec<Number>>> = region.values.iter().map(of).collect();
-    for node in region.nodes.iter().filter(|node| is_number(region, node.outputs.first().copied().flatten()))
-    {
-        let made = made_of(region, node, &known).filter(|numbers| numbers.len() <= MOST_NUMBERS);
-        node.outputs[0].into_iter().for_each(|value| known[value].clone_from(&made));
-    }
-    known
-}
-
-/// A target has few dimensions; nobody wants long lists.
-const MOST_NUMBERS: usize = 64;
-
-fn is_number(region: &Region<'_>, value: Option<usize>) -> bool {
-    value.is_some_and(|value| region.value(value).dtype == Some(DType::I64))
-}
-
-fn made_of(region: &Region<'_>, node: &Node<'_>, known: &[Option<Vec<Number>>]) -> Option<Vec<Number>> {
-    let input = |i: usize| known[node.inputs.get(i).copied().flatten()?].clone();
-    match node.op {
-        "Shape" if node.attr_int("start").unwrap_or(0) == 0 && node.attr_int("end").is_none() => {
-            let of = region.input(node, 0)?;
-            Some((0..of.rank()?).map(|axis| Number::Size(of.index, axis)).collect())
-        }
-        "Unsqueeze" => input(0).filter(|numbers| numbers.len() == 1),
-        "Concat" => Some((0..node.inputs.len()).map(input).collect::<Option<Vec<_>>>()?.concat()),
-        "Gather" => {
-            let all = input(0)?;
-            let place = |at: i64| usize::try_from(if at < 0 { at + all.len() as i64 } else { at }).ok();
-            let chosen = region.input(node, 1)?.constant_as::<i64>()?;
-            chosen.iter().map(|&at| all.get(place(at)?).copied()).collect()
-        }
-        _ => None,
-    }
-}
-
-/// Nodes with whole numbers that are not known before it runs, or that somebody else than a Reshape wants.
-pub fn loose_numbers(region: &Region<'_>) -> Vec<usize> {
-    let known = numbers(region);
-    let mut wanted: Vec<bool> = (0..region.values.len()).map(|value| region.is_output(value)).collect();
-    let mut loose = Vec::new();
-    for node in region.nodes.iter().rev() {
-        let number = |value: &&usize| is_number(region, Some(**value));
-        let mut made = node.outputs.iter().flatten().filter(number);
-        let mut all = node.inputs.iter().chain(&node.outputs).flatten().filter(number);
-        if made.any(|&value| wanted[value]) || all.any(|&value| known[value].is_none()) {
-            loose.push(node.index);
-            node.inputs.iter().flatten().for_each(|&value| wanted[value] = true);
-        }
-    }
-    loose
+    outputs.iter().enumerate().filter_map(part).collect()
 }

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <new>
 #include <stdexcept>
+#include <string>
 
 #include "byoc-onednn/src/bridge.rs.h"
 #include "byoc-onednn/src/network.h"
@@ -12,15 +13,33 @@ extern "C" void omp_set_num_threads(int);
 
 namespace byoc::onednn {
 
-Desc plain(const Dims& dims) {
+Element element(Type type) {
+    static constexpr Element names[] = {Element::f32, Element::s8, Element::u8};
+    return names[static_cast<std::size_t>(type)];
+}
+
+rust::String identity() {
+    const dnnl_version_t& version = *dnnl_version();
+    auto isa = std::to_string(static_cast<int>(dnnl::get_effective_cpu_isa()));
+    return std::to_string(version.major) + "." + std::to_string(version.minor) + "." + std::to_string(version.patch) +
+           " isa " + isa;
+}
+
+bool sums_are_exact() {
+    auto isa = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+    auto has = [&](dnnl::cpu_isa of) { return (isa & static_cast<unsigned>(of)) == static_cast<unsigned>(of); };
+    return has(dnnl::cpu_isa::avx512_core_vnni) || has(dnnl::cpu_isa::avx2_vnni);
+}
+
+Desc plain(const Dims& dims, Element type) {
     using Tag = dnnl::memory::format_tag;
     constexpr Tag tags[] = {Tag::a, Tag::a, Tag::ab, Tag::abc, Tag::abcd, Tag::abcde, Tag::abcdef};
     if (dims.size() >= std::size(tags)) throw std::invalid_argument("more than six dimensions");
     // oneDNN knows no scalars.
-    return Desc(dims.empty() ? Dims{1} : dims, dnnl::memory::data_type::f32, tags[dims.size()]);
+    return Desc(dims.empty() ? Dims{1} : dims, type, tags[dims.size()]);
 }
 
-Desc any(const Dims& dims) { return Desc(dims, dnnl::memory::data_type::f32, dnnl::memory::format_tag::any); }
+Desc any(const Dims& dims, Element type) { return Desc(dims, type, dnnl::memory::format_tag::any); }
 
 dnnl::primitive_attr own_scratch() {
     dnnl::primitive_attr attributes;
@@ -28,13 +47,13 @@ dnnl::primitive_attr own_scratch() {
     return attributes;
 }
 
-dnnl::memory Weights::get(std::size_t value, const Desc& plain, const Desc& wanted, const float* data) {
+dnnl::memory Weights::get(std::size_t value, const Desc& plain, const Desc& wanted, const void* data) {
     std::lock_guard<std::mutex> lock(mutex_);
     for (const auto& [key, memory] : packed_) {
         if (key.first == value && key.second == wanted) return memory;
     }
     if (data == nullptr) throw std::logic_error("a constant is needed that was given back");
-    dnnl::memory from(plain, engine, const_cast<float*>(data)), into(wanted, engine);
+    dnnl::memory from(plain, engine, const_cast<void*>(data)), into(wanted, engine);
     dnnl::stream stream(engine);
     dnnl::reorder(from, into).execute(stream, from, into);
     stream.wait();
@@ -62,18 +81,21 @@ std::size_t Network::new_slot(const Desc& desc, std::size_t root) {
     return index;
 }
 
-void Network::set(std::size_t value, std::size_t slot, const Dims& dims) { at(value) = {slot, dims, nullptr}; }
+void Network::set(std::size_t value, std::size_t slot, const Dims& dims) {
+    at(value) = {slot, dims, desc(slot).get_data_type(), nullptr};
+}
 
-void Network::input(std::size_t value, rust::Slice<const std::int64_t> dims) {
+void Network::input(std::size_t value, rust::Slice<const std::int64_t> dims, Type type) {
     Dims shape(dims.begin(), dims.end());
-    std::size_t slot = new_slot(plain(shape));
+    std::size_t slot = new_slot(plain(shape, element(type)));
     slots_[slot].input = inputs_.size();
     inputs_.push_back(slot);
     set(value, slot, shape);
 }
 
-void Network::constant(std::size_t value, rust::Slice<const std::int64_t> dims, rust::Slice<const std::uint8_t> data) {
-    at(value) = {none, Dims(dims.begin(), dims.end()), data.empty() ? nullptr : reinterpret_cast<const float*>(data.data())};
+void Network::constant(
+    std::size_t value, rust::Slice<const std::int64_t> dims, Type type, rust::Slice<const std::uint8_t> data) {
+    at(value) = {none, Dims(dims.begin(), dims.end()), element(type), data.empty() ? nullptr : data.data()};
 }
 
 std::size_t Network::constant_slot(std::size_t value, const Desc& plain, const Desc& wanted) {
@@ -87,12 +109,12 @@ std::size_t Network::constant_slot(std::size_t value, const Desc& plain, const D
 
 std::size_t Network::packed(std::size_t value, const Desc& given, const Desc& wanted) {
     if (is_constant(value)) return constant_slot(value, given, wanted);
-    return reordered(new_slot(given, reordered(at(value).slot, plain(at(value).dims))), wanted);
+    return reordered(new_slot(given, reordered(at(value).slot, plain_of(value))), wanted);
 }
 
 std::size_t Network::slot(std::size_t value) {
     if (!is_constant(value)) return at(value).slot;
-    Desc desc = plain(at(value).dims);
+    Desc desc = plain_of(value);
     return constant_slot(value, desc, desc);
 }
 
@@ -108,14 +130,14 @@ std::size_t Network::reordered(std::size_t from, const Desc& wanted) {
 }
 
 std::size_t Network::as(std::size_t value, const Desc& wanted) {
-    if (is_constant(value)) return constant_slot(value, plain(at(value).dims), wanted);
+    if (is_constant(value)) return constant_slot(value, plain_of(value), wanted);
     return reordered(at(value).slot, wanted);
 }
 
 std::size_t Network::reshaped(std::size_t value, const Dims& dims) {
-    Desc wanted = plain(dims);
+    Desc wanted = plain(dims, at(value).type);
     if (is_constant(value)) return constant_slot(value, wanted, wanted);
-    std::size_t from = reordered(at(value).slot, plain(at(value).dims));
+    std::size_t from = reordered(at(value).slot, plain_of(value));
     return desc(from) == wanted ? from : new_slot(wanted, from);
 }
 
@@ -141,11 +163,11 @@ void Network::step(const dnnl::primitive& primitive, std::vector<Argument> argum
 
 void Network::finish(rust::Slice<const std::size_t> outputs) {
     for (std::size_t value : outputs) {
-        std::size_t slot = reordered(this->slot(value), plain(at(value).dims));
+        std::size_t slot = reordered(this->slot(value), plain_of(value));
         const Slot& root = slots_[slots_[slot].root];
         bool own = !root.constant && root.input == none && root.output == none;
         if (!own) {
-            std::size_t copy = new_slot(plain(at(value).dims));
+            std::size_t copy = new_slot(plain_of(value));
             step(reorder(slot, copy), {{DNNL_ARG_FROM, slot}, {DNNL_ARG_TO, copy}});
             slot = copy;
         }

@@ -19,15 +19,17 @@
 namespace byoc::onednn {
 
 enum class Algorithm : std::uint8_t;
+enum class Type : std::uint8_t;
 struct Op;
 
 using Dims = dnnl::memory::dims;
 using Desc = dnnl::memory::desc;
+using Element = dnnl::memory::data_type;
 
-// A dense float32 tensor as ONNX lays it out.
-Desc plain(const Dims& dims);
+// A dense tensor as ONNX lays it out.
+Desc plain(const Dims& dims, Element type = Element::f32);
 // The same, in a layout of oneDNN's choice.
-Desc any(const Dims& dims);
+Desc any(const Dims& dims, Element type = Element::f32);
 
 // What primitives compute with beside their operands lies in the network's memory: oneDNN's own is a thread's, and a
 // network may be made by one thread and run by another.
@@ -37,7 +39,7 @@ dnnl::primitive_attr own_scratch();
 class Weights {
 public:
     // The constant `value` as `wanted`; `data` is `plain`, and needed only the first time.
-    dnnl::memory get(std::size_t value, const Desc& plain, const Desc& wanted, const float* data);
+    dnnl::memory get(std::size_t value, const Desc& plain, const Desc& wanted, const void* data);
     dnnl::engine engine{dnnl::engine::kind::cpu, 0};
 
 private:
@@ -49,8 +51,9 @@ class Network {
 public:
     Network(std::shared_ptr<Weights> weights, int threads) : weights_(std::move(weights)), threads_(threads) {}
 
-    void input(std::size_t value, rust::Slice<const std::int64_t> dims);
-    void constant(std::size_t value, rust::Slice<const std::int64_t> dims, rust::Slice<const std::uint8_t> data);
+    void input(std::size_t value, rust::Slice<const std::int64_t> dims, Type type);
+    void constant(
+        std::size_t value, rust::Slice<const std::int64_t> dims, Type type, rust::Slice<const std::uint8_t> data);
     void op(const Op& op);
     void finish(rust::Slice<const std::size_t> outputs);
     void run(rust::Slice<const std::size_t> inputs, rust::Slice<const std::size_t> outputs);
@@ -70,7 +73,8 @@ private:
     struct Value {
         std::size_t slot = none;  // none for a constant
         Dims dims;
-        const float* data = nullptr;
+        Element type = Element::f32;
+        const void* data = nullptr;
     };
     struct Step {
         dnnl::primitive primitive;
@@ -85,7 +89,7 @@ private:
     void softmax(const Op& op), layer_norm(const Op& op), batch_norm(const Op& op), lrn(const Op& op);
     void concat(const Op& op), eltwise(const Op& op), binary(const Op& op), prelu(const Op& op);
     void reduction(const Op& op), resampling(const Op& op), view(const Op& op), transpose(const Op& op);
-    void part(const Op& op);
+    void part(const Op& op), dequantise(const Op& op);
     // The step that makes an operator's result, of the layout `lies`.
     void make(const Op& op, const dnnl::primitive& primitive, const Desc& lies, std::vector<Argument> args);
 
@@ -93,7 +97,11 @@ private:
     dnnl::primitive_attr attributes(const Op& op, const Dims& dims);
     void operands(const Op& op, const Dims& dims, const dnnl::primitive_desc_base& chosen, std::vector<Argument>& args);
 
+    // Has the primitive subtract the operator's zero point from its first operand.
+    void zero(const Op& op, std::vector<Argument>& args);
+
     Value& at(std::size_t value);
+    Desc plain_of(std::size_t value) { return plain(at(value).dims, at(value).type); }
     bool is_constant(std::size_t value) { return at(value).slot == none; }
     // A slot that holds the value in its present layout, a constant in the plain one.
     std::size_t slot(std::size_t value);
@@ -124,6 +132,10 @@ private:
 };
 
 dnnl::algorithm algorithm(Algorithm algorithm);
+Element element(Type type);
+
+rust::String identity();
+bool sums_are_exact();
 
 std::shared_ptr<Weights> new_weights();
 std::unique_ptr<Network> new_network(std::shared_ptr<Weights> weights, std::int32_t threads);

@@ -1,14 +1,14 @@
 //! The plugin: what the host calls.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
+use byoc_plugin::shapes::Numbers;
 use byoc_plugin::{
-    CheckContext, CompileContext, DType, Error, Executable, MatchContext, Options, Plugin, Region,
-    RegionAnswer, Result, ThreadPolicy,
+    ArtefactAnswer, CheckContext, CompileContext, DType, Error, Executable, MatchContext, Options, Plugin,
+    Region, RegionAnswer, Result, ThreadPolicy,
 };
 
-use crate::bridge::ffi;
-use crate::executable::{Compiled, Networks};
+use crate::executable::{Compiled, Networks, Recipe, compatibility};
 use crate::{fuse, lower, shape};
 
 pub struct OneDnn;
@@ -28,39 +28,29 @@ impl Plugin for OneDnn {
         if region.inputs.iter().any(|&input| region.value(input).dtype == Some(DType::I64)) {
             return Ok(());
         }
-        let layers = lower::layers(region)?;
+        let (layers, made) = lower::layers(region)?;
         match static_shapes(region) {
-            Some(mut sizes) => layers.iter().try_for_each(|layer| {
-                sizes[layer.output] = shape::resolve(layer, &sizes)?.dims;
-                Ok(())
-            }),
+            Some(mut sizes) => {
+                sizes.extend(made.all.into_iter().map(|(dims, _)| dims));
+                layers.iter().try_for_each(|layer| {
+                    sizes[layer.output] = shape::resolve(layer, &sizes)?.dims;
+                    Ok(())
+                })
+            }
             None => layers.iter().try_for_each(|layer| fuse::sizes_agree(layer, region)),
         }
     }
 
     fn check_region(&self, region: &Region<'_>, _: &CheckContext<'_>) -> Result<RegionAnswer> {
         let why = "whole numbers known only when it runs, or wanted by others than a Reshape beside them";
-        let refused = lower::loose_numbers(region).into_iter().map(|node| (node, why.to_owned()));
+        let refused = Numbers::loose_nodes(region).into_iter().map(|node| (node, why.to_owned()));
         Ok(RegionAnswer { refused: refused.collect(), ..RegionAnswer::default() })
     }
 
     fn compile(&self, region: &Region<'_>, context: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
-        let layers = fuse::fuse(lower::layers(region)?, region);
-        let shape_of = |&value: &usize| {
-            let shape = region.value(value).shape().unwrap_or_default();
-            (value, shape.into_iter().map(|dim| dim as i64).collect())
-        };
-        let compiled = Compiled {
-            layers,
-            values: region.values.len(),
-            inputs: region.inputs.clone(),
-            outputs: region.outputs.clone(),
-            constants: region.constants.iter().map(shape_of).collect(),
-            weights: ffi::new_weights().map_err(|error| Error::internal(error.what()))?,
-            threads: context.call.threads(),
-            sizes: Mutex::default(),
-            first: Mutex::default(),
-        };
+        let (layers, made) = lower::layers(region)?;
+        let recipe = Recipe::new(region, fuse::fuse(layers, region), made);
+        let compiled = Compiled::new(recipe, context.call.threads())?;
         // Where all sizes are known, primitives are made here, and their weights are all that is kept.
         if let Some(sizes) = static_shapes(region) {
             let shapes = region.inputs.iter().map(|&input| sizes[input].clone()).collect();
@@ -74,6 +64,19 @@ impl Plugin for OneDnn {
             (0..region.constants.len()).for_each(|constant| context.release_constant(constant));
         }
         Ok(Box::new(compiled))
+    }
+
+    /// Primitives are made when it runs: the host's constants are not here yet.
+    fn load(&self, artefact: &[u8], context: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
+        Ok(Box::new(Compiled::new(Recipe::read(artefact)?, context.call.threads())?))
+    }
+
+    fn check_artefact(&self, other: &str) -> ArtefactAnswer {
+        match compatibility() {
+            own if own == other => ArtefactAnswer::Best,
+            own if own.split(' ').next() == other.split(' ').next() => ArtefactAnswer::Recompile,
+            _ => ArtefactAnswer::Foreign,
+        }
     }
 }
 

@@ -41,6 +41,9 @@ Dims widened(const Dims& dims, std::size_t rank) {
     return wide;
 }
 
+// What codes or numbers are multiplied by.
+Element weights_for(Element type) { return type == Element::f32 ? type : Element::s8; }
+
 }  // namespace
 
 dnnl::algorithm algorithm(Algorithm algorithm) {
@@ -64,9 +67,9 @@ void Network::op(const Op& op) {
     static constexpr void (Network::*families[])(const Op&) = {
         &N::convolution, &N::deconvolution, &N::product, &N::pooling, &N::softmax, &N::layer_norm, &N::batch_norm,
         &N::lrn, &N::concat, &N::eltwise, &N::binary, &N::prelu, &N::reduction, &N::resampling, &N::view,
-        &N::transpose, &N::part,
+        &N::transpose, &N::part, &N::dequantise,
     };
-    static_assert(std::size(families) == static_cast<std::size_t>(Kind::Part) + 1);
+    static_assert(std::size(families) == static_cast<std::size_t>(Kind::Dequantise) + 1);
     (this->*families[static_cast<std::size_t>(op.kind)])(op);
 }
 
@@ -91,7 +94,14 @@ dnnl::primitive_attr Network::attributes(const Op& op, const Dims& dims) {
     }
     dnnl::primitive_attr attributes = own_scratch();
     attributes.set_post_ops(post);
+    if (!op.zero.empty()) attributes.set_zero_points_mask(DNNL_ARG_SRC, 0);
     return attributes;
+}
+
+void Network::zero(const Op& op, std::vector<Argument>& args) {
+    if (op.zero.empty()) return;
+    std::size_t slot = constant_slot(op.zero[0], plain({1}), plain({1}, Element::s32));
+    args.push_back({DNNL_ARG_ATTR_ZERO_POINTS | DNNL_ARG_SRC, slot});
 }
 
 void Network::operands(
@@ -115,21 +125,24 @@ void Network::operands(
 template <class Primitive>
 void Network::window(const Op& op, dnnl::algorithm kind, const Desc& given, const Dims& kernel) {
     Dims dims = dims_of(op.dims);
+    const Value x = at(op.inputs[0]);
     bool has_bias = op.inputs.size() > 2;
     Desc bias = has_bias ? plain({dims[1]}) : Desc();
-    typename Primitive::primitive_desc chosen(weights_->engine, inference, kind, any(at(op.inputs[0]).dims),
-        any(kernel), bias, any(dims), dims_of(op.strides), dilations_of(op), dims_of(op.begin), dims_of(op.end),
+    typename Primitive::primitive_desc chosen(weights_->engine, inference, kind, any(x.dims, x.type),
+        any(kernel, weights_for(x.type)), bias, any(dims, element(op.dtype)), dims_of(op.strides), dilations_of(op), dims_of(op.begin), dims_of(op.end),
         attributes(op, dims));
     std::vector<Argument> args = {{DNNL_ARG_SRC, as(op.inputs[0], chosen.src_desc())},
         {DNNL_ARG_WEIGHTS, packed(op.inputs[1], given, chosen.weights_desc())}};
     if (has_bias) args.push_back({DNNL_ARG_BIAS, slot(op.inputs[2])});
+    zero(op, args);
     operands(op, dims, chosen, args);
     make(op, Primitive(chosen), chosen.dst_desc(), std::move(args));
 }
 
 void Network::convolution(const Op& op) {
     Dims kernel = grouped(at(op.inputs[1]).dims, op.groups);
-    window<dnnl::convolution_forward>(op, dnnl::algorithm::convolution_direct, plain(kernel), kernel);
+    Desc given = plain(kernel, at(op.inputs[1]).type);
+    window<dnnl::convolution_forward>(op, dnnl::algorithm::convolution_direct, given, kernel);
 }
 
 // ONNX has input channels first, oneDNN output channels.
@@ -157,20 +170,22 @@ void Network::product(const Op& op) {
         rank = 2;
     }
     a = widened(a, rank), b = widened(b, rank);
-    auto turned = [&](const Dims& dims, bool turn) {
-        Desc desc = plain(dims);
+    Element left_type = at(op.inputs[0]).type, right_type = at(op.inputs[1]).type;
+    auto turned = [&](const Dims& dims, bool turn, Element type) {
+        Desc desc = plain(dims, type);
         if (!turn) return desc;
         std::vector<int> order(dims.size());
         std::iota(order.begin(), order.end(), 0);
         std::swap(order[dims.size() - 1], order[dims.size() - 2]);
         return desc.permute_axes(order);
     };
-    Desc left = turned(a, op.axis & 1), right = turned(b, op.axis & 2);
+    Desc left = turned(a, op.axis & 1, left_type), right = turned(b, op.axis & 2, right_type);
     bool constant = is_constant(op.inputs[1]), has_bias = op.inputs.size() > 2;
     Desc bias;
     if (has_bias) bias = plain(widened(at(op.inputs[2]).dims, inner.size()));
     dnnl::matmul::primitive_desc chosen(
-        engine, left, constant ? any(right.get_dims()) : right, bias, plain(inner), attributes(op, inner));
+        engine, left, constant ? any(right.get_dims(), weights_for(left_type)) : right, bias,
+        plain(inner, element(op.dtype)), attributes(op, inner));
     auto operand = [&](std::size_t value, const Dims& dims, const Desc& desc) {
         std::size_t slot = reshaped(value, dims);
         return this->desc(slot) == desc ? slot : new_slot(desc, slot);
@@ -180,18 +195,19 @@ void Network::product(const Op& op) {
     args.push_back({DNNL_ARG_WEIGHTS, constant ? constant_slot(op.inputs[1], right, chosen.weights_desc())
                                                : operand(op.inputs[1], b, right)});
     if (has_bias) args.push_back({DNNL_ARG_BIAS, reshaped(op.inputs[2], bias.get_dims())});
+    zero(op, args);
     operands(op, inner, chosen, args);
-    std::size_t into = new_slot(plain(inner));
+    std::size_t into = new_slot(chosen.dst_desc());
     args.push_back({DNNL_ARG_DST, into});
     step(dnnl::matmul(chosen), args);
-    set(op.output, inner == dims ? into : new_slot(plain(dims), into), dims);
+    set(op.output, inner == dims ? into : new_slot(plain(dims, element(op.dtype)), into), dims);
 }
 
 void Network::pooling(const Op& op) {
     Dims dims = dims_of(op.dims);
     std::size_t from = slot(op.inputs[0]);
-    dnnl::pooling_forward::primitive_desc chosen(weights_->engine, inference, algorithm(op.algorithm), desc(from), any(dims),
-        dims_of(op.strides), dims_of(op.kernel), dilations_of(op), dims_of(op.begin), dims_of(op.end), own_scratch());
+    dnnl::pooling_forward::primitive_desc chosen(weights_->engine, inference, algorithm(op.algorithm), desc(from),
+        any(dims, element(op.dtype)), dims_of(op.strides), dims_of(op.kernel), dilations_of(op), dims_of(op.begin), dims_of(op.end), own_scratch());
     make(op, dnnl::pooling_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}});
 }
 
@@ -267,7 +283,7 @@ void Network::binary(const Op& op) {
     std::size_t left = wide(a), right = wide(b);
     if (desc(left).get_dims() == desc(right).get_dims()) right = reordered(right, desc(left));
     dnnl::binary::primitive_desc chosen(
-        weights_->engine, algorithm(op.algorithm), desc(left), desc(right), any(dims), attributes(op, dims));
+        weights_->engine, algorithm(op.algorithm), desc(left), desc(right), any(dims, element(op.dtype)), attributes(op, dims));
     std::vector<Argument> args = {{DNNL_ARG_SRC_0, left}, {DNNL_ARG_SRC_1, right}};
     operands(op, dims, chosen, args);
     make(op, dnnl::binary(chosen), chosen.dst_desc(), std::move(args));
@@ -301,7 +317,8 @@ void Network::reduction(const Op& op) {
 void Network::resampling(const Op& op) {
     Dims dims = dims_of(op.dims);
     std::size_t from = slot(op.inputs[0]);
-    dnnl::resampling_forward::primitive_desc chosen(weights_->engine, inference, algorithm(op.algorithm), desc(from), any(dims), own_scratch());
+    dnnl::resampling_forward::primitive_desc chosen(weights_->engine, inference, algorithm(op.algorithm), desc(from),
+        any(dims, element(op.dtype)), own_scratch());
     make(op, dnnl::resampling_forward(chosen), chosen.dst_desc(), {{DNNL_ARG_SRC, from}});
 }
 
@@ -317,16 +334,30 @@ void Network::transpose(const Op& op) {
     std::vector<int> order(dims.size());
     for (std::size_t i = 0; i < order.size(); i++) order[static_cast<std::size_t>(op.kernel[i])] = static_cast<int>(i);
     std::size_t turned = new_slot(desc(from).permute_axes(order), from);
-    set(op.output, reordered(turned, plain(dims)), dims);
+    set(op.output, reordered(turned, plain(dims, element(op.dtype))), dims);
 }
 
 // From the plain layout: blocks of others may be cut through.
 void Network::part(const Op& op) {
     Dims dims = dims_of(op.dims), begin(dims.size());
     begin[static_cast<std::size_t>(op.axis)] = op.begin[0];
-    std::size_t whole = as(op.inputs[0], plain(at(op.inputs[0]).dims));
+    std::size_t whole = as(op.inputs[0], plain_of(op.inputs[0]));
     std::size_t cut = new_slot(desc(whole).submemory_desc(dims, begin), whole);
-    set(op.output, reordered(cut, plain(dims)), dims);
+    set(op.output, reordered(cut, plain(dims, element(op.dtype))), dims);
+}
+
+// Inputs: codes, and the scales along an axis. The layout stays where it is one of strides alone.
+void Network::dequantise(const Op& op) {
+    Dims dims = dims_of(op.dims);
+    std::size_t from = slot(op.inputs[0]);
+    bool stays = desc(from).get_format_kind() == dnnl::memory::format_kind::blocked && desc(from).get_inner_nblks() == 0;
+    Desc lies = stays && !dims.empty() ? Desc(dims, Element::f32, desc(from).get_strides()) : plain(dims);
+    dnnl::primitive_attr attributes = this->attributes(op, dims);
+    attributes.set_scales_mask(DNNL_ARG_SRC, at(op.inputs[1]).dims[0] == 1 ? 0 : 1 << op.axis);
+    dnnl::reorder::primitive_desc chosen(weights_->engine, desc(from), weights_->engine, lies, attributes);
+    std::vector<Argument> args = {{DNNL_ARG_FROM, from}, {DNNL_ARG_ATTR_SCALES | DNNL_ARG_SRC, slot(op.inputs[1])}};
+    zero(op, args);
+    make(op, dnnl::reorder(chosen), lies, std::move(args));
 }
 
 }  // namespace byoc::onednn

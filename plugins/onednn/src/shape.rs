@@ -1,41 +1,42 @@
 //! Sizes: a layer and the sizes of its operands become a description for the bridge.
 
+use byoc_plugin::shapes::{self, Placed, Window, from_front};
 use byoc_plugin::{Error, Result};
 
 use crate::bridge::ffi::{Algorithm, Kind, Op, PostOp};
-use crate::layer::{Layer, Number, Pads, Post, Size, View, What, Window};
+use crate::layer::{Layer, Post, What};
 
 /// The layer as a primitive for operands of these sizes. Its result has the sizes `dims` of what comes back.
 pub fn resolve(layer: &Layer, sizes: &[Vec<i64>]) -> Result<Op> {
     let wrong = |what: &str| Error::unsupported(what).at_node(layer.node);
     let of = |i: usize| sizes[layer.inputs[i]].clone();
     let x = of(0);
-    let post = layer.post.iter().map(post).collect();
-    let mut op = Op { output: layer.output, dims: x.clone(), post, groups: 1, ..Op::default() };
+    let mut op = Op { output: layer.output, dims: x.clone(), groups: 1, dtype: layer.dtype, ..Op::default() };
     op.inputs.clone_from(&layer.inputs);
+    op.zero.extend(layer.zero);
+    op.post.extend(layer.post.iter().map(post));
     match &layer.what {
         What::Convolution(window, groups) => {
             (op.kind, op.groups) = (Kind::Convolution, *groups);
-            let spatial = slide(&mut op, window, &x[2..]);
+            let spatial = place(&mut op, window, window.slide(&x[2..]));
             op.dims = [vec![x[0], of(1)[0]], spatial].concat();
         }
         What::Deconvolution(window, groups, more, wanted) => {
             (op.kind, op.groups) = (Kind::Deconvolution, *groups);
-            let spatial = spread(&mut op, window, more, wanted.as_deref(), &x[2..])
-                .ok_or_else(|| wrong("padding of the output is not among oneDNN's"))?;
+            let placed = window.spread(&x[2..], more, wanted.as_deref());
+            let placed = placed.ok_or_else(|| wrong("padding of the output is not among oneDNN's"))?;
+            let spatial = place(&mut op, window, placed);
             op.dims = [vec![x[0], of(1)[1] * groups], spatial].concat();
         }
         What::Product(turned) => {
             (op.kind, op.axis) = (Kind::Product, *turned);
-            op.dims =
-                product(&x, &of(1), *turned).ok_or_else(|| wrong("operands that cannot be multiplied"))?;
+            let dims = shapes::matmul(&x, &of(1), [turned & 1 != 0, turned & 2 != 0]);
+            op.dims = dims.ok_or_else(|| wrong("operands that cannot be multiplied"))?;
         }
         What::Pooling(algorithm, window) => {
             (op.kind, op.algorithm) = (Kind::Pooling, *algorithm);
-            let (ones, none) = (vec![1; x.len() - 2], vec![0; x.len() - 2]);
-            let pads = Pads::Given(none.clone(), none);
-            let all = Window { kernel: x[2..].to_vec(), strides: ones.clone(), dilations: ones, pads };
-            let spatial = slide(&mut op, window.as_ref().unwrap_or(&all), &x[2..]);
+            let window = window.clone().unwrap_or_else(|| Window::whole(&x[2..]));
+            let spatial = place(&mut op, &window, window.slide(&x[2..]));
             op.dims = [x[..2].to_vec(), spatial].concat();
         }
         What::Softmax(axis, algorithm) => {
@@ -56,7 +57,8 @@ pub fn resolve(layer: &Layer, sizes: &[Vec<i64>]) -> Result<Op> {
         }
         What::Binary(algorithm) => {
             (op.kind, op.algorithm) = (Kind::Binary, *algorithm);
-            op.dims = broadcast(&x, &of(1)).ok_or_else(|| wrong("operands that cannot be broadcast"))?;
+            let dims = shapes::broadcast(&x, &of(1));
+            op.dims = dims.ok_or_else(|| wrong("operands that cannot be broadcast"))?;
             if op.dims != x && matches!(*algorithm, Algorithm::Sub | Algorithm::Div) {
                 return Err(wrong("the first operand is broadcast, oneDNN broadcasts the second"));
             }
@@ -71,22 +73,24 @@ pub fn resolve(layer: &Layer, sizes: &[Vec<i64>]) -> Result<Op> {
         What::Reduction(algorithm, axes, keep) => {
             (op.kind, op.algorithm) = (Kind::Reduction, *algorithm);
             op.alpha = if *algorithm == Algorithm::NormL2 { 2.0 } else { 1.0 };
-            let reduced =
-                |i: usize| axes.is_empty() || axes.iter().any(|&a| from_front(a, x.len()) == i as i64);
-            op.kernel = x.iter().enumerate().map(|(i, &dim)| if reduced(i) { 1 } else { dim }).collect();
-            let kept = x.iter().enumerate().filter(|(i, _)| *keep || !reduced(*i));
-            op.dims = kept.map(|(i, &dim)| if reduced(i) { 1 } else { dim }).collect();
+            (op.kernel, op.dims) = (shapes::reduced(&x, axes, true), shapes::reduced(&x, axes, *keep));
         }
-        What::Resampling(algorithm, by) => {
+        What::Resampling(algorithm, scaling) => {
             (op.kind, op.algorithm) = (Kind::Resampling, *algorithm);
-            op.dims = resampled(&x, by, *algorithm).ok_or_else(|| {
+            let whole = |to: &[i64]| to.iter().zip(&x).all(|(to, &dim)| dim > 0 && to % dim == 0);
+            let fits = |to: &Vec<i64>| {
+                to[..2] == x[..2]
+                    && to.iter().all(|&size| size > 0)
+                    && (*algorithm == Algorithm::Bilinear || whole(to))
+            };
+            op.dims = scaling.apply(&x).filter(fits).ok_or_else(|| {
                 wrong("scales that oneDNN samples elsewhere: nearest takes whole ones only")
             })?;
         }
         What::View(view) => {
             op.kind = Kind::View;
-            op.dims =
-                viewed(&x, view, sizes).ok_or_else(|| wrong("a shape with another number of elements"))?;
+            let dims = view.apply(&x, sizes);
+            op.dims = dims.ok_or_else(|| wrong("a shape with another number of elements"))?;
         }
         What::Transpose(order) => {
             op.kind = Kind::Transpose;
@@ -95,21 +99,35 @@ pub fn resolve(layer: &Layer, sizes: &[Vec<i64>]) -> Result<Op> {
         }
         What::Part(axis, parts, which, count) => {
             (op.kind, op.axis) = (Kind::Part, from_front(*axis, x.len()));
-            let whole = x[op.axis as usize];
-            // The last of equal parts may be smaller.
-            let equal = (whole + count - 1) / count;
-            let end = |i: usize| match parts.is_empty() {
-                true => (i as i64 * equal).min(whole),
-                false => parts[..i].iter().sum(),
-            };
-            let (begin, end) = (end(*which), end(which + 1));
-            if end > whole || begin >= end {
-                return Err(wrong("parts that the tensor does not have"));
-            }
-            (op.begin, op.dims[op.axis as usize]) = (vec![begin], end - begin);
+            let part = shapes::part(x[op.axis as usize], parts, *which, *count);
+            let (begin, len) = part.ok_or_else(|| wrong("parts that the tensor does not have"))?;
+            (op.begin, op.dims[op.axis as usize]) = (vec![begin], len);
         }
+        What::Dequantise(axis) => (op.kind, op.axis) = (Kind::Dequantise, from_front(*axis, x.len())),
     }
     Ok(op)
+}
+
+/// About as many multiplications as the primitive takes as long as.
+pub fn work(op: &Op, sizes: &[Vec<i64>]) -> i64 {
+    let each = match op.kind {
+        Kind::Convolution | Kind::Deconvolution => sizes[op.inputs[1]][1..].iter().product(),
+        Kind::Product => sizes[op.inputs[0]].last().copied().unwrap_or(1),
+        _ => MOVED,
+    };
+    op.dims.iter().product::<i64>().saturating_mul(each.max(MOVED))
+}
+
+/// Multiplications in the time that an element takes to be read and written.
+const MOVED: i64 = 16;
+
+/// Settles a window; the sizes of what comes out.
+fn place(op: &mut Op, window: &Window, placed: Placed) -> Vec<i64> {
+    op.kernel.clone_from(&window.kernel);
+    op.strides.clone_from(&window.strides);
+    op.dilations.clone_from(&window.dilations);
+    (op.begin, op.end) = (placed.begin, placed.end);
+    placed.sizes
 }
 
 fn post(post: &Post) -> PostOp {
@@ -120,169 +138,5 @@ fn post(post: &Post) -> PostOp {
         Post::Binary(algorithm, value) => {
             PostOp { kind: Kind::Binary, algorithm, value, ..PostOp::default() }
         }
-    }
-}
-
-/// Counts an axis from the front.
-fn from_front(axis: i64, rank: usize) -> i64 {
-    if axis < 0 { axis + rank as i64 } else { axis }
-}
-
-/// Settles a window over an input; the sizes of the output.
-fn slide(op: &mut Op, window: &Window, input: &[i64]) -> Vec<i64> {
-    (op.kernel, op.strides, op.dilations) =
-        (window.kernel.clone(), window.strides.clone(), window.dilations.clone());
-    let reach = |i: usize| (window.kernel[i] - 1) * window.dilations[i] + 1;
-    let axes = 0..input.len();
-    match &window.pads {
-        Pads::Given(begin, end) => (op.begin, op.end) = (begin.clone(), end.clone()),
-        Pads::Same { behind } => {
-            for i in axes.clone() {
-                let outputs = (input[i] + window.strides[i] - 1) / window.strides[i];
-                let pads = ((outputs - 1) * window.strides[i] + reach(i) - input[i]).max(0);
-                let (less, more) = (pads / 2, pads - pads / 2);
-                op.begin.push(if *behind { less } else { more });
-                op.end.push(if *behind { more } else { less });
-            }
-        }
-    }
-    let size = |i: usize| (input[i] + op.begin[i] + op.end[i] - reach(i)) / window.strides[i] + 1;
-    axes.map(size).collect()
-}
-
-/// As [`slide`], for a transposed convolution. `None` where the output would need padding that is negative.
-fn spread(
-    op: &mut Op,
-    window: &Window,
-    more: &[i64],
-    wanted: Option<&[i64]>,
-    input: &[i64],
-) -> Option<Vec<i64>> {
-    (op.kernel, op.strides, op.dilations) =
-        (window.kernel.clone(), window.strides.clone(), window.dilations.clone());
-    let mut sizes = Vec::new();
-    for i in 0..input.len() {
-        let whole = (input[i] - 1) * window.strides[i] + (window.kernel[i] - 1) * window.dilations[i] + 1;
-        let (begin, size) = match (&window.pads, wanted) {
-            (Pads::Given(begin, end), None) => (begin[i], whole + more[i] - begin[i] - end[i]),
-            (Pads::Given(..), Some(wanted)) => ((whole + more[i] - wanted[i]) / 2, wanted[i]),
-            (Pads::Same { behind }, wanted) => {
-                let size = wanted.map_or(input[i] * window.strides[i], |wanted| wanted[i]);
-                let pads = (whole + more[i] - size).max(0);
-                (if *behind { pads / 2 } else { pads - pads / 2 }, size)
-            }
-        };
-        // What oneDNN counts as padding behind: the output is the input's reach without both.
-        let end = whole - begin - size;
-        if begin < 0 {
-            return None;
-        }
-        op.begin.push(begin);
-        op.end.push(end);
-        sizes.push(size);
-    }
-    Some(sizes)
-}
-
-fn product(a: &[i64], b: &[i64], turned: i64) -> Option<Vec<i64>> {
-    let ends = |dims: &[i64], turned: bool| {
-        let (outer, inner) = dims.split_at_checked(dims.len().checked_sub(2)?)?;
-        let (rows, columns) = if turned { (inner[1], inner[0]) } else { (inner[0], inner[1]) };
-        Some((outer.to_vec(), rows, columns))
-    };
-    let ((outer_a, rows, inner), (outer_b, other, columns)) =
-        (ends(a, turned & 1 != 0)?, ends(b, turned & 2 != 0)?);
-    (inner == other).then_some(())?;
-    Some([broadcast(&outer_a, &outer_b)?, vec![rows, columns]].concat())
-}
-
-pub fn broadcast(a: &[i64], b: &[i64]) -> Option<Vec<i64>> {
-    let rank = a.len().max(b.len());
-    let at = |dims: &[i64], i: usize| (i + dims.len()).checked_sub(rank).map_or(1, |i| dims[i]);
-    let dim = |i: usize| match (at(a, i), at(b, i)) {
-        (a, b) if a == b || b == 1 => Some(a),
-        (1, b) => Some(b),
-        _ => None,
-    };
-    (0..rank).map(dim).collect()
-}
-
-fn resampled(x: &[i64], by: &Size, algorithm: Algorithm) -> Option<Vec<i64>> {
-    let sizes: Vec<i64> = match by {
-        Size::Sizes(sizes) => sizes.clone(),
-        Size::Scales(scales) => {
-            let size = |(&dim, &scale): (&i64, &f32)| {
-                let exact = dim as f32 * scale;
-                (exact.fract() == 0.0).then_some(exact as i64)
-            };
-            x.iter().zip(scales).map(size).collect::<Option<_>>()?
-        }
-    };
-    let whole = sizes.iter().zip(x).all(|(size, &dim)| dim > 0 && size % dim == 0);
-    let fits = sizes.len() == x.len() && sizes[..2] == x[..2] && sizes.iter().all(|&size| size > 0);
-    (fits && (algorithm == Algorithm::Bilinear || whole)).then_some(sizes)
-}
-
-fn viewed(x: &[i64], view: &View, sizes: &[Vec<i64>]) -> Option<Vec<i64>> {
-    let total: i64 = x.iter().product();
-    let place =
-        |axes: &[i64], rank: usize| -> Vec<i64> { axes.iter().map(|&a| from_front(a, rank)).collect() };
-    let dims: Vec<i64> = match view {
-        View::Reshape(target, zero_copies) => {
-            let dim = |(i, number): (usize, &Number)| match *number {
-                Number::Known(0) if *zero_copies => x.get(i).copied(),
-                Number::Known(dim) => Some(dim),
-                Number::Size(value, axis) => sizes[value].get(axis).copied(),
-            };
-            let dims: Vec<i64> = target.iter().enumerate().map(dim).collect::<Option<_>>()?;
-            let known: i64 = dims.iter().filter(|&&dim| dim != -1).product();
-            let rest = if known == 0 { 0 } else { total / known };
-            dims.into_iter().map(|dim| if dim == -1 { rest } else { dim }).collect()
-        }
-        View::Flatten(axis) => {
-            let (front, back) = x.split_at_checked(from_front(*axis, x.len()) as usize)?;
-            vec![front.iter().product(), back.iter().product()]
-        }
-        View::Squeeze(axes) => {
-            let axes = axes.as_ref().map(|axes| place(axes, x.len()));
-            let gone = |i: usize, dim: i64| axes.as_ref().map_or(dim == 1, |axes| axes.contains(&(i as i64)));
-            x.iter().enumerate().filter(|(i, dim)| !gone(*i, **dim)).map(|(_, dim)| *dim).collect()
-        }
-        View::Unsqueeze(axes) => {
-            let axes = place(axes, x.len() + axes.len());
-            let mut rest = x.iter().copied();
-            let rank = (x.len() + axes.len()) as i64;
-            (0..rank).map(|i| if axes.contains(&i) { Some(1) } else { rest.next() }).collect::<Option<_>>()?
-        }
-    };
-    (dims.iter().product::<i64>() == total).then_some(dims)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn views_have_the_sizes_of_the_standard() {
-        let reshape =
-            |target: &[i64]| View::Reshape(target.iter().copied().map(Number::Known).collect(), true);
-        let cases = [
-            (reshape(&[0, -1]), Some(vec![2, 60])),
-            (reshape(&[7, -1]), None),
-            (View::Flatten(-1), Some(vec![24, 5])),
-            (View::Unsqueeze(vec![0, -1]), Some(vec![1, 2, 3, 4, 5, 1])),
-            (View::Squeeze(None), Some(vec![2, 3, 4, 5])),
-        ];
-        for (view, want) in cases {
-            assert_eq!(viewed(&[2, 3, 4, 5], &view, &[]), want, "{view:?}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_broadcast_from_behind() {
-        assert_eq!(broadcast(&[2, 1, 4], &[3, 1]), Some(vec![2, 3, 4]));
-        assert_eq!(broadcast(&[], &[3]), Some(vec![3]));
-        assert_eq!(broadcast(&[2], &[3]), None);
-        assert_eq!(product(&[5, 2, 3], &[4, 3], 2), Some(vec![5, 2, 4]));
     }
 }

@@ -147,6 +147,7 @@ impl Emitter<'_> {
             outputs: smallvec![Some(copy)],
             in_place: None,
             release: Vec::new(),
+            until: None,
             queue: devices.transfer_queue(from, to),
         });
         self.transfers_of(copy);

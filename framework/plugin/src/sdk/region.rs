@@ -134,6 +134,12 @@ impl<'a> Region<'a> {
         node.inputs.get(position).copied().flatten().map(|value| self.value(value))
     }
 
+    /// Whole numbers that are an attribute in some versions of an operator, and a constant input in others.
+    pub fn ints(&self, node: &Node<'a>, attribute: &str, input: usize) -> Option<Vec<i64>> {
+        let given = self.input(node, input).and_then(|value| value.constant_as::<i64>());
+        Some(given.or_else(|| node.attr_ints(attribute))?.to_vec())
+    }
+
     /// The value that a node makes as its output `position`.
     pub fn output(&self, node: &Node<'a>, position: usize) -> Option<&Value<'a>> {
         node.outputs.get(position).copied().flatten().map(|value| self.value(value))

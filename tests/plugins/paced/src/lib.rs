@@ -3,21 +3,23 @@
 //!
 //! It stands for a device: the work takes as long as the pace says, and that is the device time it tells.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use byoc_plugin::{
     CompileContext, Error, Executable, ExecuteContext, Node, OptionDecl, OptionKind, Options, Plugin, Region,
-    Result, TensorView, TensorViewMut,
+    Result, TensorView, TensorViewMut, ThreadPolicy,
 };
 
 byoc_plugin::export_plugin!(Paced, table = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/table.toml")));
 
-#[derive(Default)]
 pub struct Paced {
     /// Held while the device works: it does one thing at a time.
     device: Arc<Mutex<()>>,
+    begun: Option<PathBuf>,
+    awaits: Option<PathBuf>,
 }
 
 type Compute = fn(f32, f32) -> f32;
@@ -34,10 +36,19 @@ const fn pace(name: &'static str) -> OptionDecl {
 }
 
 impl Plugin for Paced {
-    const OPTIONS: &'static [OptionDecl] = &[pace("add"), pace("mul"), pace("relu")];
+    const OPTIONS: &'static [OptionDecl] = &[
+        pace("add"),
+        pace("mul"),
+        pace("relu"),
+        OptionDecl::string("begun", "", "a file that is made when an execution begins"),
+        OptionDecl::string("awaits", "", "a file that an execution waits for"),
+    ];
+    /// The thread that stands for the device.
+    const THREADS: ThreadPolicy = ThreadPolicy::Own(1);
 
-    fn open(_: &Options) -> Result<Self> {
-        Ok(Paced::default())
+    fn open(options: &Options) -> Result<Self> {
+        let file = |name| options.get(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        Ok(Paced { device: Arc::default(), begun: file("begun"), awaits: file("awaits") })
     }
 
     fn compile(&self, region: &Region<'_>, context: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
@@ -50,6 +61,8 @@ impl Plugin for Paced {
             outputs: region.outputs.clone(),
             last_ns: AtomicU64::new(0),
             device: self.device.clone(),
+            begun: self.begun.clone(),
+            awaits: self.awaits.clone(),
         }))
     }
 }
@@ -88,6 +101,30 @@ struct Program {
     /// Device time of the last execution.
     last_ns: AtomicU64,
     device: Arc<Mutex<()>>,
+    begun: Option<PathBuf>,
+    awaits: Option<PathBuf>,
+}
+
+/// How long an execution waits for a file.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl Program {
+    /// Tells that an execution has begun, and waits for another.
+    fn meet(&self) -> Result<()> {
+        let failed = |path: &Path, what: &str| Error::internal(format!("{}: {what}", path.display()));
+        if let Some(path) = &self.begun {
+            std::fs::write(path, "").map_err(|error| failed(path, &error.to_string()))?;
+        }
+        let Some(path) = &self.awaits else { return Ok(()) };
+        let start = Instant::now();
+        while !path.exists() {
+            if start.elapsed() > PATIENCE {
+                return Err(failed(path, "nobody has made it"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
 }
 
 impl Executable for Program {
@@ -98,6 +135,7 @@ impl Executable for Program {
         context: &mut ExecuteContext<'_>,
     ) -> Result<()> {
         let _turn = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        self.meet()?;
         let start = Instant::now();
         let mut values: Vec<Vec<f32>> = vec![Vec::new(); self.values];
         for (value, input) in self.inputs.iter().zip(inputs) {
