@@ -295,7 +295,7 @@ fn sessions(library: &std::path::Path, name: &str, text: &str) -> (Session, Sess
 
 /// What a run with this size of an open batch gets.
 fn inputs(session: &Session, batch: usize, run: usize) -> Vec<(String, Datum)> {
-    let inputs = session.inputs().iter().map(|spec| {
+    let inputs = session.inputs().into_iter().map(|spec| {
         let size = |dim: &Dim| dim.value().map_or(batch, |size| size as usize);
         let dims = spec.ty.as_ref().and_then(Type::shape).expect("a shape");
         (spec.name.to_string(), input(&dims.iter().map(size).collect::<Vec<_>>(), run))

@@ -3,7 +3,7 @@
 #[cxx::bridge(namespace = "byoc::onednn")]
 pub mod ffi {
     /// What a primitive does; `primitives.cc` has its functions in the same order.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
     enum Kind {
         #[default]
         Convolution,
@@ -81,7 +81,7 @@ pub mod ffi {
     }
 
     /// What is done to a result before it is written.
-    #[derive(Debug, Clone, Default)]
+    #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
     struct PostOp {
         /// `Eltwise` or `Binary`.
         kind: Kind,

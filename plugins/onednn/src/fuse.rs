@@ -1,8 +1,9 @@
 //! Post-ops: what is done to the result of one layer alone is done before that result is written.
 
+use byoc_plugin::shapes::Scaling;
 use byoc_plugin::{Dim, Error, Region, Result};
 
-use crate::layer::{Algorithm, Layer, Post, Type, What};
+use crate::layer::{Algorithm, Kind, Layer, Post, Type, What};
 
 /// Post-ops of one layer at most.
 const MOST: usize = 8;
@@ -48,10 +49,10 @@ fn takes(host: &Layer, layer: &Layer) -> bool {
 /// A layer as something done to its operand number `at`.
 fn post_op(layer: &Layer, at: usize) -> Option<Post> {
     match layer.what {
-        What::Eltwise(function) => Some(Post::Eltwise(function)),
+        What::Eltwise(function) => Some(function),
         What::Binary(algorithm) => {
             let commutes = !matches!(algorithm, Algorithm::Sub | Algorithm::Div);
-            (at == 0 || commutes).then_some(Post::Binary(algorithm, layer.inputs[1 - at]))
+            (at == 0 || commutes).then_some(Post::binary(algorithm, layer.inputs[1 - at]))
         }
         _ => None,
     }
@@ -64,8 +65,10 @@ fn same_sizes(region: &Region<'_>, a: usize, b: usize) -> bool {
 
 /// The other operand is there before the layer runs, and has the result's sizes or is a vector along its channels.
 fn operand_is_ready(post: &Post, host: usize, done: &[Layer], region: &Region<'_>) -> bool {
-    let Post::Binary(_, value) = *post else { return true };
-    if done[host..].iter().any(|layer| layer.output == value) {
+    if post.kind != Kind::Binary {
+        return true;
+    }
+    if done[host..].iter().any(|layer| layer.output == post.value) {
         return false;
     }
     let output = done[host].output;
@@ -75,21 +78,32 @@ fn operand_is_ready(post: &Post, host: usize, done: &[Layer], region: &Region<'_
         _ => region.value(output).rank().and_then(|rank| rank.checked_sub(2)),
     };
     // Constants that were made for a layer are with it alone.
-    let Some(operand) = region.values.get(value) else { return false };
+    let Some(operand) = region.values.get(post.value) else { return false };
     let shape = operand.shape().filter(|_| operand.constant.is_some());
     let is_vector =
         |shape: Vec<usize>| shape.iter().rev().enumerate().all(|(i, &dim)| dim == 1 || Some(i) == along);
-    same_sizes(region, value, output) || shape.is_some_and(is_vector)
+    same_sizes(region, post.value, output) || shape.is_some_and(is_vector)
 }
 
-/// Whether sums and products of two operands broadcast one of them only, as far as sizes are known.
+/// Whether what depends on sizes alone is oneDNN's, as far as they are known.
 pub fn sizes_agree(layer: &Layer, region: &Region<'_>) -> Result<()> {
-    let What::Binary(algorithm) = layer.what else { return Ok(()) };
-    let first = same_sizes(region, layer.inputs[0], layer.output);
-    let second = layer.inputs[1] < region.values.len() && same_sizes(region, layer.inputs[1], layer.output);
-    let swaps = !matches!(algorithm, Algorithm::Sub | Algorithm::Div);
-    if first || (second && swaps) {
-        return Ok(());
+    let refuse = |why| Err(Error::unsupported(why).at_node(layer.node));
+    match &layer.what {
+        What::Binary(algorithm) => {
+            let first = same_sizes(region, layer.inputs[0], layer.output);
+            let second = layer.inputs[1] < region.values.len()
+                && same_sizes(region, layer.inputs[1], layer.output)
+                && !matches!(algorithm, Algorithm::Sub | Algorithm::Div);
+            if first || second { Ok(()) } else { refuse("oneDNN broadcasts the second operand only") }
+        }
+        What::Resampling(Algorithm::Nearest, Scaling::By(scales))
+            if scales.iter().any(|s| s.fract() != 0.0) =>
+        {
+            refuse("scales that oneDNN samples elsewhere: nearest takes whole ones only")
+        }
+        What::Resampling(Algorithm::Nearest, Scaling::To(_)) => {
+            refuse("sizes of which only running tells the scale")
+        }
+        _ => Ok(()),
     }
-    Err(Error::unsupported("oneDNN broadcasts the second operand only").at_node(layer.node))
 }

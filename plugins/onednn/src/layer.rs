@@ -3,7 +3,7 @@
 use byoc_plugin::shapes::{Scaling, View, Window};
 use serde::{Deserialize, Serialize};
 
-pub use crate::bridge::ffi::{Algorithm, Type};
+pub use crate::bridge::ffi::{Algorithm, Kind, PostOp as Post, Type};
 
 /// One primitive to be; values are those of the region, and behind them the constants that were made for it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -17,6 +17,7 @@ pub struct Layer {
     /// The value that is the zero point of the first input, where that is not 0.
     pub zero: Option<usize>,
     pub what: What,
+    /// What is done to its result before that is written.
     pub post: Vec<Post>,
 }
 
@@ -36,7 +37,8 @@ pub enum What {
     /// Size, alpha and beta.
     Lrn(i64, f32, f32),
     Concat(i64),
-    Eltwise(Function),
+    /// A function of one number.
+    Eltwise(Post),
     Binary(Algorithm),
     Prelu,
     /// Along these axes, all where there are none; whether they stay.
@@ -50,24 +52,13 @@ pub enum What {
     Dequantise(i64),
 }
 
-/// A function of one number.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Function {
-    pub algorithm: Algorithm,
-    pub alpha: f32,
-    pub beta: f32,
-}
-
-/// What is done to a layer's result before it is written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Post {
-    Eltwise(Function),
-    /// With another value.
-    Binary(Algorithm, usize),
-}
-
 impl Post {
     pub fn function(algorithm: Algorithm, alpha: f32, beta: f32) -> Post {
-        Post::Eltwise(Function { algorithm, alpha, beta })
+        Post { kind: Kind::Eltwise, algorithm, alpha, beta, value: 0 }
+    }
+
+    /// With another value.
+    pub fn binary(algorithm: Algorithm, value: usize) -> Post {
+        Post { kind: Kind::Binary, algorithm, value, ..Post::default() }
     }
 }

@@ -3,7 +3,7 @@
 use byoc_plugin::shapes::{Scaling, View, Window};
 use byoc_plugin::{Composite, DType, Error, Node, Region, Result, Value};
 
-use crate::layer::{Algorithm, Function, Layer, Type, What};
+use crate::layer::{Algorithm, Layer, Post, Type, What};
 use crate::quantised::{self, Made};
 
 /// The layers of a region, in an order in which each finds its operands made, and the constants made for them.
@@ -87,10 +87,6 @@ impl<'a> Match<'a> {
         Ok(Layer { node: self.node.index, inputs, output, dtype, zero: None, what, post: Vec::new() })
     }
 
-    fn is_float(&self) -> bool {
-        self.bound("x").and_then(type_of) == Some(Type::F32)
-    }
-
     pub fn refuse(&self, why: &str) -> Error {
         Error::unsupported(why).at_node(self.node.index)
     }
@@ -144,7 +140,7 @@ pub fn scalar(value: &Value<'_>) -> Option<f32> {
 }
 
 fn function(algorithm: Algorithm, alpha: f32, beta: f32) -> Result<What> {
-    Ok(What::Eltwise(Function { algorithm, alpha, beta }))
+    Ok(What::Eltwise(Post::function(algorithm, alpha, beta)))
 }
 
 pub fn convolution(m: &Match<'_>, node: &Node<'_>) -> Result<What> {
@@ -271,7 +267,7 @@ fn with_scalar(region: &Region<'_>, layer: &Layer) -> Option<Layer> {
         (Algorithm::Min, _) => (Algorithm::Clip, f32::MIN, number),
         _ => return None,
     };
-    let what = What::Eltwise(Function { algorithm, alpha, beta });
+    let what = What::Eltwise(Post::function(algorithm, alpha, beta));
     rank_stays.then(|| Layer { inputs: vec![x.index], what, ..layer.clone() })
 }
 
@@ -293,12 +289,13 @@ fn reduction(m: &Match<'_>) -> Result<What> {
 fn resampling(m: &Match<'_>) -> Result<What> {
     let mode =
         (m.node.attr_str("mode").unwrap_or("nearest"), m.node.attr_str("coordinate_transformation_mode"));
-    let rounding = m.node.attr_str("nearest_mode");
+    let (rounding, is_float) =
+        (m.node.attr_str("nearest_mode"), m.bound("x").and_then(type_of) == Some(Type::F32));
     let algorithm = match (mode, rounding) {
         (("nearest", None), _) => Algorithm::Nearest,
         (("nearest", Some("asymmetric")), Some("floor")) => Algorithm::Nearest,
         (("nearest", Some("half_pixel")), Some("round_prefer_floor")) => Algorithm::Nearest,
-        (("linear", Some("half_pixel" | "pytorch_half_pixel")), _) if m.is_float() => Algorithm::Bilinear,
+        (("linear", Some("half_pixel" | "pytorch_half_pixel")), _) if is_float => Algorithm::Bilinear,
         _ => return Err(m.refuse(&format!("Resize of mode {mode:?} {rounding:?}"))),
     };
     if m.int("antialias", 0) != 0

@@ -123,7 +123,7 @@ fn sums(m: &Match<'_>, made: &mut Made, what: What, axis: usize) -> Result<Layer
     layer.zero = made.zero(products.input_zero);
     layer.post.push(match products.multipliers[..] {
         [one] => Post::function(Algorithm::Linear, one, 0.0),
-        _ => Post::Binary(Algorithm::Mul, made.vector(products.multipliers.clone(), places)),
+        _ => Post::binary(Algorithm::Mul, made.vector(products.multipliers.clone(), places)),
     });
     let clip = m.node_of("Clip").map(|node| m.bounds(node)).or(m.node_of("Relu").map(|_| (0.0, f32::MAX)));
     let clip = clip.map(|(low, high)| products.clipped(low, high));

@@ -3,8 +3,8 @@
 use byoc_plugin::shapes::{self, Placed, Window, from_front};
 use byoc_plugin::{Error, Result};
 
-use crate::bridge::ffi::{Algorithm, Kind, Op, PostOp};
-use crate::layer::{Layer, Post, What};
+use crate::bridge::ffi::{Algorithm, Kind, Op};
+use crate::layer::{Layer, What};
 
 /// The layer as a primitive for operands of these sizes. Its result has the sizes `dims` of what comes back.
 pub fn resolve(layer: &Layer, sizes: &[Vec<i64>]) -> Result<Op> {
@@ -14,7 +14,7 @@ pub fn resolve(layer: &Layer, sizes: &[Vec<i64>]) -> Result<Op> {
     let mut op = Op { output: layer.output, dims: x.clone(), groups: 1, dtype: layer.dtype, ..Op::default() };
     op.inputs.clone_from(&layer.inputs);
     op.zero.extend(layer.zero);
-    op.post.extend(layer.post.iter().map(post));
+    op.post.clone_from(&layer.post);
     match &layer.what {
         What::Convolution(window, groups) => {
             (op.kind, op.groups) = (Kind::Convolution, *groups);
@@ -77,12 +77,9 @@ pub fn resolve(layer: &Layer, sizes: &[Vec<i64>]) -> Result<Op> {
         }
         What::Resampling(algorithm, scaling) => {
             (op.kind, op.algorithm) = (Kind::Resampling, *algorithm);
-            let whole = |to: &[i64]| to.iter().zip(&x).all(|(to, &dim)| dim > 0 && to % dim == 0);
-            let fits = |to: &Vec<i64>| {
-                to[..2] == x[..2]
-                    && to.iter().all(|&size| size > 0)
-                    && (*algorithm == Algorithm::Bilinear || whole(to))
-            };
+            let nearest = *algorithm == Algorithm::Nearest;
+            let size = |(&to, &dim): (&i64, &i64)| to > 0 && dim > 0 && (!nearest || to % dim == 0);
+            let fits = |to: &Vec<i64>| to[..2] == x[..2] && to.iter().zip(&x).all(size);
             op.dims = scaling.apply(&x).filter(fits).ok_or_else(|| {
                 wrong("scales that oneDNN samples elsewhere: nearest takes whole ones only")
             })?;
@@ -128,15 +125,4 @@ fn place(op: &mut Op, window: &Window, placed: Placed) -> Vec<i64> {
     op.dilations.clone_from(&window.dilations);
     (op.begin, op.end) = (placed.begin, placed.end);
     placed.sizes
-}
-
-fn post(post: &Post) -> PostOp {
-    match *post {
-        Post::Eltwise(f) => {
-            PostOp { kind: Kind::Eltwise, algorithm: f.algorithm, alpha: f.alpha, beta: f.beta, value: 0 }
-        }
-        Post::Binary(algorithm, value) => {
-            PostOp { kind: Kind::Binary, algorithm, value, ..PostOp::default() }
-        }
-    }
 }
