@@ -51,7 +51,7 @@ fn post_op(layer: &Layer, at: usize) -> Option<Post> {
     match layer.what {
         What::Eltwise(function) => Some(function),
         What::Binary(algorithm) => {
-            let commutes = !matches!(algorithm, Algorithm::Sub | Algorithm::Div);
+            let commutes = !matches!(*algorithm, Algorithm::Sub | Algorithm::Div);
             (at == 0 || commutes).then_some(Post::binary(algorithm, layer.inputs[1 - at]))
         }
         _ => None,
@@ -93,7 +93,7 @@ pub fn sizes_agree(layer: &Layer, region: &Region<'_>) -> Result<()> {
             let first = same_sizes(region, layer.inputs[0], layer.output);
             let second = layer.inputs[1] < region.values.len()
                 && same_sizes(region, layer.inputs[1], layer.output)
-                && !matches!(algorithm, Algorithm::Sub | Algorithm::Div);
+                && !matches!(*algorithm, Algorithm::Sub | Algorithm::Div);
             if first || second { Ok(()) } else { refuse("oneDNN broadcasts the second operand only") }
         }
         What::Resampling(Algorithm::Nearest, Scaling::By(scales))
