@@ -51,7 +51,7 @@ fn post_op(layer: &Layer, at: usize) -> Option<Post> {
     match layer.what {
         What::Eltwise(function) => Some(function),
         What::Binary(algorithm) => {
-            let commutes = !matches!(*algorithm, Algorithm::Sub | Algorithm::Div);
+            let commutes = !matches!(algorithm, Algorithm::Sub | Algorithm::Div);
             (at == 0 || commutes).then_some(Post::binary(algorithm, layer.inputs[1 - at]))
         }
         _ => None,
