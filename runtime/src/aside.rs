@@ -16,9 +16,9 @@ use byoc_graph::Datum;
 use smallvec::SmallVec;
 
 use crate::check::TypeCheck;
-use crate::execute::{Io, Values, await_others, failed, store};
+use crate::execute::{Io, State, Values, await_others, failed};
 use crate::frame::Frame;
-use crate::memory::ValueIndex;
+use crate::memory::{Pieces, ValueIndex};
 use crate::program::{Action, Program, RunError, Step};
 use crate::region::RegionKernel;
 
@@ -113,7 +113,8 @@ pub(crate) fn start(
     await_others(program, frame, index, &program.steps[index])?;
     let Frame { plan, arena, held, dims, dtypes, away, .. } = &mut *frame;
     let cuts = &plan.steps[index];
-    let pieces = cuts.cuts.cut(arena.bytes_mut());
+    let mut pieces = Pieces::new();
+    cuts.cuts.cut(arena.bytes_mut(), &mut pieces);
     let values = Values { program, held, dims, dtypes, io, over: None };
     let view = |(i, value): (usize, &Option<ValueIndex>)| {
         values.view((*value)?, || pieces[usize::from(cuts.inputs[i]?)].read())
@@ -135,9 +136,17 @@ pub(crate) fn finish(
     for started in frame.away.due(program, index) {
         let (step, Finished { made, took }) = (&program.steps[started.step], started.finish());
         let made = made.map_err(|source| failed(step, source))?;
+        let Frame { held, dims, dtypes, pool, .. } = &mut *frame;
+        let mut state = State { program, held, dims, dtypes };
         for (j, (value, made)) in step.outputs.iter().zip(made).enumerate() {
-            let stored = store(program, frame, *value, made, None);
-            stored.ok_or_else(|| failed(step, KernelError::NotMade(j)))?;
+            match (value, made) {
+                (Some(value), made) => {
+                    let stored = state.store(*value, made, None);
+                    stored.ok_or_else(|| failed(step, KernelError::NotMade(j)))?;
+                }
+                (None, Some(Made::Buffer { buffer, .. })) => pool.give(buffer),
+                (None, _) => {}
+            }
         }
         let checked = check.as_mut().map_or(Ok(()), |check| check.step(step, frame, io));
         checked.map_err(|source| failed(step, source))?;
@@ -165,8 +174,10 @@ fn begin(
         let views: SmallVec<[_; 8]> = inputs.iter().map(|datum| datum.as_ref().map(View::of)).collect();
         let slot = |&wanted: &bool| if wanted { Slot::unplanned() } else { Slot::unused() };
         let mut buffers = BufferPool::default();
-        let mut outputs = Outputs::new(wanted.iter().map(slot).collect(), &mut buffers);
-        let made = kernel.run(&ctx, &views, &mut outputs).map(|()| outputs.into_made());
+        let mut outputs = Outputs::empty(&mut buffers);
+        wanted.iter().map(slot).for_each(|slot| outputs.push(slot));
+        let made = kernel.run(&ctx, &views, &mut outputs);
+        let made = made.map(|()| (0..wanted.len()).map(|i| outputs.take(i)).collect());
         // Nobody listens where the run has failed.
         let _ = send.send(Finished { made, took: start.elapsed() });
     }));

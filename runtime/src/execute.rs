@@ -12,7 +12,7 @@ use crate::aside;
 use crate::check::TypeCheck;
 use crate::device::{DeviceMade, copy};
 use crate::frame::{Frame, Held, bytes_of, view_of};
-use crate::memory::{Storage, ValueIndex};
+use crate::memory::{Pieces, Storage, ValueIndex};
 use crate::program::{Action, OutputBuffer, Program, RunError, Step, align};
 
 /// The caller's side of a run.
@@ -103,11 +103,11 @@ pub(crate) fn await_others(
     index: usize,
     step: &Step,
 ) -> Result<(), KernelError> {
-    let plan = frame.plan.clone();
+    let Frame { plan, device, .. } = &mut *frame;
     let waits = plan.order.get(index).map_or(&[][..], |order| &order.waits);
     for &before in waits {
         let queue = program.steps[before].queue.expect("only enqueued steps are waited for");
-        frame.device.wait(step.queue, before, queue).map_err(other)?;
+        device.wait(step.queue, before, queue).map_err(other)?;
     }
     frame.device.mark_busy(step.queue);
     Ok(())
@@ -164,35 +164,39 @@ fn run_step(
             return copy::run(program, frame, io, index, step, (*from, *to));
         }
     }
+    // What is large (views, pieces, outputs) is made where it stays: in small models a step takes less than its moves.
     let mut borrowed = Borrowed::take(program, frame, io, step);
     let Frame { plan, device, arena, held, dims, dtypes, pool, .. } = &mut *frame;
     let cuts = &plan.steps[index];
-    let mut pieces = cuts.cuts.cut(arena.bytes_mut());
-    let mut slots: SmallVec<[Slot<'_>; 2]> = SmallVec::new();
+    let mut pieces = Pieces::new();
+    cuts.cuts.cut(arena.bytes_mut(), &mut pieces);
+    let over = borrowed.over;
+    let over_dims = over.map_or_else(StaticDims::new, |input| dims[input].clone());
+    let bound: SmallVec<[(usize, usize); 1]> = borrowed.lent.iter().map(|l| (l.slot, l.output)).collect();
+    let mut outputs = Outputs::empty(pool);
     let mut lent = borrowed.lent.iter_mut().peekable();
     for (j, output) in step.outputs.iter().enumerate() {
         let Some(value) = *output else {
-            slots.push(Slot::unused());
+            outputs.push(Slot::unused());
             continue;
         };
         let piece = cuts.outputs[j].and_then(|p| pieces[usize::from(p)].write());
         let lent = lent.next_if(|l| l.slot == j);
         let memory = lent.map(|l| &mut *l.bytes).or(piece);
-        let over = borrowed.over.filter(|_| j == 0);
-        slots.push(match (over, borrowed.buffer.take_if(|_| over.is_some()), memory) {
-            (Some(input), Some(buffer), _) => Slot::over_buffer(dtypes[input], &dims[input], buffer),
+        let over = over.filter(|_| j == 0);
+        outputs.push(match (over, borrowed.buffer.take_if(|_| over.is_some()), memory) {
+            (Some(input), Some(buffer), _) => Slot::over_buffer(dtypes[input], &over_dims, buffer),
             (Some(input), None, memory) => {
-                let (dtype, dims) = (dtypes[input], &dims[input]);
-                let len = bytes_of(dtype, dims).unwrap_or(0);
+                let len = bytes_of(dtypes[input], &over_dims).unwrap_or(0);
                 let memory = memory.unwrap_or_default().get_mut(..len).unwrap_or_default();
-                Slot::over_input(dtype, dims, memory)
+                Slot::over_input(dtypes[input], &over_dims, memory)
             }
             (None, _, memory) => planned_slot(program, plan.dims[value].as_deref(), value, memory),
         });
     }
     let mut on_device = DeviceMade::new();
-    let made: SmallVec<[Option<Made>; 2]> = {
-        let values = Values { program, held, dims, dtypes, io, over: borrowed.over };
+    {
+        let values = Values { program, held, dims, dtypes, io, over };
         let mut inputs: SmallVec<[Option<View<'_>>; 8]> = SmallVec::new();
         for (i, input) in step.inputs.iter().enumerate() {
             let piece = || match cuts.inputs[i] {
@@ -201,7 +205,6 @@ fn run_step(
             };
             inputs.push(input.and_then(|value| values.view(value, piece)));
         }
-        let mut outputs = Outputs::new(slots, pool);
         match &step.action {
             Action::Kernel(kernel) | Action::Bodies(kernel) => kernel.run(ctx, &inputs, &mut outputs)?,
             Action::Aside(kernel) => kernel.run(ctx, &inputs, &mut outputs)?,
@@ -214,25 +217,28 @@ fn run_step(
             }
             Action::Alias(_) | Action::Transfer { .. } => unreachable!("run above"),
         }
-        outputs.into_made()
-    };
-    drop(pieces);
-    let bound: SmallVec<[(usize, usize); 1]> = borrowed.lent.iter().map(|l| (l.slot, l.output)).collect();
-    borrowed.give_back(io);
-    for (j, (value, made)) in step.outputs.iter().zip(made).enumerate() {
-        if let Some(Some((dtype, dims, at))) = on_device.get_mut(j).map(Option::take) {
-            let Some(value) = value else {
-                frame.device.deferred.push(Held::Device(at));
-                continue;
-            };
-            let storage = program.values[*value].storage.expect("outputs of steps have storage");
-            (frame.dtypes[*value], frame.dims[*value]) = (dtype, dims);
-            frame.held[storage] = Held::Device(at);
-            continue;
-        }
-        let bound = bound.iter().find(|(slot, _)| *slot == j).map(|(_, output)| *output);
-        store(program, frame, *value, made, bound).ok_or(KernelError::NotMade(j))?;
     }
+    let mut state = State { program, held, dims, dtypes };
+    for (j, value) in step.outputs.iter().enumerate() {
+        let at = on_device.get_mut(j).map(Option::take);
+        match (value, at) {
+            (None, Some(Some((.., at)))) => device.deferred.push(Held::Device(at)),
+            (Some(value), Some(Some((dtype, dims, at)))) => {
+                state.set(*value, dtype, dims, Held::Device(at));
+            }
+            (None, _) => {
+                if let Some(Made::Buffer { buffer, .. }) = outputs.take(j) {
+                    outputs.recycle(buffer);
+                }
+            }
+            (Some(value), _) => {
+                let bound = bound.iter().find(|(slot, _)| *slot == j).map(|(_, output)| *output);
+                state.store(*value, outputs.take(j), bound).ok_or(KernelError::NotMade(j))?;
+            }
+        }
+    }
+    drop(outputs);
+    borrowed.give_back(io);
     Ok(())
 }
 
@@ -347,33 +353,37 @@ impl<'s> Values<'s, '_, '_> {
     }
 }
 
-/// Notes what a step made of one output; `None` where it made nothing of an output that is wanted.
-pub(crate) fn store(
-    program: &Program,
-    frame: &mut Frame,
-    value: Option<ValueIndex>,
-    made: Option<Made>,
-    bound: Option<usize>,
-) -> Option<()> {
-    let Some(value) = value else {
-        if let Some(Made::Buffer { buffer, .. }) = made {
-            frame.pool.give(buffer);
+/// What steps change of a frame.
+pub(crate) struct State<'s> {
+    pub program: &'s Program,
+    pub held: &'s mut [Held],
+    pub dims: &'s mut [StaticDims],
+    pub dtypes: &'s mut [DType],
+}
+
+impl State<'_> {
+    /// Notes what a step made of one output; `None` where it made nothing.
+    pub fn store(&mut self, value: ValueIndex, made: Option<Made>, bound: Option<usize>) -> Option<()> {
+        match made? {
+            Made::InPlace { dtype, dims } => {
+                self.set(value, dtype, dims, bound.map_or(Held::Arena, Held::Bound));
+            }
+            Made::Buffer { dtype, dims, buffer } => self.set(value, dtype, dims, Held::Buffer(buffer)),
+            Made::Datum(Datum::Tensor(tensor)) => {
+                let held = Held::Datum(Datum::Tensor(align(&tensor)));
+                self.set(value, tensor.dtype(), tensor.dims().into(), held);
+            }
+            Made::Datum(other) => self.set(value, DType::F32, StaticDims::new(), Held::Datum(other)),
         }
-        return Some(());
-    };
-    let storage = program.values[value].storage.expect("outputs of steps have storage");
-    let (dtype, dims, held) = match made? {
-        Made::InPlace { dtype, dims } => (dtype, dims, bound.map_or(Held::Arena, Held::Bound)),
-        Made::Buffer { dtype, dims, buffer } => (dtype, dims, Held::Buffer(buffer)),
-        Made::Datum(Datum::Tensor(tensor)) => {
-            (tensor.dtype(), tensor.dims().into(), Held::Datum(Datum::Tensor(align(&tensor))))
-        }
-        Made::Datum(other) => (DType::F32, StaticDims::new(), Held::Datum(other)),
-    };
-    frame.dims[value] = dims;
-    frame.dtypes[value] = dtype;
-    frame.held[storage] = held;
-    Some(())
+        Some(())
+    }
+
+    fn set(&mut self, value: ValueIndex, dtype: DType, dims: StaticDims, held: Held) {
+        let storage = self.program.values[value].storage.expect("outputs of steps have storage");
+        self.dims[value] = dims;
+        self.dtypes[value] = dtype;
+        self.held[storage] = held;
+    }
 }
 
 /// Gives a value other dimensions; its bytes stay where they are.
@@ -388,7 +398,8 @@ fn run_alias(
     let (Some(input), Some(output)) = (step.inputs[0], step.outputs[0]) else { return Ok(()) };
     let Frame { plan, arena, held, dims, dtypes, .. } = &mut *frame;
     let cuts = &plan.steps[index];
-    let pieces = cuts.cuts.cut(arena.bytes_mut());
+    let mut pieces = Pieces::new();
+    cuts.cuts.cut(arena.bytes_mut(), &mut pieces);
     let values = Values { program, held, dims, dtypes, io, over: None };
     let second = step.inputs.get(1).copied().flatten();
     let second = second.and_then(|v| values.view(v, || pieces[usize::from(cuts.inputs[1]?)].read()));
@@ -407,15 +418,17 @@ fn hand_out(
     made: &mut SmallVec<[Made; 4]>,
 ) -> Result<(), RunError> {
     let not_made = |o: usize| RunError::NotMade(program.signature.outputs[o].name.clone());
-    let mut all: SmallVec<[Option<Made>; 4]> = SmallVec::new();
+    // Before anything is taken away that they are copies of.
+    let mut copies: SmallVec<[(usize, Made); 1]> = SmallVec::new();
     for (o, &value) in program.outputs.iter().enumerate() {
-        all.push(hand_out_copy(program, frame, io, o, value).ok_or_else(|| not_made(o))?);
+        let copy = hand_out_copy(program, frame, io, o, value).ok_or_else(|| not_made(o))?;
+        copies.extend(copy.map(|copy| (o, copy)));
     }
-    for (o, (out, &value)) in all.into_iter().zip(&program.outputs).enumerate() {
-        let (dtype, dims) = (frame.dtypes[value], frame.dims[value].clone());
-        made.push(match out {
-            Some(made) => made,
+    for (o, &value) in program.outputs.iter().enumerate() {
+        made.push(match copies.iter().position(|(i, _)| *i == o) {
+            Some(at) => copies.swap_remove(at).1,
             None => {
+                let (dtype, dims) = (frame.dtypes[value], frame.dims[value].clone());
                 let storage = program.values[value].storage.ok_or_else(|| not_made(o))?;
                 match std::mem::take(&mut frame.held[storage]) {
                     Held::Buffer(mut buffer) => {

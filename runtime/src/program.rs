@@ -36,7 +36,9 @@ pub struct Program {
     /// Every value is compared with the type that was inferred for it.
     pub(crate) check_types: bool,
     /// Frames of finished runs, for the next ones.
-    frames: Mutex<Vec<Frame>>,
+    // A frame is large, and goes in and out with every round of a body.
+    #[allow(clippy::vec_box)]
+    frames: Mutex<Vec<Box<Frame>>>,
     /// Plans for the bindings that were met last.
     plans: Mutex<Vec<Arc<MemoryPlan>>>,
 }
@@ -217,7 +219,7 @@ impl Program {
     ) -> Result<(), RunError> {
         let binding = self.signature.bind(inputs)?;
         let frame = self.frames.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut frame = frame.unwrap_or_else(|| self.new_frame());
+        let mut frame = frame.unwrap_or_else(|| Box::new(self.new_frame()));
         if frame.plan.steps.is_empty() || frame.plan.binding != binding {
             frame.adopt(self.plan(binding), &self.devices).map_err(RunError::Memory)?;
         }

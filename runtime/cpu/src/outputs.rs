@@ -12,6 +12,8 @@ use crate::kernel::KernelError;
 /// The outputs of one call, one slot each.
 pub struct Outputs<'a> {
     slots: SmallVec<[Slot<'a>; 2]>,
+    /// What the kernel made so far, one for each slot.
+    results: SmallVec<[Option<Made>; 2]>,
     pool: &'a mut BufferPool,
 }
 
@@ -21,7 +23,6 @@ pub struct Slot<'a> {
     /// Nobody wants this output.
     unused: bool,
     place: Option<Place<'a>>,
-    result: Option<Made>,
 }
 
 /// Memory that was set aside for an output.
@@ -82,36 +83,36 @@ impl<'a> Slot<'a> {
         Slot { place: Some(Place { dtype, dims, memory, holds_input: true }), ..Slot::default() }
     }
 
-    /// What the kernel made, if anything. A buffer that came in and was not used goes back to the pool.
-    fn into_made(self, pool: &mut BufferPool) -> Option<Made> {
-        match (self.result, self.place) {
-            (Some(Made::InPlace { dtype, dims }), Some(Place { memory: Memory::Owned(buffer), .. })) => {
-                Some(Made::Buffer { dtype, dims, buffer })
-            }
-            (result, Some(Place { memory: Memory::Owned(buffer), .. })) => {
+    /// What became of it, given what the kernel made. A buffer that came in and was not used goes back to the pool.
+    fn finish(&mut self, result: Option<Made>, pool: &mut BufferPool) -> Option<Made> {
+        let Some(Place { memory: Memory::Owned(buffer), .. }) = &mut self.place else { return result };
+        let buffer = std::mem::take(buffer);
+        match result {
+            Some(Made::InPlace { dtype, dims }) => Some(Made::Buffer { dtype, dims, buffer }),
+            result => {
                 pool.give(buffer);
                 result
             }
-            (result, _) => result,
         }
     }
 
-    fn memory(
-        &mut self,
-        dtype: DType,
-        dims: &[usize],
+    /// Memory for the output; `result` gets what will be there.
+    fn memory<'s>(
+        &'s mut self,
+        result: &'s mut Option<Made>,
+        (dtype, dims): (DType, &[usize]),
         pool: &mut BufferPool,
-    ) -> Result<&mut [u8], KernelError> {
+    ) -> Result<&'s mut [u8], KernelError> {
         let planned = self.place.as_ref().is_some_and(|p| p.dtype == dtype && p.dims == dims);
         if planned {
-            self.result = Some(Made::InPlace { dtype, dims: dims.into() });
+            *result = Some(Made::InPlace { dtype, dims: dims.into() });
         } else {
             let len = element_count(dims).and_then(|n| dtype.byte_len(n));
             let len = len.ok_or_else(|| KernelError::TooLarge { dtype, dims: dims.to_vec() })?;
             let buffer = pool.take(len)?;
-            self.result = Some(Made::Buffer { dtype, dims: dims.into(), buffer });
+            *result = Some(Made::Buffer { dtype, dims: dims.into(), buffer });
         }
-        Ok(match (&mut self.result, &mut self.place) {
+        Ok(match (result, &mut self.place) {
             (Some(Made::Buffer { buffer, .. }), _) => buffer.bytes_mut(),
             (_, Some(Place { memory: Memory::Borrowed(bytes), .. })) => bytes,
             (_, Some(Place { memory: Memory::Owned(buffer), .. })) => buffer.bytes_mut(),
@@ -121,14 +122,20 @@ impl<'a> Slot<'a> {
 }
 
 impl<'a> Outputs<'a> {
-    pub fn new(slots: SmallVec<[Slot<'a>; 2]>, pool: &'a mut BufferPool) -> Outputs<'a> {
-        Outputs { slots, pool }
+    /// No outputs yet: filled where it lies, it is never moved.
+    pub fn empty(pool: &'a mut BufferPool) -> Outputs<'a> {
+        Outputs { slots: SmallVec::new(), results: SmallVec::new(), pool }
     }
 
-    /// What the kernel made of each output.
-    pub fn into_made(self) -> SmallVec<[Option<Made>; 2]> {
-        let pool = self.pool;
-        self.slots.into_iter().map(|slot| slot.into_made(pool)).collect()
+    pub fn push(&mut self, slot: Slot<'a>) {
+        self.slots.push(slot);
+        self.results.push(None);
+    }
+
+    /// What the kernel made of output `i`.
+    pub fn take(&mut self, i: usize) -> Option<Made> {
+        let result = self.results.get_mut(i)?.take();
+        self.slots.get_mut(i)?.finish(result, self.pool)
     }
 
     pub fn len(&self) -> usize {
@@ -152,8 +159,9 @@ impl<'a> Outputs<'a> {
 
     /// Memory for output `i`, to be filled completely; its content is unspecified unless it holds an input.
     pub fn bytes(&mut self, i: usize, dtype: DType, dims: &[usize]) -> Result<&mut [u8], KernelError> {
-        let slot = self.slots.get_mut(i).ok_or(KernelError::NoSuchOutput(i))?;
-        slot.memory(dtype, dims, self.pool)
+        let slot = self.slots.get_mut(i).zip(self.results.get_mut(i));
+        let (slot, result) = slot.ok_or(KernelError::NoSuchOutput(i))?;
+        slot.memory(result, (dtype, dims), self.pool)
     }
 
     /// Memory for output `i` as elements.
@@ -171,8 +179,8 @@ impl<'a> Outputs<'a> {
         if self.slots.len() < N {
             return Err(KernelError::NoSuchOutput(N - 1));
         }
-        for (slot, dims) in self.slots.iter_mut().zip(dims) {
-            let bytes = slot.memory(T::DTYPE, dims, self.pool)?;
+        for ((slot, result), dims) in self.slots.iter_mut().zip(&mut self.results).zip(dims) {
+            let bytes = slot.memory(result, (T::DTYPE, dims), self.pool)?;
             all.push(bytemuck::try_cast_slice_mut(bytes).map_err(|_| KernelError::Misaligned)?);
         }
         all.into_inner().map_err(|_| KernelError::NoSuchOutput(N - 1))
@@ -180,15 +188,12 @@ impl<'a> Outputs<'a> {
 
     /// Hands over a finished value as output `i`.
     pub fn set(&mut self, i: usize, value: Datum) -> Result<(), KernelError> {
-        let slot = self.slots.get_mut(i).ok_or(KernelError::NoSuchOutput(i))?;
-        slot.result = Some(Made::Datum(value));
-        Ok(())
+        self.set_made(i, Made::Datum(value))
     }
 
     /// Hands over what another program made.
     pub fn set_made(&mut self, i: usize, made: Made) -> Result<(), KernelError> {
-        let slot = self.slots.get_mut(i).ok_or(KernelError::NoSuchOutput(i))?;
-        slot.result = Some(made);
+        *self.results.get_mut(i).ok_or(KernelError::NoSuchOutput(i))? = Some(made);
         Ok(())
     }
 

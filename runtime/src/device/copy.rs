@@ -6,7 +6,7 @@ use byoc_host::{Category, CopyEnd, PluginError};
 use super::{Allocation, HOST, OnDevice, Space};
 use crate::execute::{Io, Values};
 use crate::frame::{Frame, Held, bytes_of};
-use crate::memory::{Storage, ValueIndex};
+use crate::memory::{Pieces, Storage, ValueIndex};
 use crate::program::{Program, Step};
 
 /// What goes where.
@@ -56,7 +56,8 @@ impl Transfer {
         let place = self.place(program, frame, to)?;
         let Frame { plan, device, arena, held, dims, dtypes, .. } = &mut *frame;
         let cuts = &plan.steps[index];
-        let pieces = cuts.cuts.cut(arena.bytes_mut());
+        let mut pieces = Pieces::new();
+        cuts.cuts.cut(arena.bytes_mut(), &mut pieces);
         let values = Values { program, held, dims, dtypes, io, over: None };
         let view = values.view(self.source, || pieces[usize::from(cuts.inputs[0]?)].read());
         let bytes = match view {
@@ -120,7 +121,8 @@ impl Transfer {
             return Ok(Held::Bound(o));
         }
         let cuts = &plan.steps[index];
-        let mut pieces = cuts.cuts.cut(arena.bytes_mut());
+        let mut pieces = Pieces::new();
+        cuts.cuts.cut(arena.bytes_mut(), &mut pieces);
         let piece = cuts.outputs[0].and_then(|p| pieces[usize::from(p)].write());
         if let Some(piece) = piece.filter(|piece| piece.len() == self.len) {
             copy(piece)?;

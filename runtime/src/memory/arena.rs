@@ -11,6 +11,8 @@ pub(crate) enum Piece<'a> {
     Taken,
 }
 
+pub(crate) type Pieces<'a> = SmallVec<[Piece<'a>; 6]>;
+
 /// Byte ranges of the arena that a step needs, in ascending order and disjoint.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cuts {
@@ -31,20 +33,19 @@ impl Cuts {
         Cuts { pieces: pieces.collect() }
     }
 
-    /// The pieces.
+    /// Adds the pieces to `to`, where they stay: moving so many would be felt beside a small step.
     ///
     /// # Panics
     /// If they overlap, which is a mistake of the plan.
-    pub fn cut<'a>(&self, arena: &'a mut [u8]) -> SmallVec<[Piece<'a>; 6]> {
+    pub fn cut<'a>(&self, arena: &'a mut [u8], to: &mut Pieces<'a>) {
         let (mut rest, mut at) = (arena, 0);
-        let mut cut = |piece: &Cut| {
+        for piece in &self.pieces {
             let gap = piece.start.checked_sub(at).expect("pieces of a step do not overlap");
             let (_, behind) = std::mem::take(&mut rest).split_at_mut(gap);
             let (bytes, behind) = behind.split_at_mut(piece.end - piece.start);
             (rest, at) = (behind, piece.end);
-            if piece.write { Piece::Write(bytes) } else { Piece::Read(bytes) }
-        };
-        self.pieces.iter().map(&mut cut).collect()
+            to.push(if piece.write { Piece::Write(bytes) } else { Piece::Read(bytes) });
+        }
     }
 }
 

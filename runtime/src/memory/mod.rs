@@ -4,6 +4,7 @@ mod arena;
 mod plan;
 
 use arena::Cuts;
+pub(crate) use arena::Pieces;
 pub(crate) use plan::{MemoryPlan, Operands};
 
 use std::ops::RangeInclusive;

@@ -157,7 +157,25 @@ impl Graph {
         self.inputs = open;
         for input in fixed {
             if let Some(tensor) = self.defaults.remove(&input) {
+                let name = self.value(input).name.clone();
+                self.tell_bodies(&name, &tensor);
                 self.set_constant(input, tensor);
+            }
+        }
+    }
+
+    /// Tells the bodies inside that a value around them is constant.
+    fn tell_bodies(&mut self, name: &str, tensor: &Arc<Tensor>) {
+        for node in self.node_ids().collect::<Vec<_>>() {
+            for attr in self.node_mut(node).attrs.values_mut() {
+                for body in attr.graphs_mut() {
+                    let captured = body.value_by_name(name);
+                    let captured = captured.filter(|&id| matches!(body.value(id).origin, Origin::Captured));
+                    if let Some(id) = captured {
+                        body.set_captured_constant(id, Some(tensor.clone()));
+                        body.tell_bodies(name, tensor);
+                    }
+                }
             }
         }
     }

@@ -64,6 +64,36 @@ struct Phase {
     inside: [Range<usize>; 2],
 }
 
+/// The remainders of taps along an axis, `tap * dilation % stride`: they come again after so many taps.
+struct Remainders {
+    dilation: usize,
+    stride: usize,
+    period: usize,
+    /// How many there are.
+    count: usize,
+}
+
+impl Remainders {
+    fn of(window: Window, axis: usize) -> Self {
+        let (dilation, stride) = (window.dilations[axis], window.strides[axis]);
+        let (mut common, mut rest) = (stride, dilation);
+        while rest > 0 {
+            (common, rest) = (rest, common % rest);
+        }
+        let period = stride / common;
+        Self { dilation, stride, period, count: period.min(window.kernel[axis]) }
+    }
+
+    /// Which of them a tap has.
+    fn index(&self, tap: usize) -> usize {
+        tap % self.period
+    }
+
+    fn rest(&self, index: usize) -> usize {
+        index * self.dilation % self.stride
+    }
+}
+
 impl Geometry {
     /// `None` if the window does not fit the input or a size overflows.
     pub(crate) fn new(window: Window, input: [usize; 2]) -> Option<Self> {
@@ -73,20 +103,13 @@ impl Geometry {
         let phase = [phase[0]?, phase[1]?];
         let size = phase[0].checked_mul(phase[1])?;
         size.checked_mul(window.strides[0].checked_mul(window.strides[1])?)?;
-        let mut rests = SmallVec::<[[usize; 2]; 4]>::new();
+        let along = [0, 1].map(|axis| Remainders::of(window, axis));
         let mut taps = SmallVec::new();
+        let cols: SmallVec<[_; 32]> =
+            (0..window.kernel[1]).map(|col| (along[1].index(col), ahead(1, col))).collect();
         for row in 0..window.kernel[0] {
-            for col in 0..window.kernel[1] {
-                let rest = [
-                    row * window.dilations[0] % window.strides[0],
-                    col * window.dilations[1] % window.strides[1],
-                ];
-                let index = rests.iter().position(|&p| p == rest).unwrap_or_else(|| {
-                    rests.push(rest);
-                    rests.len() - 1
-                });
-                taps.push(index * size + ahead(0, row) * phase[1] + ahead(1, col));
-            }
+            let (first, down) = (along[0].index(row) * along[1].count, ahead(0, row) * phase[1]);
+            taps.extend(cols.iter().map(|(index, right)| (first + index) * size + down + right));
         }
         let inside = |axis: usize, rest: usize| {
             let (pad, stride) = (window.pads[axis], window.strides[axis]);
@@ -94,9 +117,14 @@ impl Geometry {
             // `pad + input` was checked when the output's size was computed.
             first(pad)..first(pad + input[axis])
         };
-        let phases =
-            rests.into_iter().map(|rest| Phase { rest, inside: [inside(0, rest[0]), inside(1, rest[1])] });
-        Some(Self { window, input, output, phase, phases: phases.collect(), taps })
+        let mut phases = SmallVec::new();
+        for row in 0..along[0].count {
+            for col in 0..along[1].count {
+                let rest = [along[0].rest(row), along[1].rest(col)];
+                phases.push(Phase { rest, inside: [inside(0, rest[0]), inside(1, rest[1])] });
+            }
+        }
+        Some(Self { window, input, output, phase, phases, taps })
     }
 
     pub(crate) fn pixels(&self) -> usize {
