@@ -78,7 +78,7 @@ fn doctor_says_what_is_missing_and_where_it_was_looked_for() {
     let mut command = std::process::Command::new(byoc());
     command.args(["doctor", &library]).env("BYOC_CUDA_DRIVER", &fake).env("BYOC_CUDA_NVRTC", &fake);
     let done = run_command(&mut command, Duration::from_secs(60)).expect(0);
-    assert!(done.stdout.contains("devices fake GPU"), "{}", done.stdout);
+    assert!(done.stdout.contains("devices fake GPU without cuBLASLt"), "{}", done.stdout);
 }
 
 #[test]
@@ -151,6 +151,73 @@ fn compile_all(folder: &Path, least: usize) {
         let threads: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
         threads.into_iter().for_each(|thread| thread.join().expect("all of them compile"));
     });
+}
+
+#[test]
+fn the_second_gpu_runs_what_is_asked_of_it() {
+    let (_folder, model) = model();
+    let on = on_fake_cuda();
+    let first =
+        ["run", text(&model), "--random", "1", "--dim", "N=2", "--compare-layers", "--device", "cuda=1"];
+    let done = run(words(&first, &on)).expect(0);
+    assert!(done.stderr.contains("cuda:1"), "{}", done.stderr);
+}
+
+#[test]
+fn a_region_without_room_is_the_hosts() {
+    let (folder, model) = model();
+    let on = on_fake_cuda();
+    let call = |strict: &[&str]| {
+        let first = ["run", text(&model), "--random", "1", "--dim", "N=2", "--output", text(folder.path())];
+        let mut command = std::process::Command::new(byoc());
+        command.args(words(&first, &on)).args(strict).env("FAKE_CUDA_FAIL", "cuMemAllocAsync:0:2");
+        run_command(&mut command, Duration::from_secs(120))
+    };
+    let done = call(&[]).expect(0);
+    assert!(done.stderr.contains("has no room on its device, the host runs it"), "{}", done.stderr);
+    assert!(done.stderr.contains("bytes: cuMemAllocAsync"), "{}", done.stderr);
+    let done = call(&["--strict"]).expect(1);
+    assert!(done.stderr.contains("out of memory"), "{}", done.stderr);
+}
+
+#[test]
+fn bundles_hold_what_was_compiled() {
+    let (folder, model) = model();
+    let (on, bundle) = (on_fake_cuda(), folder.path().join("m.byoc"));
+    let first = ["compile", text(&model), "--dim", "N=2", "-o", text(&bundle)];
+    let done = run(words(&first, &on)).expect(0);
+    assert!(!done.stderr.contains("no artefact"), "{}", done.stderr);
+    // Nothing is compiled any more: the compiler is told to fail, and no cache is there.
+    let first = [
+        "run",
+        text(&bundle),
+        "--random",
+        "1",
+        "--strict",
+        "--compare-layers",
+        "--plugin-option",
+        "cuda.cache=off",
+    ];
+    let without_cache: Vec<String> = on
+        .into_iter()
+        .map(|word| if word.starts_with("cuda.cache") { "cuda.graphs=true".into() } else { word })
+        .collect();
+    let mut command = std::process::Command::new(byoc());
+    command.args(words(&first, &without_cache)).env("FAKE_CUDA_FAIL", "nvrtcCompileProgram:0:6");
+    let done = run_command(&mut command, Duration::from_secs(120)).expect(0);
+    assert!(!done.stderr.contains("warning"), "{}", done.stderr);
+}
+
+#[test]
+fn a_steady_run_is_one_launch_without_allocations() {
+    let (folder, model) = model();
+    let (mut on, trace) = (on_fake_cuda(), folder.path().join("trace"));
+    on.extend(["--plugin-option".into(), format!("cuda.trace={}", trace.display())]);
+    let first = ["bench", text(&model), "--dim", "N=2", "--seconds", "0.1", "--warmup", "3"];
+    run(words(&first, &on)).expect(0);
+    let lines = std::fs::read_to_string(trace).expect("a trace");
+    let steady = lines.lines().skip(2).all(|line| line.ends_with(": launches 1, allocations 0, waits 0"));
+    assert!(steady && lines.lines().count() > 3, "{lines}");
 }
 
 /// What becomes of a run where a call of the driver fails.

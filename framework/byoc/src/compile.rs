@@ -92,13 +92,23 @@ pub(crate) struct Compiled {
     done: HashMap<Key, Arc<VendorRegion>>,
 }
 
+/// What a program leaves to the host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeftOut {
+    pub vendors: Vec<String>,
+    /// By name.
+    pub regions: Vec<String>,
+}
+
 impl Compiled {
-    /// The model with a call in the place of every compiled region but those of the vendors `without`.
-    pub fn outlined(&self, without: &[String]) -> Result<Model, Error> {
+    /// The model with a call in the place of every compiled region but those that are left out.
+    pub fn outlined(&self, left_out: &LeftOut) -> Result<Model, Error> {
         let mut partition = self.placed.partition.clone();
-        partition
-            .regions
-            .retain(|r| self.regions.contains_key(r.name.as_str()) && !without.contains(&r.vendor_name));
+        partition.regions.retain(|region| {
+            let is_out =
+                left_out.vendors.contains(&region.vendor_name) || left_out.regions.contains(&region.name);
+            self.regions.contains_key(region.name.as_str()) && !is_out
+        });
         Ok(partition.outline(&self.placed.model)?)
     }
 }

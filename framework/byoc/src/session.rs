@@ -9,13 +9,13 @@ use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{KernelError, Observer, Registry, View};
 use byoc_graph::{Datum, Graph, Model};
 use byoc_host::isolate::Restored;
-use byoc_host::{ArtefactBytes, Plugin, PluginError};
+use byoc_host::{ArtefactBytes, Category, Plugin, PluginError};
 use byoc_partitioner::{Plan, RegionReport, Report};
 use byoc_runtime::{InputSpec, OutputBuffer, OutputSpec, RunError, align_datum, signature};
 use indexmap::IndexMap;
 
 use crate::bundle::{Artefacts, Bundle, is_bundle};
-use crate::compile::{Compiled, Placement, place_and_compile};
+use crate::compile::{Compiled, LeftOut, Placement, place_and_compile};
 use crate::loaded::{Loaded, ModelOptions};
 use crate::program::{ProgramParts, Runner};
 use crate::standby::{Parts, Standby, Standbys, Without, heirs};
@@ -52,6 +52,8 @@ pub struct Session {
     fallbacks: Mutex<IndexMap<String, usize>>,
     /// Vendors that are not to be called any more, with the reason.
     dismissed: Mutex<IndexMap<String, String>>,
+    /// Regions for which there was no room on their device: the host has them from then on.
+    without_room: Mutex<Vec<String>>,
     timings: Timings,
 }
 
@@ -161,7 +163,7 @@ impl SessionBuilder {
             reference: self.reference,
             check_types: self.check_types,
         };
-        let runner = timings.time("prepare", || host.runner(&compiled, &[], true))?;
+        let runner = timings.time("prepare", || host.runner(&compiled, &LeftOut::default(), true))?;
         let (inputs, outputs) = signature(&compiled.placed.model);
         Ok(Session {
             compiled,
@@ -175,6 +177,7 @@ impl SessionBuilder {
             load_ms: start.elapsed().as_secs_f64() * 1e3,
             fallbacks: Mutex::default(),
             dismissed: Mutex::default(),
+            without_room: Mutex::default(),
             timings,
         })
     }
@@ -191,9 +194,8 @@ struct Host {
 }
 
 impl Host {
-    /// The program of a placed model; regions of the vendors `without` run on the host. If `settled`, inputs with
-    /// defaults are not given.
-    fn runner(&self, compiled: &Compiled, without: &[String], settled: bool) -> Result<Runner, Error> {
+    /// The program of a placed model; what is left out runs on the host. If `settled`, inputs with defaults are not given.
+    fn runner(&self, compiled: &Compiled, left_out: &LeftOut, settled: bool) -> Result<Runner, Error> {
         let parts = ProgramParts {
             regions: &compiled.regions,
             registry: &self.registry,
@@ -201,7 +203,7 @@ impl Host {
             enables: &|pass| !self.reference && self.options.enables(pass),
             check_types: self.check_types,
         };
-        parts.runner(compiled.outlined(without)?, settled)
+        parts.runner(compiled.outlined(left_out)?, settled)
     }
 }
 
@@ -331,7 +333,7 @@ impl Session {
             placement: &self.placement,
             pool: &self.host.pool,
         };
-        let build = |compiled: &Compiled, absent: &[String]| self.host.runner(compiled, absent, settled);
+        let build = |compiled: &Compiled, left_out: &LeftOut| self.host.runner(compiled, left_out, settled);
         self.standbys.get((without, settled), &parts, build)
     }
 
@@ -369,7 +371,8 @@ impl Session {
         self.run_contained(&views(inputs), &mut [], Some(observer))
     }
 
-    /// Runs; where a vendor panics or its worker is lost, the run begins anew with others in its place.
+    /// Runs; where a vendor panics, its worker is lost, or its device has no more memory, the run begins anew with others
+    /// in its place, or with one region less on the device.
     pub(crate) fn run_contained(
         &self,
         inputs: &[Option<View<'_>>],
@@ -394,6 +397,10 @@ impl Session {
                 Ok(outputs) => return Ok(outputs),
                 Err(error) => error,
             };
+            if let Some((region, why)) = self.region_without_room(&error) {
+                self.note(format!("{region} has no room on its device, the host runs it: {why}"));
+                continue;
+            }
             let is_new = |e: &PluginError| !lost.iter().any(|loss| loss.vendor == e.plugin);
             let failed = failed_vendor(&error).filter(|(_, e)| !self.placement.strict && is_new(e));
             let Some((region, PluginError { plugin, call, error: failure, .. })) = failed else {
@@ -404,10 +411,27 @@ impl Session {
         }
     }
 
+    /// The region that a run has found no memory for on its device, which is the host's from now on; `None` under `strict`,
+    /// and where it is not a region's memory, or not for the first time.
+    fn region_without_room(&self, error: &RunError) -> Option<(String, String)> {
+        let (node, failure) = plugin_error(error)?;
+        let is_known = self.compiled.placed.partition.regions.iter().any(|region| region.name == node);
+        if self.placement.strict || failure.category() != Category::OutOfMemory || !is_known {
+            return None;
+        }
+        let mut without_room = self.without_room.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !without_room.iter().any(|region| region == node);
+        is_new.then(|| {
+            without_room.push(node.to_owned());
+            (node.to_owned(), failure.error.message.clone())
+        })
+    }
+
     /// Vendors that cannot be called now, or were lost in this run, and why it is those that nothing was said of yet.
     /// Under `strict` their errors are wanted.
     fn left_out(&self, lost: &[Loss]) -> (Without, Vec<(String, String)>) {
-        let (mut without, mut reasons) = (Without::default(), Vec::new());
+        let regions = self.without_room.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (mut without, mut reasons) = (Without { regions, ..Without::default() }, Vec::new());
         let dismissed = self.dismissed.lock().unwrap_or_else(PoisonError::into_inner);
         for vendor in self.vendors.iter().filter(|_| !self.placement.strict) {
             let (name, plugin) = (vendor.name(), vendor.plugin.as_deref());
@@ -450,9 +474,20 @@ fn views(inputs: &[Option<Datum>]) -> Vec<Option<View<'_>>> {
     inputs.iter().map(|d| d.as_ref().map(View::of)).collect()
 }
 
-/// The region in which a vendor has panicked, or its worker was lost, if that is what an error is.
+/// What a plugin has failed in, and how.
+fn plugin_error(error: &RunError) -> Option<(&str, &PluginError)> {
+    let (node, source) = match error {
+        RunError::Step { node, source: KernelError::Other(source), .. } => (node.as_ref(), source),
+        RunError::Memory(KernelError::Other(source)) => ("the arena", source),
+        _ => return None,
+    };
+    Some((node, source.downcast_ref::<PluginError>()?))
+}
+
+/// The region in which a vendor has panicked, its worker was lost, or its device has no more memory, if that is what an
+/// error is.
 fn failed_vendor(error: &RunError) -> Option<(&str, &PluginError)> {
-    let RunError::Step { node, source: KernelError::Other(source), .. } = error else { return None };
-    let failure = source.downcast_ref::<PluginError>()?;
-    (failure.error.panicked || failure.lost).then_some((node, failure))
+    let (node, failure) = plugin_error(error)?;
+    let is_full = failure.category() == Category::OutOfMemory;
+    (failure.error.panicked || failure.lost || is_full).then_some((node, failure))
 }

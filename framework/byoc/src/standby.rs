@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::compile::{Compiled, Placement, place_again};
+use crate::compile::{Compiled, LeftOut, Placement, place_again};
 use crate::loaded::ModelOptions;
 use crate::program::Runner;
 use crate::vendors::Vendor;
@@ -17,11 +17,13 @@ pub(crate) struct Without {
     pub absent: Vec<String>,
     /// Never to be called again.
     pub gone: Vec<String>,
+    /// Regions of the session's own placement that had no room on their device.
+    pub regions: Vec<String>,
 }
 
 impl Without {
     pub fn is_empty(&self) -> bool {
-        self.absent.is_empty() && self.gone.is_empty()
+        self.absent.is_empty() && self.gone.is_empty() && self.regions.is_empty()
     }
 }
 
@@ -82,13 +84,19 @@ impl Standbys {
         &self,
         (without, settled): (&Without, bool),
         parts: &Parts<'_>,
-        build: impl FnOnce(&Compiled, &[String]) -> Result<Runner, Error>,
+        build: impl FnOnce(&Compiled, &LeftOut) -> Result<Runner, Error>,
     ) -> Result<Standby, Error> {
         filled(&slot(&self.programs, &(without.clone(), settled)), || {
             let placed = filled(&slot(&self.placements, &without.gone), || Ok(parts.without(&without.gone)))?;
+            let (absent, gone) = (&without.absent[..], &without.gone[..]);
             let runner = match &placed {
-                Some(placed) => build(placed, &without.absent)?,
-                None => build(parts.compiled, &[&without.absent[..], &without.gone[..]].concat())?,
+                // Its regions are others.
+                Some(placed) => build(placed, &LeftOut { vendors: absent.to_vec(), regions: Vec::new() })?,
+                None => {
+                    let left_out =
+                        LeftOut { vendors: [absent, gone].concat(), regions: without.regions.clone() };
+                    build(parts.compiled, &left_out)?
+                }
             };
             Ok(Standby { runner: Arc::new(runner), placed })
         })

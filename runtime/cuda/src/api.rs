@@ -1,5 +1,5 @@
-//! The functions of CUDA's driver and of NVRTC that are used here, by their names there. Both libraries are looked up at
-//! run time and never unloaded.
+//! The functions of CUDA's driver, of NVRTC and of cuBLASLt that are used here, by their names there. The libraries are
+//! looked up at run time and never unloaded.
 
 use std::error::Error;
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
@@ -75,6 +75,9 @@ functions! {
         cuMemFree_v2(Address);
         cuMemAllocAsync(Out<Address>, usize, Raw);
         cuMemFreeAsync(Address, Raw);
+        cuMemHostAlloc(Out<*mut c_void>, usize, c_uint);
+        cuMemFreeHost(*mut c_void);
+        cuLaunchHostFunc(Raw, unsafe extern "C" fn(*mut c_void), *mut c_void);
         cuMemcpyHtoDAsync_v2(Address, *const c_void, usize, Raw);
         cuMemcpyDtoHAsync_v2(*mut c_void, Address, usize, Raw);
         cuMemcpyDtoDAsync_v2(Address, Address, usize, Raw);
@@ -114,5 +117,41 @@ functions! {
         nvrtcGetCUBIN(Raw, *mut c_char);
         nvrtcGetProgramLogSize(Raw, Out<usize>);
         nvrtcGetProgramLog(Raw, *mut c_char);
+    }
+}
+
+/// A way of cuBLASLt's to do a product.
+pub type Algorithm = [u64; 8];
+
+/// What cuBLASLt answers when it is asked for a way: `cublasLtMatmulHeuristicResult_t`.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Heuristic {
+    pub algorithm: Algorithm,
+    pub workspace: usize,
+    pub state: Status,
+    pub waves: f32,
+    reserved: [c_int; 4],
+}
+
+functions! {
+    /// `libcublasLt.so`, which multiplies matrices.
+    CublasLtApi {
+        cublasLtCreate(Out<Raw>);
+        cublasLtDestroy(Raw);
+        cublasLtMatrixLayoutCreate(Out<Raw>, c_int, u64, u64, i64);
+        cublasLtMatrixLayoutDestroy(Raw);
+        cublasLtMatrixLayoutSetAttribute(Raw, c_int, *const c_void, usize);
+        cublasLtMatmulDescCreate(Out<Raw>, c_int, c_int);
+        cublasLtMatmulDescDestroy(Raw);
+        cublasLtMatmulDescSetAttribute(Raw, c_int, *const c_void, usize);
+        cublasLtMatmulPreferenceCreate(Out<Raw>);
+        cublasLtMatmulPreferenceDestroy(Raw);
+        cublasLtMatmulPreferenceSetAttribute(Raw, c_int, *const c_void, usize);
+        cublasLtMatmulAlgoGetHeuristic(Raw, Raw, Raw, Raw, Raw, Raw, Raw, c_int, Out<Heuristic>, Out<c_int>);
+        cublasLtMatmul(
+            Raw, Raw, *const c_void, Address, Raw, Address, Raw, *const c_void, Address, Raw, Address, Raw,
+            *const Algorithm, Address, usize, Raw
+        );
     }
 }

@@ -7,6 +7,7 @@ use std::ptr::null_mut;
 use byoc_plugin::{Category, Error, Result};
 
 use crate::api::{Address, DriverApi, Raw, Status, Text};
+use crate::trace::{Counts, count};
 
 const OUT_OF_MEMORY: Status = 2;
 const NOT_READY: Status = 600;
@@ -14,6 +15,8 @@ const NOT_READY: Status = 600;
 const FATAL: [Status; 11] = [214, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719];
 /// Streams that do not wait for the stream that everybody shares.
 const NON_BLOCKING: u32 = 1;
+/// Pinned memory for all contexts.
+const PORTABLE: u32 = 1;
 /// Events that keep no time.
 const NO_TIMING: u32 = 2;
 
@@ -35,6 +38,7 @@ pub enum Attribute {
 /// The driver of this machine.
 pub struct Driver {
     api: DriverApi,
+    pub counts: Counts,
 }
 
 /// A kernel, and the module that it lies in.
@@ -91,7 +95,7 @@ impl Driver {
     }
 
     fn start(api: DriverApi) -> Result<Driver> {
-        let driver = Driver { api };
+        let driver = Driver { api, counts: Counts::default() };
         // SAFETY: see the head of this file; so in all of this file.
         driver.check("cuInit", unsafe { (driver.api.cuInit)(0) })?;
         Ok(driver)
@@ -178,6 +182,7 @@ impl Driver {
     }
 
     pub fn synchronise_all(&self) -> Result<()> {
+        count(&self.counts.waits);
         // SAFETY: as above.
         self.check("cuCtxSynchronize", unsafe { (self.api.cuCtxSynchronize)() })
     }
@@ -191,6 +196,7 @@ impl Driver {
     }
 
     pub fn alloc(&self, bytes: u64) -> Result<Address> {
+        count(&self.counts.allocations);
         let mut address = 0;
         // SAFETY: as above.
         let status = unsafe { (self.api.cuMemAlloc_v2)(&mut address, bytes as usize) };
@@ -205,6 +211,7 @@ impl Driver {
 
     /// Memory from the device's pool, there for what follows in the stream.
     pub fn alloc_in(&self, bytes: u64, stream: u64) -> Result<Address> {
+        count(&self.counts.allocations);
         let mut address = 0;
         // SAFETY: as above.
         let status = unsafe { (self.api.cuMemAllocAsync)(&mut address, bytes as usize, raw(stream)) };
@@ -216,6 +223,40 @@ impl Driver {
     pub fn free_in(&self, address: Address, stream: u64) -> Result<()> {
         // SAFETY: as above.
         self.check("cuMemFreeAsync", unsafe { (self.api.cuMemFreeAsync)(address, raw(stream)) })
+    }
+
+    /// Memory of the host's that every GPU reaches by itself. Given back by `pinned_free`.
+    pub fn pinned_alloc(&self, bytes: usize) -> Result<*mut c_void> {
+        let mut address = null_mut();
+        // SAFETY: as above.
+        let status = unsafe { (self.api.cuMemHostAlloc)(&mut address, bytes, PORTABLE) };
+        self.check(&format!("{bytes} bytes: cuMemHostAlloc"), status)?;
+        Ok(address)
+    }
+
+    /// Nothing that uses the memory is under way.
+    pub fn pinned_free(&self, address: *mut c_void) {
+        // SAFETY: as above. An error here changes nothing any more.
+        unsafe { (self.api.cuMemFreeHost)(address) };
+    }
+
+    /// Has the driver call a function when a stream gets there.
+    ///
+    /// # Safety
+    /// The function may be called with that from another thread, and calls nothing of the driver's.
+    pub unsafe fn call_host(
+        &self,
+        stream: u64,
+        function: unsafe extern "C" fn(*mut c_void),
+        with: *mut c_void,
+    ) -> Result<()> {
+        // SAFETY: the caller's promise.
+        self.check("cuLaunchHostFunc", unsafe { (self.api.cuLaunchHostFunc)(raw(stream), function, with) })
+    }
+
+    /// What tells this driver from others in the process.
+    pub fn id(&self) -> usize {
+        self.api.cuMemAlloc_v2 as usize
     }
 
     /// # Safety
@@ -272,6 +313,7 @@ impl Driver {
     }
 
     pub fn synchronise(&self, stream: u64) -> Result<()> {
+        count(&self.counts.waits);
         // SAFETY: as above.
         self.check("cuStreamSynchronize", unsafe { (self.api.cuStreamSynchronize)(raw(stream)) })
     }
@@ -302,6 +344,7 @@ impl Driver {
     }
 
     pub fn event_wait(&self, event: u64) -> Result<()> {
+        count(&self.counts.waits);
         // SAFETY: as above.
         self.check("cuEventSynchronize", unsafe { (self.api.cuEventSynchronize)(raw(event)) })
     }
@@ -351,6 +394,7 @@ impl Driver {
     }
 
     pub fn replay(&self, recorded: Recorded, stream: u64) -> Result<()> {
+        count(&self.counts.launches);
         // SAFETY: as above.
         self.check("cuGraphLaunch", unsafe { (self.api.cuGraphLaunch)(recorded.0, raw(stream)) })
     }
@@ -370,6 +414,7 @@ impl Driver {
         structs: &[Vec<u32>],
         stream: u64,
     ) -> Result<()> {
+        count(&self.counts.launches);
         let pointers = addresses.iter().map(|address| std::ptr::from_ref(address).cast::<c_void>());
         let structs = structs.iter().map(|fields| fields.as_ptr().cast::<c_void>());
         let mut arguments: Vec<*mut c_void> =

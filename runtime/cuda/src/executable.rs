@@ -2,18 +2,22 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use byoc_plugin::{
-    Device, Error, Executable, ExecuteContext, Io, IoSpec, Result, TensorInfo, TensorView, TensorViewMut,
+    Artefact, Error, Executable, ExecuteContext, Io, IoSpec, Result, TensorInfo, TensorView, TensorViewMut,
 };
 
-use crate::driver::{Driver, Function};
+use crate::artefact::Stored;
+use crate::driver::Driver;
 use crate::gpu::Gpu;
 use crate::graph::{Graph, Key};
+use crate::loaded::Kernels;
 use crate::plan::{Place, Plan, Work};
 use crate::program::Program;
 use crate::shape::Shape;
+use crate::trace::{Trace, count};
+use crate::weights::{self, Weight};
 
 /// Alignment of inputs and outputs, as the driver has it.
 const ALIGN: usize = 256;
@@ -23,27 +27,43 @@ const MOST_PLANS: usize = 64;
 pub struct Compiled {
     pub gpu: Arc<Gpu>,
     pub program: Program,
-    /// By step; none for views.
-    pub kernels: Vec<Option<Function>>,
+    pub kernels: Kernels,
     pub constants: Constants,
     /// Work that comes again is recorded.
     pub graphs: bool,
+    pub name: String,
+    pub trace: Option<Arc<Trace>>,
+    /// The region, for artefacts.
+    pub stored: Mutex<Stored>,
     /// By the shapes of the inputs.
     pub plans: Mutex<HashMap<Vec<Shape>, Arc<Plan>>>,
 }
 
-/// The constants on the device, in the order of the program's.
+/// The constants on the device, in the order of the program's: each there from the first time on that somebody has it.
 pub struct Constants {
-    pub gpu: Arc<Gpu>,
-    pub addresses: Vec<u64>,
+    /// The host's numbers of them.
+    pub indices: Vec<usize>,
+    pub weights: Vec<OnceLock<Arc<Weight>>>,
     pub shapes: HashMap<usize, Shape>,
 }
 
-impl Drop for Constants {
-    fn drop(&mut self) {
-        for address in &self.addresses {
-            self.gpu.free(*address);
+impl Constants {
+    /// Has all of them on the device; `content` is asked for those that are not.
+    pub fn load<'c>(&self, gpu: &Arc<Gpu>, content: impl Fn(usize) -> Option<&'c [u8]>) -> Result<()> {
+        for (index, weight) in self.indices.iter().zip(&self.weights) {
+            if weight.get().is_none() {
+                let gone = || Error::internal(format!("constant {index} is neither here nor with the host"));
+                let loaded = weights::get(gpu, content(*index).ok_or_else(gone)?)?;
+                // Somebody else may have been faster: it is the same memory.
+                let _ = weight.set(loaded);
+            }
         }
+        Ok(())
+    }
+
+    fn address(&self, place: usize) -> Result<u64> {
+        let weight = self.weights[place].get();
+        weight.map(|weight| weight.address).ok_or_else(|| Error::internal("a constant is not loaded"))
     }
 }
 
@@ -112,17 +132,13 @@ impl Executable for Compiled {
         outputs: &mut [TensorViewMut<'_>],
         context: &mut ExecuteContext<'_>,
     ) -> Result<()> {
-        let stream = context.stream.unwrap_or(0);
-        let result = match context.state::<Scratch>() {
-            Some(scratch) => self.enqueue(inputs, outputs, scratch, stream),
-            None => {
-                let mut scratch = Scratch::new(&self.gpu, false)?;
-                let done = self.enqueue(inputs, outputs, &mut scratch, stream);
-                done.and(scratch.leave(stream))
+        match &self.trace {
+            Some(trace) => {
+                let counts = &self.gpu.enter()?.counts;
+                trace.note(&self.name, counts, || self.execute_now(inputs, outputs, context))
             }
-        };
-        result?;
-        if context.stream.is_none() { self.gpu.enter()?.synchronise(stream) } else { Ok(()) }
+            None => self.execute_now(inputs, outputs, context),
+        }
     }
 
     fn io(&self) -> Option<Io> {
@@ -133,6 +149,15 @@ impl Executable for Compiled {
 
     fn output_shapes(&self, inputs: &[TensorView<'_>]) -> Result<Option<Vec<Shape>>> {
         Ok(Some(self.plan(&shapes(inputs)?)?.outputs.clone()))
+    }
+
+    fn serialise(&self) -> Result<Artefact> {
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.images = self.kernels.images()?;
+        let bytes = postcard::to_stdvec(&*stored);
+        stored.images.clear();
+        let bytes = bytes.map_err(|error| Error::internal(format!("an artefact: {error}")))?;
+        Ok(Artefact { bytes, compatibility: self.kernels.compatibility() })
     }
 
     fn new_context(&self) -> Result<Box<dyn Any + Send>> {
@@ -148,13 +173,33 @@ fn shapes(inputs: &[TensorView<'_>]) -> Result<Vec<Shape>> {
 }
 
 impl Compiled {
+    fn execute_now(
+        &self,
+        inputs: &[TensorView<'_>],
+        outputs: &[TensorViewMut<'_>],
+        context: &mut ExecuteContext<'_>,
+    ) -> Result<()> {
+        let stream = context.stream.unwrap_or(0);
+        self.constants.load(&self.gpu, |index| context.constant(index))?;
+        let result = match context.state::<Scratch>() {
+            Some(scratch) => self.enqueue(inputs, outputs, scratch, stream),
+            None => {
+                let mut scratch = Scratch::new(&self.gpu, false)?;
+                let done = self.enqueue(inputs, outputs, &mut scratch, stream);
+                done.and(scratch.leave(stream))
+            }
+        };
+        result?;
+        if context.stream.is_none() { self.gpu.enter()?.synchronise(stream) } else { Ok(()) }
+    }
+
     /// The plan for inputs of these shapes.
     pub fn plan(&self, inputs: &[Shape]) -> Result<Arc<Plan>> {
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plan) = plans.get(inputs) {
             return Ok(Arc::clone(plan));
         }
-        let plan = Arc::new(Plan::new(&self.program, &self.shapes(inputs)?)?);
+        let plan = Arc::new(Plan::new(&self.program, &self.shapes(inputs)?, &*self.gpu)?);
         if plans.len() >= MOST_PLANS {
             plans.clear();
         }
@@ -194,21 +239,26 @@ impl Compiled {
         let driver = self.gpu.enter()?;
         let arena = if plan.arena > 0 { scratch.reserve(plan.arena, driver, stream)? } else { 0 };
         let address = |place: &Place| match *place {
-            Place::Input(place) => inputs[place],
-            Place::Output(place) => outputs[place],
-            Place::Constant(place) => self.constants.addresses[place],
-            Place::Arena(offset) => arena + offset,
+            Place::Input(place) => Ok(inputs[place]),
+            Place::Output(place) => Ok(outputs[place]),
+            Place::Constant(place) => self.constants.address(place),
+            Place::Arena(offset) => Ok(arena + offset),
         };
         let enqueue = || {
             plan.work.iter().try_for_each(|work| match work {
-                Work::Launch { step, launch, addresses } => {
-                    let function =
-                        self.kernels[*step].ok_or_else(|| Error::internal("a step has no kernel"))?;
-                    let addresses: Vec<u64> = addresses.iter().map(address).collect();
+                Work::Launch { step, source, launch, addresses } => {
+                    let function = self.kernels.get(*step, *source)?;
+                    let addresses = addresses.iter().map(address).collect::<Result<Vec<_>>>()?;
                     driver.launch(function, launch.grid, &addresses, &launch.structs, stream)
                 }
+                Work::Multiply { product, addresses, workspace, .. } => {
+                    let blas = self.gpu.blas().ok_or_else(|| Error::internal("cuBLASLt has gone"))?;
+                    let addresses = addresses.iter().map(address).collect::<Result<Vec<_>>>()?;
+                    count(&driver.counts.launches);
+                    blas.enqueue(product, &addresses, *workspace, stream)
+                }
                 Work::Copy { from, to, bytes } => {
-                    driver.copy_within(address(to), address(from), *bytes, stream)
+                    driver.copy_within(address(to)?, address(from)?, *bytes, stream)
                 }
             })
         };

@@ -24,6 +24,13 @@ pub const NVRTC: Place = Place {
     wheels: &["nvidia/cu13/lib", "nvidia/cuda_nvrtc/lib"],
 };
 
+pub const CUBLASLT: Place = Place {
+    name: "libcublasLt.so",
+    stem: "libcublasLt.so",
+    variable: "BYOC_CUDA_CUBLASLT",
+    wheels: &["nvidia/cu13/lib", "nvidia/cublas/lib"],
+};
+
 /// Toolkits that are installed for all.
 const TOOLKIT: &str = "/usr/local/cuda/lib64";
 

@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use byoc_plugin::{CopyEnd, Device, DeviceId, Error, FreeAnswer, Result, Streams};
 
-use crate::cache::Cache;
+use crate::api::CublasLtApi;
+use crate::blas::Blas;
 use crate::driver::{Attribute, Context, Driver, Function};
-use crate::kernel::Source;
-use crate::nvrtc::Nvrtc;
+use crate::kernel::{Multiplies, Source};
+use crate::loaded::Maker;
+use crate::multiply::Form;
+use crate::staging::Staging;
 
 /// DLPack's number for CUDA.
 pub const KIND: u32 = 2;
@@ -32,14 +35,26 @@ pub struct Gpu {
     pub bytes_per_us: f64,
     /// By their source.
     kernels: Mutex<HashMap<String, Function>>,
+    library: Option<Arc<CublasLtApi>>,
+    tf32: bool,
+    /// Made when it is first wanted; `None` where there is no library, or none that works here.
+    blas: OnceLock<Option<Blas>>,
+    /// Made when it is first wanted; `None` where there is no memory for it.
+    staging: OnceLock<Option<Staging>>,
     /// All of the plugin, for copies between them.
     peers: OnceLock<Vec<Weak<Gpu>>>,
 }
 
 impl Gpu {
-    pub fn all(driver: &Arc<Driver>) -> Result<Vec<Arc<Gpu>>> {
+    /// All of them. Products are done by the library, where one is given.
+    pub fn all(
+        driver: &Arc<Driver>,
+        library: Option<&Arc<CublasLtApi>>,
+        tf32: bool,
+    ) -> Result<Vec<Arc<Gpu>>> {
         let count = driver.device_count()?;
-        let gpus = (0..count).map(|ordinal| Gpu::open(driver, ordinal).map(Arc::new));
+        let open = |ordinal| Gpu::open(driver, ordinal, library.cloned(), tf32).map(Arc::new);
+        let gpus = (0..count).map(open);
         let gpus = gpus.collect::<Result<Vec<_>>>()?;
         let peers: Vec<_> = gpus.iter().map(Arc::downgrade).collect();
         for gpu in &gpus {
@@ -49,7 +64,12 @@ impl Gpu {
         Ok(gpus)
     }
 
-    fn open(driver: &Arc<Driver>, ordinal: i32) -> Result<Gpu> {
+    fn open(
+        driver: &Arc<Driver>,
+        ordinal: i32,
+        library: Option<Arc<CublasLtApi>>,
+        tf32: bool,
+    ) -> Result<Gpu> {
         let device = driver.device(ordinal)?;
         let ask = |attribute| driver.attribute(device, attribute);
         let name = driver.device_name(device)?;
@@ -77,6 +97,10 @@ impl Gpu {
             flops_per_us: 2.0 * cores * clock,
             bytes_per_us: bytes,
             kernels: Mutex::default(),
+            library,
+            tf32,
+            blas: OnceLock::new(),
+            staging: OnceLock::new(),
             peers: OnceLock::new(),
             driver: Arc::clone(driver),
             name,
@@ -98,18 +122,50 @@ impl Gpu {
     }
 
     /// The kernel of a source: loaded already, kept on disk, or compiled now.
-    pub fn kernel(&self, source: &Source, nvrtc: &Nvrtc, cache: &Cache) -> Result<Function> {
+    pub fn kernel(&self, source: &Source, maker: &Maker) -> Result<Function> {
         let whole = source.whole();
         let loaded = || self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(function) = loaded().get(&whole) {
             return Ok(*function);
         }
-        let version = format!("{}.{}", nvrtc.version.0, nvrtc.version.1);
-        let key = [self.architecture.as_str(), &version, &whole];
-        let image = cache.get(&key, || nvrtc.compile(&source.name, &whole, &self.architecture))?;
+        let image = self.image(source, maker)?;
         let function = self.enter()?.load_kernel(&image, &source.name)?;
         loaded().insert(whole, function);
         Ok(function)
+    }
+
+    /// The code of a source: from an artefact, kept on disk, or compiled now.
+    pub fn image(&self, source: &Source, maker: &Maker) -> Result<Vec<u8>> {
+        if let Some(kept) = maker.kept(source) {
+            return Ok(kept);
+        }
+        let (whole, nvrtc) = (source.whole(), &maker.nvrtc);
+        let version = format!("{}.{}", nvrtc.version.0, nvrtc.version.1);
+        let key = [self.architecture.as_str(), &version, &whole];
+        maker.cache.get(&key, || nvrtc.compile(&source.name, &whole, &self.architecture))
+    }
+
+    pub fn has_library(&self) -> bool {
+        self.library.is_some()
+    }
+
+    /// The library of products on this GPU.
+    pub fn blas(&self) -> Option<&Blas> {
+        let make = || {
+            let library = self.library.as_ref()?;
+            self.enter().and_then(|_| Blas::new(library, self.tf32)).ok()
+        };
+        self.blas.get_or_init(make).as_ref()
+    }
+
+    /// The way for copies from and to the host.
+    pub fn staging(&self) -> Option<&Staging> {
+        self.staging.get_or_init(|| self.enter().ok().and_then(Staging::new)).as_ref()
+    }
+
+    /// What tells this GPU's driver from others in the process.
+    pub fn driver_id(&self) -> usize {
+        self.driver.id()
     }
 
     fn peer(&self, id: DeviceId) -> Result<Context> {
@@ -126,7 +182,19 @@ impl Drop for Gpu {
             let kernels = self.kernels.lock().unwrap_or_else(PoisonError::into_inner);
             kernels.values().for_each(|function| driver.unload(*function));
         }
+        // While its context is still there.
+        drop(self.blas.take());
+        if let Some(staging) = self.staging.take().flatten() {
+            staging.give_back(&self.driver);
+        }
         self.driver.release(self.device);
+    }
+}
+
+impl Multiplies for Gpu {
+    fn workspace(&self, form: &Form) -> Option<u64> {
+        self.enter().ok()?;
+        Some(self.blas()?.prepare(form)?.workspace())
     }
 }
 
@@ -164,11 +232,11 @@ impl Device for Gpu {
             _ if size == 0 => return Ok(()),
             (CopyEnd::Host(from), to) => {
                 // SAFETY: the host keeps its memory valid until the copy has completed.
-                unsafe { driver.copy_in(address(to)?, from as usize as *const _, size, queue)? };
+                unsafe { self.from_host(address(to)?, from as usize as *const u8, size, queue)? };
             }
             (from, CopyEnd::Host(to)) => {
                 // SAFETY: as above.
-                unsafe { driver.copy_out(to as usize as *mut _, address(from)?, size, queue)? };
+                unsafe { self.to_host(to as usize as *mut u8, address(from)?, size, queue)? };
             }
             (from, to) => driver.copy_within(address(to)?, address(from)?, size, queue)?,
         }

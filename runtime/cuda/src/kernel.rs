@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use byoc_plugin::Result;
+use byoc_plugin::{Error, Result};
 
 use crate::cache::digest;
 use crate::driver::Grid;
+use crate::multiply::{Form, Multiply};
 use crate::shape::Shape;
 
 /// What stands in front of every generated kernel.
@@ -67,15 +68,88 @@ impl Launch {
     }
 }
 
-/// A kernel whose source is the same for all shapes; sizes and strides are its arguments.
+/// What a call of a step reads or writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// By its place among the step's inputs.
+    Input(usize),
+    Output,
+    /// Bytes into memory that only this step has.
+    Scratch(u64),
+}
+
+/// One thing that the device is told to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Call {
+    /// A launch of one of the kernel's sources, with its addresses.
+    Launch { source: usize, launch: Launch, slots: Vec<Slot> },
+    /// A product by cuBLASLt: slots are its two factors, the bias, the addend, the output and the workspace; those that
+    /// it does without are left out.
+    Multiply { product: Multiply, slots: Vec<Slot>, workspace: u64 },
+}
+
+/// What a step does for certain shapes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calls {
+    pub list: Vec<Call>,
+    /// Bytes that the step needs beside its values.
+    pub scratch: u64,
+}
+
+impl Calls {
+    pub fn one(call: Call) -> Calls {
+        Calls { list: vec![call], scratch: 0 }
+    }
+
+    /// A launch of the first source, whose first number says over how many elements. A part of the output may have none.
+    pub fn unless_empty(launch: Launch, slots: Vec<Slot>) -> Calls {
+        match launch.structs.first().is_some_and(|count| count == &[0]) {
+            true => Calls { list: Vec::new(), scratch: 0 },
+            false => Calls::one(Call::Launch { source: 0, launch, slots }),
+        }
+    }
+}
+
+/// A library of matrix products.
+pub trait Multiplies {
+    /// Bytes of workspace for a product; `None` where the library has no way to do it.
+    fn workspace(&self, form: &Form) -> Option<u64>;
+}
+
+/// No library is there.
+pub struct Alone;
+
+impl Multiplies for Alone {
+    fn workspace(&self, _: &Form) -> Option<u64> {
+        None
+    }
+}
+
+/// A kernel whose sources are the same for all shapes; sizes and strides are its arguments.
 pub trait Kernel: Send + Sync {
     fn source(&self) -> Source;
+
+    /// All sources, of which shapes decide what is launched.
+    fn sources(&self) -> Vec<Source> {
+        vec![self.source()]
+    }
 
     /// The output's shape.
     fn output(&self, inputs: &[&[usize]]) -> Result<Shape>;
 
-    /// The launch for shapes of which none is empty in the output. Addresses are those of `operands`, then the output.
-    fn launch(&self, inputs: &[&[usize]], output: &[usize]) -> Result<Launch>;
+    /// The only launch, for shapes of which none is empty in the output: of `operands`, then the output. A kernel that has
+    /// several has `calls` instead.
+    fn launch(&self, inputs: &[&[usize]], output: &[usize]) -> Result<Launch> {
+        Err(Error::internal(format!("{inputs:?} to {output:?} is not one launch")))
+    }
+
+    /// All that the step does; by default the one launch.
+    fn calls(&self, inputs: &[&[usize]], output: &[usize], _library: &dyn Multiplies) -> Result<Calls> {
+        let launch = self.launch(inputs, output)?;
+        let operands = self.operands(inputs.len()).into_iter().map(Slot::Input);
+        let slots = operands.chain([Slot::Output]).collect();
+        Ok(Calls::unless_empty(launch, slots))
+    }
 
     /// Which inputs it reads; the others only tell shapes.
     fn operands(&self, inputs: usize) -> Vec<usize> {

@@ -1,11 +1,13 @@
 //! NVIDIA GPUs as a vendor. See `docs/cuda.md`.
 //!
 //! `find`, `api`, `driver` and `nvrtc` are CUDA's libraries, looked for and loaded at run time; `gpu` is a device as the
-//! host has it. `lower` makes a `program` of a region: steps with kernels, whose CUDA C `kernels` writes from descriptions
+//! host has it, `blas` what it multiplies with. `lower` makes a `program` of a region: steps with kernels, whose CUDA C `kernels` writes from descriptions
 //! (`scalar`, `pointwise`, `shape`, `types` are what they share). `plan` places a program's values for certain shapes,
 //! `executable` runs it (`graph` as one piece of work when it comes again), and `plugin` is what the host calls.
 
 mod api;
+mod artefact;
+mod blas;
 mod cache;
 mod driver;
 mod executable;
@@ -14,7 +16,9 @@ mod gpu;
 mod graph;
 pub mod kernel;
 mod kernels;
+mod loaded;
 mod lower;
+mod multiply;
 pub mod nvrtc;
 mod plan;
 mod plugin;
@@ -22,7 +26,10 @@ mod pointwise;
 pub mod program;
 mod scalar;
 mod shape;
+mod staging;
+mod trace;
 mod types;
+mod weights;
 
 pub use find::NVRTC;
 pub use lower::lower;

@@ -2,7 +2,8 @@
 
 use byoc_plugin::{Error, Result};
 
-use crate::kernel::Launch;
+use crate::kernel::{Call, Calls, Launch, Multiplies, Slot};
+use crate::multiply::Multiply;
 use crate::program::{Action, Program};
 use crate::shape::{Shape, elements};
 
@@ -20,10 +21,37 @@ pub enum Place {
     Arena(u64),
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Work {
-    Launch { step: usize, launch: Launch, addresses: Vec<Place> },
-    Copy { from: Place, to: Place, bytes: u64 },
+    /// A kernel by its step and its place among the step's sources.
+    Launch {
+        step: usize,
+        source: usize,
+        launch: Launch,
+        addresses: Vec<Place>,
+    },
+    /// As `Call::Multiply` has it.
+    Multiply {
+        step: usize,
+        product: Multiply,
+        addresses: Vec<Place>,
+        workspace: u64,
+    },
+    Copy {
+        from: Place,
+        to: Place,
+        bytes: u64,
+    },
+}
+
+impl Work {
+    /// The step that it is part of.
+    pub fn step(&self) -> Option<usize> {
+        match self {
+            Work::Launch { step, .. } | Work::Multiply { step, .. } => Some(*step),
+            Work::Copy { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -34,8 +62,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(program: &Program, shapes: &[Option<Shape>]) -> Result<Plan> {
-        let mut planner = Planner::new(program, shapes);
+    pub fn new(program: &Program, shapes: &[Option<Shape>], library: &dyn Multiplies) -> Result<Plan> {
+        let mut planner = Planner::new(program, shapes, library);
         for index in 0..program.steps.len() {
             planner.step(index)?;
         }
@@ -51,14 +79,31 @@ impl Plan {
             let shape = shapes[value].as_deref().unwrap_or_default();
             program.widths[value] as f64 * shape.iter().map(|size| *size as f64).product::<f64>()
         };
-        let step = |work: &Work| match work {
-            Work::Launch { step, .. } => {
-                let step = &program.steps[*step];
-                bytes(step.output) + step.reads().into_iter().map(bytes).sum::<f64>()
-            }
+        let copies = self.work.iter().map(|work| match work {
             Work::Copy { bytes, .. } => 2.0 * *bytes as f64,
+            _ => 0.0,
+        });
+        let step = |step: usize| {
+            let step = &program.steps[step];
+            bytes(step.output) + step.reads().into_iter().map(bytes).sum::<f64>()
         };
-        self.work.iter().map(step).sum()
+        self.steps().map(step).sum::<f64>() + copies.sum::<f64>()
+    }
+
+    /// The kernels that are launched, by step and place among its sources.
+    pub fn sources(&self) -> Vec<(usize, usize)> {
+        let source = |work: &Work| match work {
+            Work::Launch { step, source, .. } => Some((*step, *source)),
+            _ => None,
+        };
+        self.work.iter().filter_map(source).collect()
+    }
+
+    /// The steps that have work, once each.
+    pub fn steps(&self) -> impl Iterator<Item = usize> {
+        let mut steps: Vec<usize> = self.work.iter().filter_map(Work::step).collect();
+        steps.dedup();
+        steps.into_iter()
     }
 }
 
@@ -76,10 +121,11 @@ struct Planner<'p> {
     last: Vec<usize>,
     arena: Arena,
     work: Vec<Work>,
+    library: &'p dyn Multiplies,
 }
 
 impl<'p> Planner<'p> {
-    fn new(program: &'p Program, shapes: &'p [Option<Shape>]) -> Planner<'p> {
+    fn new(program: &'p Program, shapes: &'p [Option<Shape>], library: &'p dyn Multiplies) -> Planner<'p> {
         let mut roots: Vec<usize> = (0..program.values).collect();
         let mut last = vec![0; program.values];
         for (index, step) in program.steps.iter().enumerate() {
@@ -101,7 +147,7 @@ impl<'p> Planner<'p> {
         for (place, value) in program.outputs.iter().enumerate() {
             places[roots[*value]].get_or_insert(Place::Output(place));
         }
-        Planner { program, shapes, roots, places, last, arena: Arena::default(), work: Vec::new() }
+        Planner { program, shapes, roots, places, last, arena: Arena::default(), work: Vec::new(), library }
     }
 
     fn shape(&self, value: usize) -> Result<&'p [usize]> {
@@ -118,16 +164,8 @@ impl<'p> Planner<'p> {
             let inputs = step.inputs.iter().map(|value| self.shape(*value)).collect::<Result<Vec<_>>>()?;
             let output = self.shape(step.output)?;
             if !output.contains(&0) {
-                let launch = kernel.launch(&inputs, output)?;
-                let mut addresses = Vec::new();
-                for value in step.reads() {
-                    addresses.push(self.place(value)?);
-                }
-                addresses.push(self.place(step.output)?);
-                // A part of the output may have nothing in it.
-                if launch.structs.first().is_none_or(|count| count != &[0]) {
-                    self.work.push(Work::Launch { step: index, launch, addresses });
-                }
+                let calls = kernel.calls(&inputs, output, self.library)?;
+                self.calls(index, calls)?;
             }
         }
         for value in step.reads().into_iter().chain([step.output]) {
@@ -137,6 +175,41 @@ impl<'p> Planner<'p> {
                 // Freed once, though a step may read a value twice.
                 self.last[root] = usize::MAX;
             }
+        }
+        Ok(())
+    }
+
+    /// Gives the calls of a step their places.
+    fn calls(&mut self, index: usize, calls: Calls) -> Result<()> {
+        let step = &self.program.steps[index];
+        let places: Vec<Option<Place>> = {
+            let read = step.reads();
+            let place = |value: &usize| read.contains(value).then(|| self.place(*value)).transpose();
+            step.inputs.iter().map(place).collect::<Result<_>>()?
+        };
+        let output = self.place(step.output)?;
+        let scratch = (calls.scratch > 0).then(|| self.arena.alloc(calls.scratch));
+        let place = |slot: &Slot| match *slot {
+            Slot::Input(place) => {
+                places[place].ok_or_else(|| Error::internal("a call reads what its step does not"))
+            }
+            Slot::Output => Ok(output),
+            Slot::Scratch(offset) => Ok(Place::Arena(scratch.unwrap_or(0) + offset)),
+        };
+        for call in calls.list {
+            self.work.push(match call {
+                Call::Launch { source, launch, slots } => {
+                    let addresses = slots.iter().map(place).collect::<Result<_>>()?;
+                    Work::Launch { step: index, source, launch, addresses }
+                }
+                Call::Multiply { product, slots, workspace } => {
+                    let addresses = slots.iter().map(place).collect::<Result<_>>()?;
+                    Work::Multiply { step: index, product, addresses, workspace }
+                }
+            });
+        }
+        if let Some(scratch) = scratch {
+            self.arena.free(scratch, calls.scratch);
         }
         Ok(())
     }

@@ -1,24 +1,28 @@
 //! The plugin: what the host calls.
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use byoc_plugin::{
-    CheckContext, CompileContext, DType, Device, DeviceDecl, Dim, Error, Executable, HOST, MatchContext,
-    OptionDecl, Options, Plugin, Region, RegionAnswer, Result, Value,
+    ArtefactAnswer, CheckContext, CompileContext, DType, Device, DeviceDecl, Dim, Error, Executable, HOST,
+    MatchContext, OptionDecl, Options, Plugin, Region, RegionAnswer, Result, Value,
 };
 
+use crate::artefact::{FAMILY, Stored};
+use crate::blas::{self, OFF};
 use crate::cache::Cache;
-use crate::driver::{Driver, Function};
+use crate::driver::Driver;
 use crate::executable::{Compiled, Constants};
-use crate::find::{DRIVER, NVRTC};
+use crate::find::{CUBLASLT, DRIVER, NVRTC, Place};
 use crate::gpu::Gpu;
+use crate::kernel::Alone;
+use crate::loaded::{Kernels, Maker};
 use crate::lower::lower;
 use crate::nvrtc::Nvrtc;
-use crate::plan::{Plan, Work};
+use crate::plan::Plan;
 use crate::program::{Action, Program};
 use crate::shape::Shape;
+use crate::trace::Trace;
 
 /// What it costs to have a kernel begin, as a device sees it.
 const LAUNCH_US: f64 = 3.0;
@@ -28,9 +32,9 @@ const EFFICIENCY: f64 = 0.6;
 pub struct Cuda {
     /// Why there is none, where there is none.
     machine: Result<Machine, String>,
-    cache: Cache,
     /// Work that comes again is enqueued in one call.
     graphs: bool,
+    trace: Option<Arc<Trace>>,
     /// Where generated kernels are written for people to read.
     sources: Option<PathBuf>,
 }
@@ -41,7 +45,7 @@ const FEW: usize = 8;
 /// What regions run on.
 struct Machine {
     gpus: Vec<Arc<Gpu>>,
-    nvrtc: Nvrtc,
+    maker: Arc<Maker>,
 }
 
 byoc_plugin::export_plugin!(Cuda, table = include_str!("table.toml"));
@@ -63,16 +67,27 @@ impl Plugin for Cuda {
             "",
             "folder for compiled kernels, or `off`; else byoc/cuda in $XDG_CACHE_HOME or ~/.cache",
         ),
+        OptionDecl::string(
+            "cublaslt",
+            "",
+            "libcublasLt.so or its folder, or `off`; else $BYOC_CUDA_CUBLASLT, and as for NVRTC",
+        ),
+        OptionDecl::bool("tf32", "false", "round factors of float32 products to what tensor cores take"),
         OptionDecl::bool("graphs", "true", "enqueue work that comes again in one call"),
         OptionDecl::string("sources", "", "folder to write the CUDA C of every kernel to"),
+        OptionDecl::string(
+            "trace",
+            "",
+            "file to add a line to for each execution: launches, allocations, waits",
+        ),
     ];
 
     fn open(options: &Options) -> Result<Self> {
         let option = |name| options.get(name).unwrap_or_default();
         Ok(Cuda {
-            machine: Machine::find(option("driver"), option("nvrtc")),
-            cache: Cache::new(option("cache")),
+            machine: Machine::find(options),
             graphs: options.bool("graphs")?,
+            trace: trace(option("trace"))?,
             sources: Some(PathBuf::from(option("sources"))).filter(|path| !path.as_os_str().is_empty()),
         })
     }
@@ -95,7 +110,7 @@ impl Plugin for Cuda {
         let program = lower(region)?;
         // What cannot be planned for the sizes that are known or likely is refused before it is compiled.
         if let Some(shapes) = known_shapes(region, &program) {
-            agree(region, &Plan::new(&program, &shapes?)?)?;
+            agree(region, &Plan::new(&program, &shapes?, &Alone)?)?;
         }
         Ok(())
     }
@@ -110,23 +125,19 @@ impl Plugin for Cuda {
         }
         let Some(shapes) = known_shapes(region, &program) else { return Ok(RegionAnswer::default()) };
         let shapes = shapes?;
-        let plan = Plan::new(&program, &shapes)?;
-        let work = |step: &usize| match &program.steps[*step].action {
+        let plan = Plan::new(&program, &shapes, &Alone)?;
+        let work = |step: usize| match &program.steps[step].action {
             Action::Kernel(kernel) => {
-                let inputs: Vec<&[usize]> = program.steps[*step]
+                let inputs: Vec<&[usize]> = program.steps[step]
                     .inputs
                     .iter()
                     .map(|value| shapes[*value].as_deref().unwrap_or_default())
                     .collect();
-                kernel.work(&inputs, shapes[program.steps[*step].output].as_deref().unwrap_or_default())
+                kernel.work(&inputs, shapes[program.steps[step].output].as_deref().unwrap_or_default())
             }
             Action::View(_) => 0.0,
         };
-        let launched = plan.work.iter().filter_map(|work| match work {
-            Work::Launch { step, .. } => Some(step),
-            Work::Copy { .. } => None,
-        });
-        let flops: f64 = launched.map(work).sum();
+        let flops: f64 = plan.steps().map(work).sum();
         let traffic = plan.traffic(&program, &shapes);
         let compute = (flops / gpu.flops_per_us).max(traffic / gpu.bytes_per_us) / EFFICIENCY;
         Ok(RegionAnswer {
@@ -139,46 +150,85 @@ impl Plugin for Cuda {
     fn compile(&self, region: &Region<'_>, context: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
         let machine = self.machine()?;
         let gpu = machine.gpu(context.device.id)?;
-        let program = lower(region)?;
-        let kernels = self.kernels(&program, machine, gpu, context)?;
-        let constants = upload(region, &program, gpu)?;
+        let compiled = self.compiled(region, Stored::new(region), machine, gpu)?;
+        let bytes = |index: usize| Some(region.value(*region.constants.get(index)?).constant?.bytes);
+        compiled.constants.load(gpu, bytes)?;
         // What is read lies on the device, and the rest has become part of kernels and plans.
         (0..region.constants.len()).for_each(|constant| context.release_constant(constant));
-        let compiled = Compiled {
-            gpu: Arc::clone(gpu),
-            program,
-            kernels,
-            constants,
-            graphs: self.graphs,
-            plans: Mutex::default(),
-        };
         let known: Option<Vec<Shape>> =
             region.inputs.iter().map(|input| region.value(*input).shape()).collect();
-        if let Some(inputs) = known {
-            let plan = compiled.plan(&inputs)?;
-            agree(region, &plan)?;
-        }
+        let wanted = match known {
+            Some(inputs) => {
+                let plan = compiled.plan(&inputs)?;
+                agree(region, &plan)?;
+                plan.sources()
+            }
+            None => compiled.kernels.all(),
+        };
+        compiled.kernels.prepare(&wanted, context)?;
         Ok(Box::new(compiled))
     }
+
+    fn load(&self, artefact: &[u8], context: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
+        let machine = self.machine()?;
+        let gpu = machine.gpu(context.device.id)?;
+        let mut stored: Stored = postcard::from_bytes(artefact)
+            .map_err(|error| Error::invalid(format!("a damaged artefact: {error}")))?;
+        machine.maker.keep(std::mem::take(&mut stored.images));
+        let copy = stored.clone();
+        Ok(Box::new(self.compiled(&copy.region()?, stored, machine, gpu)?))
+    }
+
+    fn check_artefact(&self, compatibility: &str) -> ArtefactAnswer {
+        let Ok(machine) = &self.machine else { return ArtefactAnswer::Recompile };
+        let runs = |gpu: &Arc<Gpu>| machine.maker.compatibility(gpu) == compatibility;
+        match compatibility.starts_with(FAMILY) {
+            true if machine.gpus.iter().any(runs) => ArtefactAnswer::Best,
+            true => ArtefactAnswer::Recompile,
+            false => ArtefactAnswer::Foreign,
+        }
+    }
+}
+
+/// The file of an option, which may be none.
+fn trace(path: &str) -> Result<Option<Arc<Trace>>> {
+    let open = |path: &str| {
+        let opened = Trace::open(Path::new(path)).map(Arc::new);
+        opened.map_err(|error| Error::invalid(format!("cuda.trace={path}: {error}")))
+    };
+    Some(path).filter(|path| !path.is_empty()).map(open).transpose()
 }
 
 fn declared(gpu: &Arc<Gpu>) -> DeviceDecl {
     DeviceDecl {
         id: gpu.id(),
-        name: gpu.name.clone(),
+        // Costs differ, and people see what is missing.
+        name: if gpu.has_library() { gpu.name.clone() } else { format!("{} without cuBLASLt", gpu.name) },
         memory_bytes: Some(gpu.memory),
         device: Some(Arc::clone(gpu) as Arc<dyn Device>),
     }
 }
 
 impl Machine {
-    fn find(driver: &str, nvrtc: &str) -> Result<Machine, String> {
-        let absent = |what: &str, place: &crate::find::Place, asked: &str, why: String| {
+    fn find(options: &Options) -> Result<Machine, String> {
+        let option = |name| options.get(name).unwrap_or_default();
+        let [driver, nvrtc, cublaslt] = [option("driver"), option("nvrtc"), option("cublaslt")];
+        let tf32 = options.bool("tf32").map_err(|error| error.message)?;
+        let absent = |what: &str, place: &Place, asked: &str, why: String| {
             format!("{what} is not here: {why}; looked for {}", place.searched(asked))
         };
         let loaded = Driver::load(&DRIVER.candidates(driver));
         let loaded = loaded.map_err(|why| absent("the CUDA driver", &DRIVER, driver, why))?;
-        let gpus = Gpu::all(&Arc::new(loaded)).map_err(|error| error.message)?;
+        // Without the library, products are done by kernels of our own; one that was asked for has to be there.
+        let library = match cublaslt {
+            OFF => None,
+            asked => match blas::load(&CUBLASLT.candidates(asked)) {
+                Ok(library) => Some(library),
+                Err(_) if asked.is_empty() => None,
+                Err(why) => return Err(absent("cuBLASLt", &CUBLASLT, asked, why)),
+            },
+        };
+        let gpus = Gpu::all(&Arc::new(loaded), library.as_ref(), tf32).map_err(|error| error.message)?;
         if gpus.is_empty() {
             return Err("the CUDA driver has no GPU".into());
         }
@@ -187,7 +237,10 @@ impl Machine {
             let hint = "`pip install nvidia-cuda-nvrtc`, or set cuda.nvrtc";
             format!("{}; {hint}", absent("NVRTC", &NVRTC, nvrtc, why))
         })?;
-        Ok(Machine { gpus, nvrtc })
+        Ok(Machine {
+            gpus,
+            maker: Arc::new(Maker { nvrtc, cache: Cache::new(option("cache")), kept: Mutex::default() }),
+        })
     }
 
     fn gpu(&self, id: u32) -> Result<&Arc<Gpu>> {
@@ -196,73 +249,44 @@ impl Machine {
 }
 
 impl Cuda {
+    /// A lowered region, of which nothing is compiled or copied yet.
+    fn compiled(
+        &self,
+        region: &Region<'_>,
+        stored: Stored,
+        machine: &Machine,
+        gpu: &Arc<Gpu>,
+    ) -> Result<Compiled> {
+        let program = lower(region)?;
+        let kernels = Kernels::new(&program, gpu, &machine.maker);
+        self.sources.as_deref().map_or(Ok(()), |folder| kernels.write(folder))?;
+        let shapes = region
+            .values
+            .iter()
+            .filter(|value| value.constant.is_some())
+            .filter_map(|value| Some((value.index, value.shape()?)));
+        let index = |value: &usize| region.value(*value).constant.map_or(0, |constant| constant.index);
+        let constants = Constants {
+            indices: program.constants.iter().map(index).collect(),
+            weights: program.constants.iter().map(|_| OnceLock::new()).collect(),
+            shapes: shapes.collect(),
+        };
+        Ok(Compiled {
+            gpu: Arc::clone(gpu),
+            program,
+            kernels,
+            constants,
+            graphs: self.graphs,
+            name: region.name.to_owned(),
+            trace: self.trace.clone(),
+            stored: Mutex::new(stored),
+            plans: Mutex::default(),
+        })
+    }
+
     fn machine(&self) -> Result<&Machine> {
         self.machine.as_ref().map_err(Error::unsupported)
     }
-
-    /// The kernels of all steps, compiled on as many threads as the host lends.
-    fn kernels(
-        &self,
-        program: &Program,
-        machine: &Machine,
-        gpu: &Gpu,
-        context: &CompileContext<'_>,
-    ) -> Result<Vec<Option<Function>>> {
-        let sources: Vec<_> = program
-            .steps
-            .iter()
-            .map(|step| match &step.action {
-                Action::Kernel(kernel) => Some(kernel.source()),
-                Action::View(_) => None,
-            })
-            .collect();
-        // Each source once, by its first step.
-        let first = |step: usize| {
-            let source = sources[step].as_ref();
-            source.is_some() && !sources[..step].iter().any(|earlier| earlier.as_ref() == source)
-        };
-        let wanted: Vec<usize> = (0..sources.len()).filter(|step| first(*step)).collect();
-        if let Some(folder) = &self.sources {
-            let written = wanted.iter().flat_map(|step| &sources[*step]).try_for_each(|s| s.write(folder));
-            written.map_err(|e| Error::invalid(format!("cuda.sources={}: {e}", folder.display())))?;
-        }
-        let failed = Mutex::new(None);
-        context.call.parallel_for(wanted.len(), |index| {
-            let source = sources[wanted[index]].as_ref();
-            let made = source.map(|source| gpu.kernel(source, &machine.nvrtc, &self.cache));
-            if let Some(Err(error)) = made {
-                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-            }
-        })?;
-        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(error);
-        }
-        let loaded = |source: &Option<crate::kernel::Source>| {
-            source.as_ref().map(|source| gpu.kernel(source, &machine.nvrtc, &self.cache)).transpose()
-        };
-        sources.iter().map(loaded).collect()
-    }
-}
-
-/// Copies the constants that kernels read to the device.
-fn upload(region: &Region<'_>, program: &Program, gpu: &Arc<Gpu>) -> Result<Constants> {
-    let shapes: HashMap<usize, Shape> = region
-        .values
-        .iter()
-        .filter(|value| value.constant.is_some())
-        .filter_map(|value| Some((value.index, value.shape()?)))
-        .collect();
-    let mut constants = Constants { gpu: Arc::clone(gpu), addresses: Vec::new(), shapes };
-    for value in &program.constants {
-        let constant = region.value(*value).constant;
-        let bytes = constant.map(|constant| constant.bytes).unwrap_or_default();
-        let address = gpu.alloc(bytes.len() as u64, 0)?;
-        constants.addresses.push(address);
-        let from = byoc_plugin::CopyEnd::Host(bytes.as_ptr() as u64);
-        let to = byoc_plugin::CopyEnd::Device { address, offset: 0 };
-        gpu.copy(from, to, bytes.len() as u64, None)?;
-    }
-    Ok(constants)
 }
 
 /// Whether all that comes out is a handful of whole numbers: a device would have to be waited for before anybody knows
@@ -280,7 +304,8 @@ fn is_arithmetic_of_shapes(region: &Region<'_>) -> bool {
 /// The shapes of all values, where those of the inputs are known or likely.
 fn known_shapes(region: &Region<'_>, program: &Program) -> Option<Result<Vec<Option<Shape>>>> {
     let inputs = region.inputs.iter().all(|input| likely(region, region.value(*input)).is_some());
-    inputs.then(|| program.shapes(|value| likely(region, region.value(value))))
+    let known = |value: usize| likely(region, region.values.get(value)?);
+    inputs.then(|| program.shapes(known))
 }
 
 /// The shape that a value has or is likely to have.

@@ -51,6 +51,18 @@ pub fn size(dtype: DType) -> usize {
     dtype.bits() as usize / 8
 }
 
+/// The number that the bits of a float16 stand for.
+pub fn half(bits: u16) -> f64 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+    let size = match exponent {
+        0 => fraction * 2f64.powi(-24),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
+    };
+    if bits >> 15 == 1 { -size } else { size }
+}
+
 impl CType {
     pub fn is_float(&self) -> bool {
         self.kind == Kind::Float
@@ -86,6 +98,13 @@ impl CType {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn halves_are_the_numbers_of_their_bits() {
+        let numbers = [0x3c00, 0xc500, 0x0001, 0x7bff].map(half);
+        assert_eq!(numbers, [1.0, -5.0, 2f64.powi(-24), 65504.0]);
+        assert!(half(0xfc00) == f64::NEG_INFINITY && half(0x7e00).is_nan());
+    }
 
     #[test]
     fn literals_say_what_they_are() {

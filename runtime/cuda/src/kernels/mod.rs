@@ -1,11 +1,16 @@
 //! One file for each family of kernels: a description, and the CUDA C that it becomes.
 
+pub mod attention;
+mod epilogue;
 pub mod gather;
 pub mod map;
 pub mod moves;
 pub mod product;
 pub mod resize;
 pub mod row;
+mod transpose;
+mod vectors;
+mod ways;
 pub mod window;
 
 use crate::pointwise::Pointwise;

@@ -5,7 +5,8 @@
 
 use byoc_plugin::{DType, Error, Result};
 
-use crate::kernel::{Kernel, Launch, Source};
+use super::transpose;
+use crate::kernel::{Call, Calls, Kernel, Launch, Multiplies, Slot, Source};
 use crate::shape::{Shape, Walk, axis, broadcast, broadcast_strides, dense, elements, padded};
 use crate::types::size;
 
@@ -67,6 +68,18 @@ fn signed(values: &[usize]) -> Vec<i64> {
 }
 
 impl Move {
+    /// Bytes of an element, and the type that it is moved as.
+    fn element(&self) -> (usize, &'static str) {
+        let bytes = size(self.dtype);
+        let ty = match bytes {
+            1 => "unsigned char",
+            2 => "unsigned short",
+            4 => "u32",
+            _ => "unsigned long long",
+        };
+        (bytes, ty)
+    }
+
     fn path(&self, inputs: &[&[usize]]) -> Result<Path> {
         let x = inputs[0];
         Ok(match &self.rule {
@@ -231,13 +244,7 @@ fn space_to_depth(x: &[usize], block: usize) -> Result<Path> {
 
 impl Kernel for Move {
     fn source(&self) -> Source {
-        let bytes = size(self.dtype);
-        let ty = match bytes {
-            1 => "unsigned char",
-            2 => "unsigned short",
-            4 => "u32",
-            _ => "unsigned long long",
-        };
+        let (bytes, ty) = self.element();
         let arguments = [
             format!("const {ty}* __restrict__ x0"),
             format!("{ty}* __restrict__ y"),
@@ -255,6 +262,25 @@ impl Kernel for Move {
     }
 ";
         Source::new(format!("move{bytes}"), &arguments, body)
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let (bytes, ty) = self.element();
+        let turned = matches!(self.rule, Rule::Transpose(_)).then(|| transpose::source(bytes, ty));
+        std::iter::once(self.source()).chain(turned).collect()
+    }
+
+    fn calls(&self, inputs: &[&[usize]], output: &[usize], _: &dyn Multiplies) -> Result<Calls> {
+        let launch = self.launch(inputs, output)?;
+        let operands = self.operands(inputs.len()).into_iter().map(Slot::Input);
+        let slots = operands.chain([Slot::Output]).collect();
+        if let Rule::Transpose(_) = self.rule {
+            let Path { walk, from, to, .. } = self.path(inputs)?;
+            if let Some(launch) = transpose::launch(&walk.folded(), from, to) {
+                return Ok(Calls::one(Call::Launch { source: 1, launch, slots }));
+            }
+        }
+        Ok(Calls::unless_empty(launch, slots))
     }
 
     fn output(&self, inputs: &[&[usize]]) -> Result<Shape> {

@@ -2,17 +2,20 @@
 //!
 //! A block computes 64 × 64 elements of the output, 16 steps of the inner dimension at a time through shared memory. With
 //! float32 and float64, 256 threads have 4 × 4 elements each. With float16 and bfloat16, four warps have 32 × 32 elements
-//! each, as tiles of 16 × 8 that tensor cores multiply (`mma.sync.m16n8k16`). Sums are of float32, or float64.
+//! each, as tiles of 16 × 8 that tensor cores multiply (`mma.sync.m16n8k16`), and so with codes of 8 bits (`m16n8k32`),
+//! whose zero points are taken off behind the sums. Sums are of float32, float64, or int32 for codes.
 //!
 //! A convolution is a product of the weights (output channels × taps) and the windows (taps × pixels), which are never
 //! written out: each element is looked up in the image.
+//!
+//! That is what is left to do where no other of its `ways` is there.
 
 use byoc_plugin::{DType, Error, Result};
 
 use super::window::{self, SPACE, Windows};
 use super::{name, store};
 use crate::driver::Grid;
-use crate::kernel::{Kernel, Launch, Source};
+use crate::kernel::{Call, Calls, Kernel, Launch, Multiplies, Slot, Source};
 use crate::pointwise::Pointwise;
 use crate::shape::{MAX_RANK, Shape, broadcast, broadcast_strides, elements, words};
 use crate::types;
@@ -29,19 +32,29 @@ pub enum Of {
     Images { windows: Windows, groups: usize },
 }
 
+/// Factors that are codes of 8 bits: sums of products of what they are less their zero points, in 32 bits.
+pub struct Codes {
+    /// The right factor's element type.
+    pub right: DType,
+    /// Whether there is a zero point, for the left and the right factor: one for all, or one for each row or column.
+    pub zeros: [bool; 2],
+}
+
 pub struct Product {
     pub of: Of,
+    /// Of the left factor, and of the right one, too, unless they are codes.
     pub dtype: DType,
+    pub codes: Option<Codes>,
     pub tail: Pointwise,
 }
 
 /// A product's sizes.
-struct Sizes {
-    m: usize,
-    n: usize,
-    k: usize,
+pub(super) struct Sizes {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
     /// Matrices that stand for themselves.
-    batch: Shape,
+    pub batch: Shape,
 }
 
 /// Elements as they go through shared memory: 16-bit ones as they are.
@@ -52,13 +65,13 @@ __device__ inline unsigned short element(const bf16* p) { return p->bits; }
 ";
 
 /// How one matrix lies: strides of rows and columns.
-struct Matrix {
+pub(super) struct Matrix {
     shape: [usize; 2],
     strides: [usize; 2],
 }
 
 /// The last two dimensions of a tensor; one of a single dimension is a row on the left and a column on the right.
-fn matrix(shape: &[usize], transposed: bool, left: bool) -> Result<(Vec<usize>, Matrix)> {
+pub(super) fn matrix(shape: &[usize], transposed: bool, left: bool) -> Result<(Vec<usize>, Matrix)> {
     let (batch, rows, columns) = match shape {
         [] => return Err(Error::invalid("a number is no matrix")),
         [size] if left => (vec![], 1, *size),
@@ -82,6 +95,8 @@ struct Engine {
 
 const CORES: Engine = Engine { threads: 256, body: CORES_BODY, helper: "" };
 const TENSOR_CORES: Engine = Engine { threads: 128, body: TENSOR_BODY, helper: TENSOR_HELPER };
+const CODE_CORES: Engine =
+    Engine { threads: 128, body: include_str!("product_codes.cuh"), helper: TENSOR_HELPER };
 
 const CORES_BODY: &str = "    __shared__ T left[16][65], right[16][65];
     const u32 row = blockIdx.y * 64, column = blockIdx.x * 64;
@@ -125,7 +140,7 @@ STORE            }
     }
 ";
 
-const TENSOR_HELPER: &str = include_str!("tensor.cuh");
+pub(super) const TENSOR_HELPER: &str = include_str!("tensor.cuh");
 
 /// `four` and `pair` are a lane's place in the tiles of `mma`, as its description has it.
 const TENSOR_BODY: &str = "    __shared__ __align__(4) unsigned short left[64][24], right[64][24];
@@ -191,6 +206,8 @@ struct Reading {
     /// Whether neighbouring threads read neighbouring steps.
     left_order: &'static str,
     right_order: &'static str,
+    /// A row's place among those of all groups.
+    row: &'static str,
     helper: &'static str,
 }
 
@@ -207,6 +224,7 @@ const MATRICES: Reading = Reading {
     right: "element(w0 + base[1] + s * rs + j * rj)",
     left_order: "(ls == 1)",
     right_order: "(rs == 1 && rj != 1)",
+    row: "i",
     helper: "",
 };
 
@@ -214,12 +232,14 @@ const IMAGES: Reading = Reading {
     arguments: &["const __grid_constant__ Windows w", "const u32 groups", "const u32 channels"],
     base: "        const u32 group = batch % groups, image = batch / groups * groups * channels + group * channels;",
     left: "element(x0 + (group * m + i) * k + s)",
-    right: "pixel(w0, w, image, s, j)",
+    right: "pixel(w0, w, image, s, j, OUTSIDE)",
     left_order: "true",
     right_order: "false",
+    row: "(group * m + i)",
     helper: "
-// The element that a tap has under a window; 0 where it lies outside of the image.
-template <class X> __device__ inline auto pixel(const X* x, const Windows& w, u32 channel, u32 tap, u32 window) {
+// The element that a tap has under a window, or another number where it lies outside of the image.
+template <class X, class N>
+__device__ inline auto pixel(const X* x, const Windows& w, u32 channel, u32 tap, u32 window, N outside) {
     u32 at[3];
     bool inside = true;
     for (int d = 2; d >= 0; --d) {
@@ -230,10 +250,15 @@ template <class X> __device__ inline auto pixel(const X* x, const Windows& w, u3
         at[d] = (u32)p;
     }
     const u32 i = (((channel + tap) * w.image[0] + at[0]) * w.image[1] + at[1]) * w.image[2] + at[2];
-    return inside ? element(x + i) : decltype(element(x))(0);
+    return inside ? element(x + i) : (decltype(element(x)))outside;
 }
 ",
 };
+
+/// How instructions name the types of codes.
+fn byte(dtype: DType) -> &'static str {
+    if dtype == DType::I8 { "s8" } else { "u8" }
+}
 
 impl Product {
     fn reading(&self) -> &'static Reading {
@@ -245,43 +270,81 @@ impl Product {
 
     fn engine(&self) -> &'static Engine {
         match self.dtype {
+            _ if self.codes.is_some() => &CODE_CORES,
             DType::F16 | DType::BF16 => &TENSOR_CORES,
             _ => &CORES,
         }
     }
 
-    fn text(&self) -> Result<Source> {
+    pub(super) fn text(&self) -> Result<Source> {
         let (of, reading, engine) = (types::of(self.dtype)?, self.reading(), self.engine());
+        let right = types::of(self.codes.as_ref().map_or(self.dtype, |codes| codes.right))?;
+        let zeros = self.codes.as_ref().map_or([false; 2], |codes| codes.zeros);
+        let named = [("x0", of, true), ("w0", right, true), ("lz", of, zeros[0]), ("rz", right, zeros[1])];
+        let there = named.iter().filter(|(.., there)| *there);
         let mut arguments: Vec<String> =
-            ["x0", "w0"].iter().map(|x| format!("const {}* __restrict__ {x}", of.stored)).collect();
+            there.map(|(name, of, _)| format!("const {}* __restrict__ {name}", of.stored)).collect();
         arguments.extend(self.tail.addresses()?);
         arguments.push(format!("{}* __restrict__ y", types::of(self.tail.root.dtype)?.stored));
         arguments.extend(["m", "n", "k", "batches"].map(|size| format!("const u32 {size}")));
+        if self.codes.is_some() {
+            // Strides of the zero points: 0 where one is for all.
+            arguments.extend(["lz_step", "rz_step"].map(|size| format!("const u32 {size}")));
+        }
         arguments.extend(reading.arguments.iter().map(|argument| (*argument).to_owned()));
         arguments.extend(self.tail.argument());
-        let mma = if self.dtype == DType::F16 { "mma_half" } else { "mma_brain" };
+        let mma = match (self.dtype, &self.codes) {
+            (left, Some(codes)) => format!("mma_{}_{}", byte(left), byte(codes.right)),
+            (DType::F16, None) => "mma_half".into(),
+            _ => "mma_brain".into(),
+        };
+        let zero = |there: bool, text: &str| if there { text.to_owned() } else { "0".into() };
         let body = engine
             .body
-            .replace("MMA", mma)
+            .replace("MMA", &mma)
+            .replace("LEFT_ZERO", &zero(zeros[0], &format!("(int)lz[{} * lz_step]", reading.row)))
+            .replace("RIGHT_ZERO", &zero(zeros[1], "(int)rz[j * rz_step]"))
             .replace("BASE", reading.base)
             .replace("LEFT_ORDER", reading.left_order)
             .replace("RIGHT_ORDER", reading.right_order)
             .replace("LEFT", reading.left)
             .replace("RIGHT", reading.right)
+            .replace("OUTSIDE", &zero(zeros[1], "rz[0]"))
             .replace("STORE", &store(&self.tail, "o", "                ")?);
         let (family, first) = match self.of {
             Of::Matrices { .. } => ("matmul", ""),
             Of::Images { .. } => ("conv", window::STRUCT),
         };
         let source = Source::new(name(family, &self.tail), &arguments, &body);
-        let text = format!(
-            "{first}{}{ELEMENT}{}\ntypedef {} T;\n{}",
-            engine.helper, reading.helper, of.computed, source.text
-        );
+        let sum = if self.codes.is_some() { "int" } else { of.computed };
+        let text =
+            format!("{first}{}{ELEMENT}{}\ntypedef {sum} T;\n{}", engine.helper, reading.helper, source.text);
         Ok(Source { text, ..source })
     }
 
-    fn sizes(&self, inputs: &[&[usize]]) -> Result<(Sizes, Vec<Vec<u32>>)> {
+    /// How many inputs come before those of the end.
+    pub(super) fn factors(&self) -> usize {
+        let zeros = self.codes.iter().flat_map(|codes| codes.zeros);
+        2 + zeros.filter(|there| *there).count()
+    }
+
+    /// By zero point, whether each row or column has its own.
+    fn zero_steps(&self, inputs: &[&[usize]], sizes: &Sizes) -> Result<Vec<Vec<u32>>> {
+        let Some(codes) = &self.codes else { return Ok(Vec::new()) };
+        let mut shapes = inputs[2..].iter();
+        let step = |(there, size): (bool, usize)| {
+            let count = if there { shapes.next().map_or(1, |shape| shape.iter().product()) } else { 1 };
+            match count {
+                1 => Ok(vec![0]),
+                count if count == size => Ok(vec![1]),
+                count => Err(Error::invalid(format!("{count} zero points for {size} rows or columns"))),
+            }
+        };
+        let groups = if let Of::Images { groups, .. } = self.of { groups } else { 1 };
+        codes.zeros.into_iter().zip([groups * sizes.m, sizes.n]).map(step).collect()
+    }
+
+    pub(super) fn sizes(&self, inputs: &[&[usize]]) -> Result<(Sizes, Vec<Vec<u32>>)> {
         match &self.of {
             Of::Matrices { transposed } => matrices(inputs[0], inputs[1], *transposed),
             Of::Images { windows, groups } => images(inputs[0], inputs[1], windows, *groups),
@@ -328,6 +391,20 @@ impl Kernel for Product {
         self.text().unwrap_or_else(|error| unreachable!("lowering has checked the types: {error}"))
     }
 
+    fn sources(&self) -> Vec<Source> {
+        self.all_sources().unwrap_or_else(|error| unreachable!("lowering has checked the types: {error}"))
+    }
+
+    fn calls(&self, inputs: &[&[usize]], output: &[usize], library: &dyn Multiplies) -> Result<Calls> {
+        // What cannot be launched is refused, whoever would do it.
+        let launch = self.launch(inputs, output)?;
+        if let Some(calls) = self.other_ways(inputs, output, library) {
+            return Ok(calls);
+        }
+        let slots = (0..inputs.len()).map(Slot::Input).chain([Slot::Output]).collect();
+        Ok(Calls::one(Call::Launch { source: 0, launch, slots }))
+    }
+
     fn output(&self, inputs: &[&[usize]]) -> Result<Shape> {
         let (Sizes { m, n, batch, .. }, _) = self.sizes(inputs)?;
         if let Of::Images { windows, .. } = &self.of {
@@ -343,11 +420,14 @@ impl Kernel for Product {
     fn launch(&self, inputs: &[&[usize]], output: &[usize]) -> Result<Launch> {
         inputs.iter().try_for_each(|shape| elements(shape).map(drop))?;
         elements(output)?;
-        let (Sizes { m, n, k, batch }, more) = self.sizes(inputs)?;
+        let (sizes, more) = self.sizes(inputs)?;
+        let zeros = self.zero_steps(inputs, &sizes)?;
+        let Sizes { m, n, k, batch } = sizes;
         let batches = elements(&batch)?;
         let mut structs: Vec<Vec<u32>> = [m, n, k, batches].iter().map(|size| vec![*size as u32]).collect();
+        structs.extend(zeros);
         structs.extend(more);
-        structs.extend(self.tail.structs(&inputs[2..], output));
+        structs.extend(self.tail.structs(&inputs[self.factors()..], output));
         let rows = m.div_ceil(TILE);
         if rows > MOST_BLOCKS {
             return Err(Error::unsupported(format!("a product of {m} rows")));

@@ -12,6 +12,23 @@
     }
 MMA_OF(mma_half, "f16")
 MMA_OF(mma_brain, "bf16")
+// Of bytes: four where there are two above, and twice as many steps.
+#define MMA_OF_BYTES(name, left, right)                                                                     \
+    __device__ inline void name(int (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {                         \
+        asm("mma.sync.aligned.m16n8k32.row.col.s32." left "." right ".s32 "                                  \
+            "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                \
+            : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])                                                 \
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                             \
+    }
+MMA_OF_BYTES(mma_s8_s8, "s8", "s8")
+MMA_OF_BYTES(mma_s8_u8, "s8", "u8")
+MMA_OF_BYTES(mma_u8_s8, "u8", "s8")
+MMA_OF_BYTES(mma_u8_u8, "u8", "u8")
+// The right factor of a tile from its rows: lane i of the first 16 has the address of row i.
+__device__ inline void down(u32 (&b)[2], const unsigned short* row) {
+    const u32 at = (u32)__cvta_generic_to_shared(row);
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];" : "=r"(b[0]), "=r"(b[1]) : "r"(at) : "memory");
+}
 #endif
 // Two elements next to each other.
 __device__ inline u32 two(const unsigned short* p) { return *(const u32*)p; }

@@ -65,6 +65,13 @@ impl Windows {
         }
     }
 
+    /// Whether each window is one pixel of an image, in their order.
+    pub fn is_pixel(&self, image: &[usize]) -> bool {
+        let each = |fit: Vec<(usize, usize)>| fit.iter().zip(image).all(|(fit, size)| *fit == (*size, 0));
+        let ones = [&self.kernel, &self.strides].into_iter().flatten().all(|size| *size == 1);
+        ones && self.fit(image).is_ok_and(each)
+    }
+
     fn reach(&self, axis: usize) -> usize {
         (self.kernel[axis].max(1) - 1) * self.dilations[axis] + 1
     }

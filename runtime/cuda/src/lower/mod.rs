@@ -4,11 +4,14 @@
 //! expression that whoever reads it takes over; *open*, written by a step whose end may still grow. Only values that one
 //! node reads, and that stay in the region, are pending or open.
 
+mod attention;
 mod elementwise;
 mod moves;
 mod products;
 mod quantise;
 mod rows;
+
+use std::collections::HashSet;
 
 use byoc_plugin::{AttributeValue, DType, Dim, Error, Node, Region, Result, Value};
 
@@ -71,6 +74,8 @@ struct Lowering<'r, 'a> {
     region: &'r Region<'a>,
     drafts: Vec<Draft>,
     states: Vec<Option<State>>,
+    /// Values of the lowering's own, behind those of the region.
+    own: Vec<DType>,
 }
 
 /// Lowers a region; an error names the node that no kernel is there for.
@@ -79,9 +84,16 @@ pub fn lower(region: &Region<'_>) -> Result<Program> {
         None => Some(State::Stored(None)),
         Some(_) => None,
     });
-    let mut lowering = Lowering { region, drafts: Vec::new(), states: states.collect() };
+    let mut lowering = Lowering { region, drafts: Vec::new(), states: states.collect(), own: Vec::new() };
+    let forms = attention::forms(region);
+    let skipped = |node: usize| forms.iter().any(|form| form.nodes.contains(&node));
     for node in &region.nodes {
-        lowering.node(node).map_err(|error| Error { node: Some(node.index), ..error })?;
+        let done = match forms.iter().find(|form| form.last == node.index) {
+            Some(form) => lowering.form(form),
+            None if skipped(node.index) => Ok(()),
+            None => lowering.node(node),
+        };
+        done.map_err(|error| Error { node: Some(node.index), ..error })?;
     }
     lowering.finish()
 }
@@ -89,12 +101,14 @@ pub fn lower(region: &Region<'_>) -> Result<Program> {
 /// What a family does with a node; `None` where the node is not its own.
 type Rule = fn(&mut Lowering<'_, '_>, &Node<'_>) -> Option<Result<()>>;
 
-const RULES: [Rule; 4] = [elementwise::rule, rows::rule, products::rule, moves::rule];
+const RULES: [Rule; 5] = [elementwise::rule, rows::rule, products::rule, moves::rule, attention::rule];
+/// Operators of other domains that rules know.
+const CONTRIBUTED: &[(&str, &str)] = &[("com.microsoft", "MultiHeadAttention")];
 
 impl<'a> Lowering<'_, 'a> {
     fn node(&mut self, node: &Node<'_>) -> Result<()> {
         let unsupported = || Error::unsupported(format!("no kernel is there for {}", node.op));
-        if !node.domain.is_empty() {
+        if !node.domain.is_empty() && !CONTRIBUTED.contains(&(node.domain, node.op)) {
             return Err(unsupported());
         }
         let wanted = node.outputs.iter().flatten();
@@ -146,19 +160,7 @@ impl<'a> Lowering<'_, 'a> {
 
     /// The only number of a constant.
     fn number(&self, value: usize) -> Option<f64> {
-        let value = self.value(value);
-        match (value.constant?.bytes, value.dtype?) {
-            (bytes, DType::F32) => bytes.try_into().ok().map(|bytes| f32::from_le_bytes(bytes).into()),
-            (bytes, DType::F64) => bytes.try_into().ok().map(f64::from_le_bytes),
-            (&[byte], DType::I8) => Some(f64::from(byte as i8)),
-            (&[byte], DType::U8) => Some(byte.into()),
-            (bytes, DType::I32) => bytes.try_into().ok().map(|bytes| i32::from_le_bytes(bytes).into()),
-            (bytes, DType::I64) => {
-                let number = i64::from_le_bytes(bytes.try_into().ok()?);
-                (number.unsigned_abs() < 1 << 53).then_some(number as f64)
-            }
-            _ => None,
-        }
+        number(self.value(value))
     }
 
     /// Whether one node reads a value, once, and nobody else does.
@@ -171,6 +173,13 @@ impl<'a> Lowering<'_, 'a> {
     fn same_shape(&self, one: usize, other: usize) -> bool {
         let (Some(one), Some(other)) = (&self.value(one).dims, &self.value(other).dims) else { return false };
         one == other && !one.contains(&Dim::Unknown)
+    }
+
+    /// A value that the region does not have.
+    fn temporary(&mut self, dtype: DType) -> usize {
+        self.own.push(dtype);
+        self.states.push(None);
+        self.states.len() - 1
     }
 
     fn operand(&self, value: usize, align: Align) -> Result<Operand> {
@@ -236,18 +245,59 @@ impl<'a> Lowering<'_, 'a> {
             }
         };
         let steps: Vec<Step> = self.drafts.into_iter().map(step).collect();
+        let steps = wanted(steps, &region.outputs);
         let is_read = |value: &Value<'_>| {
             let used = steps.iter().any(|step| step.reads().contains(&value.index));
             value.constant.is_some() && (used || region.is_output(value.index))
         };
         Ok(Program {
-            values: region.values.len(),
+            values: region.values.len() + self.own.len(),
             inputs: region.inputs.clone(),
             outputs: region.outputs.clone(),
             constants: region.values.iter().filter(|v| is_read(v)).map(|v| v.index).collect(),
-            widths: region.values.iter().map(|value| value.dtype.map_or(0, size)).collect(),
+            widths: region
+                .values
+                .iter()
+                .map(|value| value.dtype.map_or(0, size))
+                .chain(self.own.into_iter().map(size))
+                .collect(),
             steps,
         })
+    }
+}
+
+/// The steps that outputs come from: others have been taken over by what reads their inputs.
+fn wanted(steps: Vec<Step>, outputs: &[usize]) -> Vec<Step> {
+    let mut needed: HashSet<usize> = outputs.iter().copied().collect();
+    let mut kept: Vec<Step> = Vec::new();
+    for step in steps.into_iter().rev() {
+        if needed.contains(&step.output) {
+            needed.extend(&step.inputs);
+            kept.push(step);
+        }
+    }
+    kept.reverse();
+    kept
+}
+
+/// The only number of a constant.
+fn number(value: &Value<'_>) -> Option<f64> {
+    match (value.constant?.bytes, value.dtype?) {
+        (bytes, DType::F32) => bytes.try_into().ok().map(|bytes| f32::from_le_bytes(bytes).into()),
+        (bytes, DType::F64) => bytes.try_into().ok().map(f64::from_le_bytes),
+        (bytes, DType::F16) => bytes.try_into().ok().map(|bytes| types::half(u16::from_le_bytes(bytes))),
+        (bytes, DType::BF16) => {
+            let bits = u16::from_le_bytes(bytes.try_into().ok()?);
+            Some(f32::from_bits(u32::from(bits) << 16).into())
+        }
+        (&[byte], DType::I8) => Some(f64::from(byte as i8)),
+        (&[byte], DType::U8) => Some(byte.into()),
+        (bytes, DType::I32) => bytes.try_into().ok().map(|bytes| i32::from_le_bytes(bytes).into()),
+        (bytes, DType::I64) => {
+            let number = i64::from_le_bytes(bytes.try_into().ok()?);
+            (number.unsigned_abs() < 1 << 53).then_some(number as f64)
+        }
+        _ => None,
     }
 }
 

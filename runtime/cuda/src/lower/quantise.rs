@@ -23,6 +23,11 @@ impl Lowering<'_, '_> {
         if !known && self.dtype(x)? != DType::I32 {
             return Err(Error::unsupported(format!("{} of {}", node.op, self.dtype(x)?)));
         }
+        // A product reads the codes themselves.
+        let output = self.output(node)?;
+        if self.region.consumers(output).any(|user| super::products::OPS.contains(&user.op)) {
+            self.stored(x);
+        }
         let mut numbers = cast(self.read(x)?, dtype);
         if let Some(zero) = self.along(node, 2)? {
             numbers = self.two("Sub", [numbers, cast(zero, dtype)])?;
@@ -31,19 +36,31 @@ impl Lowering<'_, '_> {
         self.two("Mul", [numbers, scale])
     }
 
-    /// `x / scale`, to the nearest (of two, the even one), `+ zero`, and no further than the type goes.
+    /// `x / scale`, as codes.
     pub(super) fn quantise(&mut self, node: &Node<'_>) -> Result<Pointwise> {
         let (x, output) = (self.input(node, 0)?, self.output(node)?);
         let dtype = self.float32(node, x)?;
         let to = self.dtype(output)?;
-        let row = CODES.iter().find(|(code, ..)| *code == to);
-        let (_, least, most) = row.ok_or_else(|| Error::unsupported(format!("{} to {to}", node.op)))?;
         let scale = self.scale(node)?;
         let x = self.read(x)?;
         let scaled = self.two("Div", [x, scale])?;
+        let zero = self.along(node, 2)?.map(|zero| cast(zero, dtype));
+        self.codes_of(scaled, zero, to)
+    }
+
+    /// To the nearest (of two, the even one), `+ zero`, and no further than the type goes.
+    pub(super) fn codes_of(
+        &self,
+        scaled: Pointwise,
+        zero: Option<Pointwise>,
+        to: DType,
+    ) -> Result<Pointwise> {
+        let dtype = scaled.root.dtype;
+        let row = CODES.iter().find(|(code, ..)| *code == to);
+        let (_, least, most) = row.ok_or_else(|| Error::unsupported(format!("codes of {to}")))?;
         let mut codes = apply(self.scalar_row("Round", dtype)?, dtype, Vec::new(), vec![scaled]);
-        if let Some(zero) = self.along(node, 2)? {
-            codes = self.two("Add", [codes, cast(zero, dtype)])?;
+        if let Some(zero) = zero {
+            codes = self.two("Add", [codes, zero])?;
         }
         for (op, end) in [("Max", least), ("Min", most)] {
             codes = self.two(op, [codes, Pointwise::literal(*end, dtype)])?;
@@ -87,6 +104,6 @@ impl Lowering<'_, '_> {
     }
 }
 
-fn cast(part: Pointwise, to: DType) -> Pointwise {
+pub(super) fn cast(part: Pointwise, to: DType) -> Pointwise {
     Pointwise::join(vec![part], to, |mut roots| Expr::Cast(Box::new(roots.remove(0))))
 }

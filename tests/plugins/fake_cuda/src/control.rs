@@ -28,9 +28,9 @@ pub extern "C" fn fake_cuda_reset() {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fake_cuda_report(text: *mut u8, room: usize) -> usize {
     let machine = machine();
-    let [memory, streams, events, graphs] = machine.counts();
+    let [memory, streams, events, graphs, pinned] = machine.counts();
     let mut report = format!(
-        "memory {memory}\nstreams {streams}\nevents {events}\ngraphs {graphs}\nwaits {}\nallocations {}\n",
+        "memory {memory}\nstreams {streams}\nevents {events}\ngraphs {graphs}\npinned {pinned}\nwaits {}\nallocations {}\n",
         machine.waits, machine.allocations
     );
     report.extend(machine.launches.iter().flatten().map(|name| format!("launch {name}\n")));

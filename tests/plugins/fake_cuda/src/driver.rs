@@ -20,7 +20,7 @@ const DEVICES: c_int = 2;
 const CONTEXTS: usize = 0x1000;
 
 /// One call: what it does, unless it is to fail.
-fn call(name: &str, body: impl FnOnce(&mut Machine) -> Result<(), Status>) -> Status {
+pub fn call(name: &str, body: impl FnOnce(&mut Machine) -> Result<(), Status>) -> Status {
     let mut machine = machine();
     let done = machine.begin(name).and_then(|()| body(&mut machine));
     done.err().unwrap_or(0)
@@ -105,6 +105,14 @@ functions! {
         unsafe { alloc(machine, address, size) }
     }
     cuMemFreeAsync(address: u64, stream: Raw) machine { machine.enqueue(stream as u64, Work::Free(address)) }
+    cuMemHostAlloc(address: *mut *mut c_void, size: usize, _flags: c_uint) machine {
+        // SAFETY: as above.
+        unsafe { put(address, machine.pin(size) as *mut c_void) }
+    }
+    cuMemFreeHost(address: *mut c_void) machine { machine.unpin(address as u64) }
+    cuLaunchHostFunc(stream: Raw, function: unsafe extern "C" fn(*mut c_void), with: *mut c_void) machine {
+        machine.enqueue(stream as u64, Work::Call { function, with: with as u64 })
+    }
     cuMemcpyHtoDAsync_v2(to: u64, from: *const c_void, size: usize, stream: Raw) machine {
         copy(machine, End::Device(device()?, to), End::Host(from as u64), size, stream)
     }
@@ -203,7 +211,7 @@ thread_local! {
 }
 
 /// The device whose context this thread has.
-fn device() -> Result<usize, Status> {
+pub fn device() -> Result<usize, Status> {
     CURRENT.get().checked_sub(CONTEXTS).ok_or(NO_CONTEXT)
 }
 

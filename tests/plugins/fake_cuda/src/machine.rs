@@ -1,6 +1,8 @@
 //! The pretended GPU: streams that do nothing until somebody waits, events, and what went wrong.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::Write;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use crate::memory::Memory;
@@ -31,6 +33,17 @@ pub enum Work {
         from: End,
         size: usize,
     },
+    /// Something that a library does with some pieces of memory.
+    Host {
+        name: &'static str,
+        device: usize,
+        pieces: Vec<(u64, u64)>,
+        run: Arc<dyn Fn() + Send + Sync>,
+    },
+    Call {
+        function: unsafe extern "C" fn(*mut std::ffi::c_void),
+        with: u64,
+    },
     Free(u64),
     Wait {
         stream: u64,
@@ -60,6 +73,8 @@ pub struct Machine {
     streams: BTreeMap<u64, Stream>,
     /// Stream and how much of it comes before, once recorded.
     events: BTreeMap<u64, Option<(u64, u64)>>,
+    /// Pinned memory, by address.
+    pinned: BTreeMap<u64, Vec<u64>>,
     /// By number.
     pub modules: BTreeMap<u64, Arc<Module>>,
     /// Recorded work, by number.
@@ -68,6 +83,8 @@ pub struct Machine {
     pub faults: Vec<String>,
     /// Names of the kernels that were launched, where somebody wants to know.
     pub launches: Option<Vec<String>>,
+    /// Where each kernel's name is written when it is launched.
+    trace: Option<File>,
     /// Calls by name that are to fail: how many succeed before, and the error.
     pub failures: BTreeMap<String, (u64, Status)>,
     pub waits: u64,
@@ -82,7 +99,9 @@ pub fn machine() -> MutexGuard<'static, Machine> {
 
 impl Machine {
     fn new() -> Machine {
-        let mut machine = Machine { next: 1, ..Machine::default() };
+        let file = std::env::var_os("FAKE_CUDA_TRACE");
+        let trace = file.and_then(|path| File::options().create(true).append(true).open(path).ok());
+        let mut machine = Machine { next: 1, trace, ..Machine::default() };
         machine.streams.insert(SHARED, Stream::default());
         for rule in std::env::var("FAKE_CUDA_FAIL").unwrap_or_default().split(',') {
             machine.add_failure(rule);
@@ -147,8 +166,29 @@ impl Machine {
         number
     }
 
-    pub fn counts(&self) -> [usize; 4] {
-        [self.memory.count(), self.streams.len() - 1, self.events.len(), self.graphs.len()]
+    pub fn counts(&self) -> [usize; 5] {
+        let [streams, events] = [self.streams.len() - 1, self.events.len()];
+        [self.memory.count(), streams, events, self.graphs.len(), self.pinned.len()]
+    }
+
+    pub fn pin(&mut self, size: usize) -> u64 {
+        let content = vec![0; size.div_ceil(8)];
+        let address = content.as_ptr() as u64;
+        self.pinned.insert(address, content);
+        address
+    }
+
+    /// Work that waits to be done may still use it: that is a fault.
+    pub fn unpin(&mut self, address: u64) -> Result<(), Status> {
+        let size = self.pinned.get(&address).ok_or(INVALID_VALUE)?.len() as u64 * 8;
+        let inside = |end: &End| matches!(end, End::Host(at) if (address..address + size).contains(at));
+        let uses = |work: &Work| matches!(work, Work::Copy { to, from, .. } if inside(to) || inside(from));
+        if self.streams.values().flat_map(|stream| &stream.work).any(uses) {
+            return Err(
+                self.fault(format!("pinned memory at {address:#x} is freed while a copy waits for it"))
+            );
+        }
+        self.pinned.remove(&address).map(drop).ok_or(INVALID_VALUE)
     }
 
     pub fn destroy_stream(&mut self, stream: u64) -> Result<(), Status> {
@@ -215,8 +255,17 @@ impl Machine {
             recording.push(work);
             return Ok(());
         }
-        if let (Work::Launch { module, .. }, Some(launches)) = (&work, &mut self.launches) {
-            launches.push(module.name.clone());
+        let name = match &work {
+            Work::Launch { module, .. } => Some(module.name.clone()),
+            Work::Host { name, .. } => Some((*name).to_owned()),
+            _ => None,
+        };
+        if let (Some(trace), Some(name)) = (&mut self.trace, &name) {
+            // Whoever reads it misses what cannot be written.
+            let _ = writeln!(trace, "{name}");
+        }
+        if let Some(launches) = &mut self.launches {
+            launches.extend(name);
         }
         stream.work.push_back(work);
         stream.enqueued += 1;
@@ -274,7 +323,8 @@ impl Machine {
                 End::Device(_, address) => piece(*address) == Some(start),
                 End::Host(_) => false,
             }),
-            Work::Free(_) | Work::Wait { .. } => false,
+            Work::Host { pieces, .. } => pieces.iter().any(|(address, _)| piece(*address) == Some(start)),
+            Work::Call { .. } | Work::Free(_) | Work::Wait { .. } => false,
         };
         self.streams.values().flat_map(|stream| &stream.work).any(uses)
     }
@@ -321,6 +371,20 @@ impl Machine {
                 };
                 // SAFETY: device memory was looked up; the host's is the caller's promise to the driver.
                 unsafe { std::ptr::copy(address(from) as *const u8, address(to) as *mut u8, size) };
+                Ok(())
+            }
+            Work::Host { name, device, pieces, run } => {
+                let named = |e: String| format!("{name}: {e}");
+                let starts: Vec<u64> = pieces
+                    .iter()
+                    .map(|(address, size)| self.memory.piece_on(device, *address, *size).map_err(named))
+                    .collect::<Result<_, _>>()?;
+                run();
+                starts.iter().try_for_each(|start| self.memory.check(*start)).map_err(named)
+            }
+            Work::Call { function, with } => {
+                // SAFETY: the caller's promise to the driver.
+                unsafe { function(with as usize as *mut std::ffi::c_void) };
                 Ok(())
             }
             Work::Free(address) => self.memory.free(address),

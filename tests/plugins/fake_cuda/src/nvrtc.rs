@@ -3,9 +3,12 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::process::Command;
 
+use crate::machine::machine;
 use crate::module;
 
 const SHIM: &str = include_str!("shim.h");
+/// Functions at which threads wait for each other.
+const BARRIERS: [&str; 4] = ["__syncthreads", "__syncwarp", "_sync(", "mma_"];
 const COMPILATION: c_int = 6;
 const INVALID: c_int = 3;
 /// No NVRTC has this version, so nothing that was compiled here is taken for code of a GPU.
@@ -63,6 +66,9 @@ pub unsafe extern "C" fn nvrtcCompileProgram(
     count: c_int,
     options: *const *const c_char,
 ) -> c_int {
+    if let Err(status) = machine().begin("nvrtcCompileProgram") {
+        return status;
+    }
     // SAFETY: the caller's promise.
     let program = unsafe { &mut *program.cast::<Program>() };
     // SAFETY: the caller's promise.
@@ -86,7 +92,7 @@ pub unsafe extern "C" fn nvrtcCompileProgram(
 fn compile(source: &str) -> Result<Vec<u8>, String> {
     let declared = source.split("extern \"C\" __global__ void ").nth(1).ok_or("no kernel in it")?;
     let name = declared.split('(').next().unwrap_or_default();
-    let barriers = declared.contains("__syncthreads");
+    let barriers = BARRIERS.iter().any(|barrier| source.contains(barrier));
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let path = |file: &str| folder.path().join(file);
     let whole = format!("#include \"shim.h\"\n{source}\nFAKE_KERNEL({name}, {barriers})\n");

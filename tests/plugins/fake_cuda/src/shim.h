@@ -38,11 +38,14 @@ static inline unsigned short float_to_half(float value) {
 }
 
 namespace fake {
-enum { STACK = 64 << 10 };
+enum { STACK = 64 << 10, WARP = 32 };
+// What a thread waits for: all others of its block, or of its warp.
+enum Wait { NOTHING, BLOCK_MATES, WARP_MATES };
 struct Thread {
     ucontext_t context;
     std::vector<char> stack;
     unsigned int number;
+    Wait wait;
     bool done;
 };
 static ucontext_t scheduler;
@@ -55,28 +58,47 @@ static void run_current() {
     swapcontext(&current->context, &scheduler);
 }
 
-// One block; false where some threads wait for others that are gone.
+static void wait_for(Wait wait) {
+    current->wait = wait;
+    swapcontext(&current->context, &scheduler);
+}
+
+// Lets some threads go on where all of them wait for each other.
+static bool release(std::vector<Thread>& threads, size_t first, size_t last, Wait wait) {
+    for (size_t t = first; t < last; ++t)
+        if (threads[t].done || threads[t].wait != wait) return false;
+    for (size_t t = first; t < last; ++t) threads[t].wait = NOTHING;
+    return true;
+}
+
+// One block; false where some threads wait for others that never come.
 static bool run_block(std::vector<Thread>& threads) {
     for (Thread& thread : threads) {
         thread.stack.resize(STACK);
         thread.done = false;
+        thread.wait = NOTHING;
         getcontext(&thread.context);
         thread.context.uc_stack.ss_sp = thread.stack.data();
         thread.context.uc_stack.ss_size = STACK;
         thread.context.uc_link = nullptr;
         makecontext(&thread.context, run_current, 0);
     }
-    for (;;) {
-        size_t done = 0;
+    for (size_t done = 0; done < threads.size();) {
         for (Thread& thread : threads) {
+            if (thread.done || thread.wait != NOTHING) continue;
             current = &thread;
             threadIdx = Index{thread.number, 0, 0};
             swapcontext(&scheduler, &thread.context);
             done += thread.done;
         }
-        if (done == threads.size()) return true;
-        if (done > 0) return false;
+        bool released = release(threads, 0, threads.size(), BLOCK_MATES);
+        for (size_t first = 0; first < threads.size(); first += WARP) {
+            const size_t last = first + WARP < threads.size() ? first + WARP : threads.size();
+            released = release(threads, first, last, WARP_MATES) || released;
+        }
+        if (!released && done < threads.size()) return false;
     }
+    return true;
 }
 
 static bool run_grid(const unsigned int* sizes, bool barriers) {
@@ -123,7 +145,28 @@ static unsigned int describe(void (*)(A...), unsigned int* sizes, unsigned int* 
 }
 }  // namespace fake
 
-static inline void __syncthreads() { swapcontext(&fake::current->context, &fake::scheduler); }
+static inline void __syncthreads() { fake::wait_for(fake::BLOCK_MATES); }
+static inline void __syncwarp() { fake::wait_for(fake::WARP_MATES); }
+
+// A lane's value, from another lane of its warp.
+namespace fake {
+static unsigned char shown[32][WARP][8];
+template <class V>
+static V exchange(V value, unsigned int from) {
+    auto& warp = shown[threadIdx.x / WARP];
+    memcpy(warp[threadIdx.x % WARP], &value, sizeof value);
+    __syncwarp();
+    memcpy(&value, warp[from % WARP], sizeof value);
+    __syncwarp();
+    return value;
+}
+}  // namespace fake
+template <class V>
+static inline V __shfl_xor_sync(unsigned int, V value, int mask) {
+    return fake::exchange(value, threadIdx.x % 32 ^ (unsigned int)mask);
+}
+template <class V>
+static inline V __shfl_sync(unsigned int, V value, int lane) { return fake::exchange(value, (unsigned int)lane); }
 
 // What tensor cores do: every lane shows its parts of both tiles, and computes its part of the product.
 namespace fake {
@@ -134,7 +177,7 @@ static void multiply(float (&c)[4], const unsigned int (&a)[4], const unsigned i
     auto& warp = parts[threadIdx.x / 32];
     memcpy(warp[lane], a, sizeof a);
     memcpy(warp[lane] + 4, b, sizeof b);
-    __syncthreads();
+    __syncwarp();
     const auto half = [&](unsigned int owner, unsigned int place, unsigned int high) {
         return number((unsigned short)(warp[owner][place] >> 16 * high));
     };
@@ -148,7 +191,7 @@ static void multiply(float (&c)[4], const unsigned int (&a)[4], const unsigned i
         }
         c[e] += sum;
     }
-    __syncthreads();
+    __syncwarp();
 }
 }  // namespace fake
 static inline void mma_half(float (&c)[4], const unsigned int (&a)[4], const unsigned int (&b)[2]) {
@@ -156,6 +199,45 @@ static inline void mma_half(float (&c)[4], const unsigned int (&a)[4], const uns
 }
 static inline void mma_brain(float (&c)[4], const unsigned int (&a)[4], const unsigned int (&b)[2]) {
     fake::multiply(c, a, b, [](unsigned short bits) { return __uint_as_float((unsigned int)bits << 16); });
+}
+namespace fake {
+template <class Left, class Right>
+static void multiply_bytes(int (&c)[4], const unsigned int (&a)[4], const unsigned int (&b)[2]) {
+    const unsigned int lane = threadIdx.x % 32;
+    auto& warp = parts[threadIdx.x / 32];
+    memcpy(warp[lane], a, sizeof a);
+    memcpy(warp[lane] + 4, b, sizeof b);
+    __syncwarp();
+    for (unsigned int e = 0; e < 4; ++e) {
+        const unsigned int row = lane / 4 + e / 2 * 8, column = lane % 4 * 2 + e % 2;
+        unsigned int sum = 0;
+        for (unsigned int k = 0; k < 32; ++k) {
+            const Left left = (Left)(warp[row % 8 * 4 + k % 16 / 4][row / 8 + k / 16 * 2] >> k % 4 * 8);
+            const Right right = (Right)(warp[column * 4 + k % 16 / 4][4 + k / 16] >> k % 4 * 8);
+            sum += (unsigned int)(left * right);
+        }
+        c[e] = (int)((unsigned int)c[e] + sum);
+    }
+    __syncwarp();
+}
+}  // namespace fake
+#define FAKE_MMA_OF_BYTES(name, left, right)                                                                 \
+    static inline void name(int (&c)[4], const unsigned int (&a)[4], const unsigned int (&b)[2]) {            \
+        fake::multiply_bytes<left, right>(c, a, b);                                                           \
+    }
+FAKE_MMA_OF_BYTES(mma_s8_s8, signed char, signed char)
+FAKE_MMA_OF_BYTES(mma_s8_u8, signed char, unsigned char)
+FAKE_MMA_OF_BYTES(mma_u8_s8, unsigned char, signed char)
+FAKE_MMA_OF_BYTES(mma_u8_u8, unsigned char, unsigned char)
+
+// The addresses of 16 rows, and two rows' elements of a lane's column from each eight of them.
+static inline void down(unsigned int (&b)[2], const unsigned short* row) {
+    const unsigned int lane = threadIdx.x % 32;
+    for (unsigned int part = 0; part < 2; ++part) {
+        const unsigned short* low = fake::exchange(row, part * 8 + lane % 4 * 2);
+        const unsigned short* high = fake::exchange(row, part * 8 + lane % 4 * 2 + 1);
+        b[part] = low[lane / 4] | (unsigned int)high[lane / 4] << 16;
+    }
 }
 
 // What the driver asks of a module with this kernel.

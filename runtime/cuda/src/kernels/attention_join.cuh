@@ -1,0 +1,14 @@
+    for (u32 o = blockIdx.x * blockDim.x + threadIdx.x; o < n; o += gridDim.x * blockDim.x) {
+        const u32 d = o % a.width, place = o / a.width, row = place % a.rows, h = place / a.rows % a.heads;
+        const u32 batch = place / a.rows / a.heads, places = n / a.width;
+        T top = (T)(-1.0 / 0.0), whole = 0, value = 0;
+        for (u32 s = 0; s < count; ++s) top = greater_of(top, parts[((u64)s * places + place) * (a.width + 2)]);
+        for (u32 s = 0; s < count && top != (T)(-1.0 / 0.0); ++s) {
+            const T* part = parts + ((u64)s * places + place) * (a.width + 2);
+            const T weight = exp(part[0] - top);
+            whole += weight * part[1];
+            value += weight * part[2 + d];
+        }
+        st(y + y_lies.first + batch * y_lies.batch + h * y_lies.head + row * y_lies.row + d * y_lies.item,
+           whole == 0 ? (T)0 : value / whole);
+    }
