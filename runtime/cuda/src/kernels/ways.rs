@@ -212,6 +212,9 @@ STORE    }
         if done.is_some() {
             return done;
         }
+        if self.is_bare() {
+            return multiply(form.bare(), [1.0, 0.0], &[], Slot::Output);
+        }
         // Another type needs memory of its own behind the workspace.
         let workspace = library.workspace(form)?.next_multiple_of(256);
         let target = if same { Slot::Output } else { Slot::Scratch(workspace) };
