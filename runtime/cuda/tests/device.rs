@@ -341,3 +341,45 @@ fn two_gpus_copy_from_each_other() {
     assert_eq!((one.free(from), other.free(to)), (Freed::Done, Freed::Done));
     assert_eq!((fake.count("memory"), fake.count("streams")), (0, 0), "{}", fake.report());
 }
+
+#[test]
+fn sessions_have_their_constants_in_common() {
+    let fake = Fake::new();
+    let (one, other) = (setup(), open());
+    let before = fake.count("memory");
+    let again = compile(&other).unwrap();
+    assert_eq!(fake.count("memory"), before, "{}", fake.report());
+    // What one gives back the other still has.
+    let Setup { memory, compiled, input, output, plugin } = one;
+    drop(compiled);
+    assert_eq!(fake.count("memory"), before, "{}", fake.report());
+    drop(again);
+    assert_eq!(fake.count("memory"), 2, "{}", fake.report());
+    assert_eq!((memory.free(input), memory.free(output)), (Freed::Done, Freed::Done));
+    drop((memory, plugin, other));
+}
+
+#[test]
+fn large_copies_go_by_pinned_pieces_and_are_whole() {
+    let fake = Fake::new();
+    let plugin = open();
+    let memory = plugin.memory(plugin.devices()[0].id).unwrap();
+    // More than all pieces together, and not a multiple of one.
+    let content: Vec<u8> =
+        (0..(21u32 << 20) + 12_345).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let address = memory.alloc(content.len() as u64, 256).unwrap();
+    let stream = memory.new_stream().unwrap();
+    let (from, to) = (CopyEnd::Host(content.as_ptr().cast_mut()), CopyEnd::Device { address, offset: 0 });
+    // SAFETY: the content stays until the stream has been waited for; so does the result.
+    unsafe { memory.copy(from, to, content.len() as u64, Some(&stream)).unwrap() };
+    let mut result = vec![0u8; content.len()];
+    let (from, to) = (CopyEnd::Device { address, offset: 0 }, CopyEnd::Host(result.as_mut_ptr()));
+    // SAFETY: as above.
+    unsafe { memory.copy(from, to, content.len() as u64, Some(&stream)).unwrap() };
+    memory.sync(Some(&stream)).unwrap();
+    assert!(result == content, "{}", fake.report());
+    assert_eq!(fake.count("pinned"), 4, "{}", fake.report());
+    assert_eq!(memory.free(address), Freed::Done);
+    drop((stream, memory, plugin));
+    assert_eq!((fake.count("pinned"), fake.count("events")), (0, 0), "{}", fake.report());
+}
