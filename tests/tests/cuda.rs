@@ -159,8 +159,11 @@ fn the_second_gpu_runs_what_is_asked_of_it() {
     let on = on_fake_cuda();
     let first =
         ["run", text(&model), "--random", "1", "--dim", "N=2", "--compare-layers", "--device", "cuda=1"];
+    // Memory of one device is none for kernels of the other: the pretended driver would say so.
     let done = run(words(&first, &on)).expect(0);
-    assert!(done.stderr.contains("cuda:1"), "{}", done.stderr);
+    assert!(done.stderr.contains("9 of 9 nodes") && !done.stderr.contains("warning"), "{}", done.stderr);
+    let report = partition_report(&model, [on, vec!["--device".into(), "cuda=1".into()]].concat());
+    assert_eq!(report.regions[0].target, "cuda:fake GPU");
 }
 
 #[test]
