@@ -383,7 +383,7 @@ class Tally:
         print(f"DIFFERS {line}\n        the standard's evaluator {standard_opinion(kept)}")
         print(f"        {kept}: {again}", flush=True)
 
-    def show(self, kind):
+    def show(self, kind, first):
         for state in ("unimplemented", "refused", "crashed"):
             counts = self.by_state[state]
             print(f"{kind}s, {state} by ONNX Runtime: {sum(counts.values())}")
@@ -391,7 +391,7 @@ class Tally:
                 print(f"    {name}: {count}" + (f", as {self.examples[state, name]}" if state != "unimplemented" else ""))
         for reason, count in self.excused.items():
             print(f"{kind}s, known to differ: {count}: {reason}")
-        print(f"{kind}s: {self.compared()} compared, {self.differences} differ", flush=True)
+        print(f"{kind}s: {self.compared()} compared, {self.differences} differ; go on with --first {first}", flush=True)
 
 
 def fuzz(kind, wanted, arguments):
@@ -408,7 +408,7 @@ def fuzz(kind, wanted, arguments):
                     tally.judge(kind, number, state, name, what, results[f"{kind}_{number}"], root)
             tally.hear_witnesses(root)
         first += size
-    tally.show(kind)
+    tally.show(kind, first)
     return tally.differences
 
 

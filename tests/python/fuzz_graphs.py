@@ -337,7 +337,11 @@ def grow(draw):
     draw.opset = draw.int(13, 22)
     g = Grower(draw)
     for _ in range(draw.int(1, 3)):
-        g.input([draw.pick([1, 2, 3, 5, 7, 8]) for _ in range(draw.int(1, 4))])
+        shape = [draw.pick([1, 2, 3, 5, 7, 8]) for _ in range(draw.int(1, 4))]
+        # Else no step might take any value.
+        while int(np.prod(shape)) > LARGEST:
+            shape[0] //= 2
+        g.input(shape)
     target = draw.int(5, 40)
     while len(g.nodes) < target:
         step = draw.pick(list(STEPS))
