@@ -4,13 +4,20 @@
 //! A piece of work is a block of queries of one head. It packs the keys once, transposed into panels as the
 //! micro-kernel wants them, and the values row by row; a single query reads both where they are.
 
+mod few;
+mod mask;
+mod softmax;
+
 use super::gemm::kernels::Kernels;
 use super::gemm::tile::{FinishFloat, Float, Tile};
-use super::math;
 use super::scratch::with_scratch;
 use super::simd::{Simd, Task};
 use super::{Exec, Isa, transpose};
 use crate::pool::SharedSlice;
+use few::Few;
+use mask::Relevant;
+pub use mask::{Mask, PerScore};
+use softmax::Softmax;
 
 /// Heads are cut into blocks of queries, of so many at least, only where there are fewer heads than this many pieces:
 /// each block packs all of its head's keys and values.
@@ -40,35 +47,6 @@ impl<'a> Heads<'a> {
     fn of(&self, batch: usize, head: usize) -> &'a [f32] {
         &self.data[self.start + batch * self.strides[0] + head * self.strides[1]..]
     }
-}
-
-/// A number for each score, at the sum of its indices (batch, head, query, key) times the strides.
-#[derive(Clone, Copy)]
-pub struct PerScore<'a, T> {
-    pub data: &'a [T],
-    pub strides: [usize; 4],
-}
-
-impl<'a, T: Copy> PerScore<'a, T> {
-    fn row(&self, [batch, head, query]: [usize; 3]) -> &'a [T] {
-        let [b, h, q, _] = self.strides;
-        &self.data[batch * b + head * h + query * q..]
-    }
-
-    fn check(&self, counts: [usize; 4]) {
-        let last: usize = counts.iter().zip(self.strides).map(|(count, stride)| (count - 1) * stride).sum();
-        assert!(last < self.data.len(), "the mask is too small");
-        assert!(self.strides[3] <= 1, "keys of a mask lie side by side");
-    }
-}
-
-/// What is done to scores before the softmax.
-#[derive(Clone, Copy)]
-pub enum Mask<'a> {
-    None,
-    Add(PerScore<'a, f32>),
-    /// Where zero, the score is replaced.
-    Keep(PerScore<'a, u8>, f32),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -274,131 +252,6 @@ impl Piece<'_, '_> {
             unsafe { self.kernels.run_rows(rows, &tile) }
         }
     }
-
-    /// Changes one query's scores as the mask says.
-    #[inline(always)]
-    fn masked<S: Simd>(&self, s: S, query: usize, scores: &mut [f32]) {
-        let place = [self.batch, self.head, self.first + query];
-        match self.call.mask {
-            Mask::None => {}
-            Mask::Add(mask) if mask.strides[3] == 0 => {
-                let add = mask.row(place)[0];
-                scores.iter_mut().for_each(|x| *x += add);
-            }
-            Mask::Add(mask) => {
-                let mask = &mask.row(place)[..scores.len()];
-                for at in (0..scores.len()).step_by(S::LANES) {
-                    let sum = s.add(math::load_at(s, scores, at), math::load_at(s, mask, at));
-                    math::store_at(s, scores, at, sum);
-                }
-            }
-            Mask::Keep(mask, fill) if mask.strides[3] == 0 => {
-                if mask.row(place)[0] == 0 {
-                    scores.fill(fill);
-                }
-            }
-            Mask::Keep(mask, fill) => {
-                let keep = &mask.row(place)[..scores.len()];
-                scores.iter_mut().zip(keep).for_each(|(x, &keep)| *x = if keep == 0 { fill } else { *x });
-            }
-        }
-    }
-}
-
-/// How many keys count for some of a few queries: those behind are masked so heavily that their weights are zero.
-struct Relevant<'a, 'p, 'o> {
-    piece: &'a Piece<'p, 'o>,
-    first: usize,
-    rows: usize,
-}
-
-/// Added or put in place of a score, this leaves no weight beside any usual score.
-const NOTHING: f32 = -1e30;
-
-impl Task for Relevant<'_, '_, '_> {
-    type Output = usize;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> usize {
-        let call = self.piece.call;
-        let keys = call.shape.keys;
-        let mut count = 0;
-        for query in self.first..self.first + self.rows {
-            let place = [self.piece.batch, self.piece.head, self.piece.first + query];
-            let last = match call.mask {
-                Mask::Add(mask) if mask.strides[3] == 1 => {
-                    mask.row(place)[..keys].iter().rposition(|&x| x > NOTHING || x.is_nan())
-                }
-                Mask::Keep(mask, fill) if mask.strides[3] == 1 && fill <= NOTHING => {
-                    mask.row(place)[..keys].iter().rposition(|&keep| keep != 0)
-                }
-                _ => return keys,
-            };
-            // A query to which all keys are masked weighs them by their scores.
-            let Some(last) = last else { return keys };
-            count = count.max(last + 1);
-        }
-        count
-    }
-}
-
-/// The softmax of rows of `count` scores.
-struct Softmax<'a, 'p, 'o> {
-    piece: &'a Piece<'p, 'o>,
-    first: usize,
-    count: usize,
-    scores: &'a mut [f32],
-    /// How far apart the rows are: whole vectors.
-    row: usize,
-}
-
-impl Task for Softmax<'_, '_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for (i, row) in self.scores.chunks_exact_mut(self.row).enumerate() {
-            self.piece.masked(s, self.first + i, &mut row[..self.count]);
-            let whole = self.count.next_multiple_of(S::LANES);
-            row[self.count..whole].fill(f32::NEG_INFINITY);
-            softmax(s, &mut row[..whole]);
-        }
-    }
-}
-
-/// The softmax of whole vectors, in place.
-#[inline(always)]
-fn softmax<S: Simd>(s: S, row: &mut [f32]) {
-    let mut max = s.splat(f32::NEG_INFINITY);
-    for x in row.chunks_exact(S::LANES) {
-        // NaN is passed over here, and comes back by the sum.
-        max = s.max(math::load_at(s, x, 0), max);
-    }
-    let max = s.splat(fold(s, max, f32::NEG_INFINITY, f32::max));
-    let mut sum = s.splat(0.0);
-    for x in row.chunks_exact_mut(S::LANES) {
-        let y = math::exp(s, s.sub(math::load_at(s, x, 0), max));
-        sum = s.add(sum, y);
-        math::store_at(s, x, 0, y);
-    }
-    let factor = s.splat(1.0 / fold(s, sum, 0.0, |a, b| a + b));
-    for x in row.chunks_exact_mut(S::LANES) {
-        let y = s.mul(math::load_at(s, x, 0), factor);
-        math::store_at(s, x, 0, y);
-    }
-}
-
-#[inline(always)]
-fn fold<S: Simd>(s: S, v: S::F, start: f32, f: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut lanes = [start; 16];
-    math::store_at(s, &mut lanes, 0, v);
-    // Halves at a time, since each step waits for the one before.
-    for width in [8, 4, 2, 1] {
-        for i in 0..width {
-            lanes[i] = f(lanes[i], lanes[i + width]);
-        }
-    }
-    lanes[0]
 }
 
 /// Keys transposed into panels, zero beyond the last, and values in rows of `columns`, zero beyond their size.
@@ -441,81 +294,4 @@ impl Task for Pack<'_, '_, '_> {
             rest.fill(0.0);
         }
     }
-}
-
-/// A piece of so few queries that keys and values are read where they are.
-struct Few<'a, 'p, 'o> {
-    piece: &'a Piece<'p, 'o>,
-    /// Room for one query's, in whole vectors.
-    scores: &'a mut [f32],
-}
-
-impl Task for Few<'_, '_, '_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Few { piece, scores } = self;
-        let call = piece.call;
-        let shape = call.shape;
-        let q = call.q.of(piece.batch, piece.head);
-        let keys = call.k.of(piece.batch, piece.key_head());
-        let values = call.v.of(piece.batch, piece.key_head());
-        let key = |i: usize| &keys[i * call.k.strides[2]..][..shape.size];
-        for query in 0..piece.queries {
-            let q = &q[(piece.first + query) * call.q.strides[2]..][..shape.size];
-            let mut i = 0;
-            while i + 4 <= shape.keys {
-                let dots = dot4(s, q, [key(i), key(i + 1), key(i + 2), key(i + 3)]);
-                scores[i..i + 4].copy_from_slice(&dots.map(|x| x * call.scale));
-                i += 4;
-            }
-            for (i, score) in scores[..shape.keys].iter_mut().enumerate().skip(i) {
-                *score = dot4(s, q, [key(i); 4])[0] * call.scale;
-            }
-            piece.masked(s, query, &mut scores[..shape.keys]);
-            scores[shape.keys..].fill(f32::NEG_INFINITY);
-            softmax(s, scores);
-            let at = piece.at + query * piece.row;
-            // SAFETY: no other piece has this row.
-            let out = unsafe { piece.out.range(at..at + shape.value_size) };
-            for start in (0..shape.value_size).step_by(4 * S::LANES) {
-                let out = &mut out[start..shape.value_size.min(start + 4 * S::LANES)];
-                let mut sums = [s.splat(0.0); 4];
-                for (i, &weight) in scores[..shape.keys].iter().enumerate() {
-                    let value = &values[i * call.v.strides[2] + start..][..out.len()];
-                    let weight = s.splat(weight);
-                    for (j, sum) in sums.iter_mut().enumerate() {
-                        let at = (j * S::LANES).min(value.len());
-                        *sum = s.fma(weight, math::load_at(s, value, at), *sum);
-                    }
-                }
-                for (j, sum) in sums.into_iter().enumerate() {
-                    let at = (j * S::LANES).min(out.len());
-                    math::store_at(s, out, at, sum);
-                }
-            }
-        }
-    }
-}
-
-/// The products of one vector with four others.
-#[inline(always)]
-fn dot4<S: Simd>(s: S, q: &[f32], keys: [&[f32]; 4]) -> [f32; 4] {
-    let mut sums = [s.splat(0.0); 4];
-    for at in (0..q.len()).step_by(S::LANES) {
-        let x = math::load_at(s, q, at);
-        for (sum, key) in sums.iter_mut().zip(keys) {
-            *sum = s.fma(x, math::load_at(s, key, at), *sum);
-        }
-    }
-    // Lane by lane of all four: every fourth lane of the sum belongs to the same key.
-    let [a, b, c, d] = s.interleave(sums);
-    let mut lanes = [0.0; 16];
-    math::store_at(s, &mut lanes, 0, s.add(s.add(a, b), s.add(c, d)));
-    let mut dots = [0.0; 4];
-    for four in lanes.chunks_exact(4) {
-        dots.iter_mut().zip(four).for_each(|(dot, x)| *dot += x);
-    }
-    dots
 }

@@ -1,0 +1,102 @@
+//! What is done to scores before the softmax, and what need not be computed because of it.
+
+use super::Piece;
+use crate::fast::math;
+use crate::fast::simd::{Simd, Task};
+
+/// A number for each score, at the sum of its indices (batch, head, query, key) times the strides.
+#[derive(Clone, Copy)]
+pub struct PerScore<'a, T> {
+    pub data: &'a [T],
+    pub strides: [usize; 4],
+}
+
+impl<'a, T: Copy> PerScore<'a, T> {
+    fn row(&self, [batch, head, query]: [usize; 3]) -> &'a [T] {
+        let [b, h, q, _] = self.strides;
+        &self.data[batch * b + head * h + query * q..]
+    }
+
+    pub(super) fn check(&self, counts: [usize; 4]) {
+        let last: usize = counts.iter().zip(self.strides).map(|(count, stride)| (count - 1) * stride).sum();
+        assert!(last < self.data.len(), "the mask is too small");
+        assert!(self.strides[3] <= 1, "keys of a mask lie side by side");
+    }
+}
+
+/// What is done to scores before the softmax.
+#[derive(Clone, Copy)]
+pub enum Mask<'a> {
+    None,
+    Add(PerScore<'a, f32>),
+    /// Where zero, the score is replaced.
+    Keep(PerScore<'a, u8>, f32),
+}
+
+impl Piece<'_, '_> {
+    /// Changes one query's scores as the mask says.
+    #[inline(always)]
+    pub(super) fn masked<S: Simd>(&self, s: S, query: usize, scores: &mut [f32]) {
+        let place = [self.batch, self.head, self.first + query];
+        match self.call.mask {
+            Mask::None => {}
+            Mask::Add(mask) if mask.strides[3] == 0 => {
+                let add = mask.row(place)[0];
+                scores.iter_mut().for_each(|x| *x += add);
+            }
+            Mask::Add(mask) => {
+                let mask = &mask.row(place)[..scores.len()];
+                for at in (0..scores.len()).step_by(S::LANES) {
+                    let sum = s.add(math::load_at(s, scores, at), math::load_at(s, mask, at));
+                    math::store_at(s, scores, at, sum);
+                }
+            }
+            Mask::Keep(mask, fill) if mask.strides[3] == 0 => {
+                if mask.row(place)[0] == 0 {
+                    scores.fill(fill);
+                }
+            }
+            Mask::Keep(mask, fill) => {
+                let keep = &mask.row(place)[..scores.len()];
+                scores.iter_mut().zip(keep).for_each(|(x, &keep)| *x = if keep == 0 { fill } else { *x });
+            }
+        }
+    }
+}
+
+/// How many keys count for some of a few queries: those behind are masked so heavily that their weights are zero.
+pub(super) struct Relevant<'a, 'p, 'o> {
+    pub piece: &'a Piece<'p, 'o>,
+    pub first: usize,
+    pub rows: usize,
+}
+
+/// Added or put in place of a score, this leaves no weight beside any usual score.
+const NOTHING: f32 = -1e30;
+
+impl Task for Relevant<'_, '_, '_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        let call = self.piece.call;
+        let keys = call.shape.keys;
+        let mut count = 0;
+        for query in self.first..self.first + self.rows {
+            let place = [self.piece.batch, self.piece.head, self.piece.first + query];
+            let last = match call.mask {
+                Mask::Add(mask) if mask.strides[3] == 1 => {
+                    mask.row(place)[..keys].iter().rposition(|&x| x > NOTHING || x.is_nan())
+                }
+                Mask::Keep(mask, fill) if mask.strides[3] == 1 && fill <= NOTHING => {
+                    mask.row(place)[..keys].iter().rposition(|&keep| keep != 0)
+                }
+                _ => return keys,
+            };
+            // A query to which all keys are masked weighs them by their scores.
+            let Some(last) = last else { return keys };
+            count = count.max(last + 1);
+        }
+        count
+    }
+}
