@@ -67,6 +67,7 @@ const CASES: &[(&str, &[&[usize]])] = &[
     ("t = LogSoftmax<axis = 0>(a) y = Mul(t, b)", &[&[2, 3], &[2, 3]]),
     ("y = Clip(a, b, c)", &[&[2, 3], &[], &[]]),
     ("y = Clip(a, b)", &[&[2, 3], &[]]),
+    ("t = Clip(a, , b) y = Mul(t, t)", &[&[2, 3], &[]]),
     ("d = Sub(a, b) y = PRelu(d, c)", &[&[2, 3], &[3], &[3]]),
     ("y = Max(a, b, c)", &[&[2, 3], &[3], &[2, 1]]),
     ("y = Min(a, b, c)", &[&[2, 3], &[3], &[2, 1]]),
@@ -118,6 +119,31 @@ const CASES: &[(&str, &[&[usize]])] = &[
         &[&[4], &[7]],
     ),
     ("p = Constant<value = int64[2] {2, 1}>() t = Pad<mode = \"edge\">(a, p) y = Mul(t, b)", &[&[4], &[7]]),
+    (
+        "p = Constant<value = int64[2] {2, -1}>() x = Constant<value = int64[1] {1}>() t = Pad(a, p, , x) u = CumSum(t, x)
+         y = Mul(u, b)",
+        &[&[2, 4], &[2, 5]],
+    ),
+    (
+        "s = Constant<value = float[4] {1.0, 1.0, 2.0, 1.7}>() t = Resize<mode = \"linear\">(a, , s) y = Mul(t, b)",
+        &[&[1, 2, 2, 4], &[1, 2, 4, 6]],
+    ),
+    (
+        "r = Constant<value = float[0] {}>() s = Constant<value = float[3] {1.0, 1.0, 2.0}>() t = Resize(a, r, s) y = Mul(t, b)",
+        &[&[2, 1, 3], &[2, 1, 6]],
+    ),
+    (
+        "s = Constant<value = int64[3] {2, 5, 4}>()
+         t = Resize<mode = \"cubic\", coordinate_transformation_mode = \"align_corners\">(a, , , s) y = Mul(t, b)",
+        &[&[2, 3, 2], &[2, 5, 4]],
+    ),
+    (
+        "s = Constant<value = int64[2] {3, 2}>()
+         t = Resize<mode = \"linear\", antialias = 1, axes = [2, 1], exclude_outside = 1>(a, , , s) y = Mul(t, b)",
+        &[&[2, 5, 7], &[2, 2, 3]],
+    ),
+    ("s = Constant<value = float[3] {1.0, 2.0, 1.5}>() t = Upsample<mode = \"linear\">(a, s) y = Mul(t, b)", &[&[1, 2, 3], &[1, 4, 4]]),
+    ("s = Constant<value = float[2] {2.0, 1.0}>() t = Upsample(a, s) y = Mul(t, b)", &[&[2, 3], &[4, 3]]),
     ("r = Constant<value = int64[2] {2, 3}>() t = Tile(a, r) y = Mul(t, b)", &[&[2, 1], &[4, 3]]),
     ("t = DepthToSpace<blocksize = 2, mode = \"CRD\">(a) y = Mul(t, b)", &[&[1, 4, 1, 2], &[1, 1, 2, 4]]),
     ("t = SpaceToDepth<blocksize = 2>(a) y = Mul(t, b)", &[&[1, 1, 2, 4], &[1, 4, 1, 2]]),
@@ -201,9 +227,23 @@ const CASES: &[(&str, &[&[usize]])] = &[
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
 fn session(text: &str) -> Session {
-    // These are younger than the axes attributes of reductions.
-    let young = ["Gelu", "GroupNormalization", "RMSNormalization", "Mish"].iter().any(|op| text.contains(op));
-    let opset = if young { 23 } else { 17 };
+    // Some are younger than the axes attributes of reductions, one is gone by then.
+    let has = |ops: &[&str]| ops.iter().any(|op| text.contains(op));
+    let opset = match () {
+        () if has(&[
+            "Gelu",
+            "GroupNormalization",
+            "RMSNormalization",
+            "Mish",
+            "antialias",
+            "Pad(a, p, , x)",
+        ]) =>
+        {
+            23
+        }
+        () if has(&["Upsample"]) => 9,
+        () => 17,
+    };
     let text =
         format!("<ir_version: 8, opset_import: [\"\": {opset}, \"ai.onnx.preview.training\": 1]>\n{text}");
     let model = onnx::from_text(&text, None).unwrap_or_else(|e| panic!("{e}\n{text}"));
@@ -303,6 +343,10 @@ fn a_gradient_is_taken_of_a_gradient() {
         (
             "w = Constant<value = double[1, 1, 2] {2.0, -1.0}>() t = Conv(a, w) u = Mul(t, t) y = Mul(u, t)",
             vec![1, 1, 4],
+        ),
+        (
+            "s = Constant<value = float[2] {1.0, 1.7}>() t = Resize<mode = \"linear\">(a, , s) u = Mul(t, t) y = Mul(u, t)",
+            vec![2, 3],
         ),
     ] {
         let session = session(&format!(

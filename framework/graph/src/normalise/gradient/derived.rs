@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::resized::Resized;
 use crate::{Attr, Attributes, Graph, Node, schema};
 
 /// The attributes of a node with those that follow.
@@ -13,7 +14,19 @@ pub(super) fn attributes(graph: &Graph, node: &Node) -> Attributes {
     all.choices(node);
     all.sums(node);
     all.windows(graph, node);
+    all.absent(node);
+    all.resized(graph, node);
     all.0
+}
+
+/// What the name of an attribute begins with that stands for an input that is left out.
+pub(super) const ABSENT: &str = "without_";
+
+/// The inputs that are left out before others that are there.
+pub(super) fn absent(node: &Node) -> impl Iterator<Item = usize> {
+    let inputs = node.inputs();
+    let last = inputs.iter().rposition(Option::is_some).unwrap_or(0);
+    (0..last).filter(|&i| inputs[i].is_none())
 }
 
 /// The axes of a reduction, where they are an attribute.
@@ -24,7 +37,7 @@ pub(super) fn axes(node: &Node) -> Option<&[i64]> {
     }
 }
 
-fn ints<'a>(node: &'a Node, name: &str) -> Option<&'a [i64]> {
+pub(super) fn ints<'a>(node: &'a Node, name: &str) -> Option<&'a [i64]> {
     match node.attrs.get(name)? {
         Attr::Ints(list) => Some(list),
         _ => None,
@@ -38,13 +51,17 @@ fn int(node: &Node, name: &str) -> Option<i64> {
     }
 }
 
-/// A text, as given or by the schema's default.
-fn text(node: &Node, name: &str) -> Option<String> {
+/// An attribute, as given or by the schema's default.
+pub(super) fn attribute(node: &Node, name: &str) -> Option<Attr> {
     let default = || {
         let schema = schema::lookup(&node.op.domain, &node.op.name, node.opset)?;
         schema.attribute(name)?.default.as_ref().map(schema::AttrDefault::to_attr)
     };
-    match node.attrs.get(name).cloned().or_else(default)? {
+    node.attrs.get(name).cloned().or_else(default)
+}
+
+pub(super) fn text(node: &Node, name: &str) -> Option<String> {
+    match attribute(node, name)? {
         Attr::Str(bytes) => String::from_utf8(bytes.to_vec()).ok(),
         _ => None,
     }
@@ -111,6 +128,21 @@ impl Derived {
             }
             _ => {}
         }
+    }
+
+    /// Which inputs are left out, others following: `without_1`.
+    fn absent(&mut self, node: &Node) {
+        for i in absent(node) {
+            self.put(format!("{ABSENT}{i}"), Attr::Int(1));
+        }
+    }
+
+    /// How images are resized, along their first axis that is, and whether by scales or to a size.
+    fn resized(&mut self, graph: &Graph, node: &Node) {
+        let Some(Resized { axes, scales, style }) = Resized::of(graph, node) else { return };
+        let by = if scales.is_some() || node.attrs.contains_key("scales") { "scaled" } else { "sized" };
+        let all = style.into_iter().chain(axes[0].attributes()).chain([(by, Attr::Int(1))]);
+        all.for_each(|(name, attr)| self.put(name, attr));
     }
 
     /// Where windows stand: for each axis of space their distance, and how much padding they begin and end with. It

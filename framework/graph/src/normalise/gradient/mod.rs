@@ -18,13 +18,14 @@ use crate::{
 
 mod derived;
 mod place;
+mod resized;
 mod rules;
 mod way;
 
 use super::{Context, Pass, STAYS, Why};
 use place::Place;
 pub(super) use rules::DOMAIN;
-use rules::{Rule, Rules};
+use rules::{Call, Rule, Rules};
 use way::{Library, Step, Way};
 
 pub(super) const PASS: Pass =
@@ -111,7 +112,8 @@ impl Sweep<'_> {
         for step in way.steps.iter().rev() {
             let passed = match *step {
                 Step::Same(old, new) => gradients.get(&old).map(|&g| (new, g)).into_iter().collect(),
-                Step::Node { own, now } => {
+                Step::Node { asked: false, .. } => continue,
+                Step::Node { own, now, .. } => {
                     let node = self.graph.node(now).clone();
                     let of_result = |value: &Option<ValueId>| gradients.get(&(*value)?).copied();
                     let given: Vec<Option<ValueId>> = node.outputs().iter().map(of_result).collect();
@@ -154,6 +156,16 @@ impl Sweep<'_> {
                 };
                 let whole = all[1..].iter().fold(all[0], join);
                 gradients.extend(node.input(0).map(|x| (x, whole)));
+            }
+            (Rule::Along(..), _) => {
+                let Some(dy) = given[0] else { return gradients };
+                let pass = |rest: ValueId, call: Call<'_>| {
+                    let operands = call.operands.iter().filter_map(|&i| node.input(i));
+                    let args: Vec<ValueId> = operands.chain([rest]).collect();
+                    self.call(call.function, call.attrs, &args, 1)[0]
+                };
+                let dx = calls.into_iter().fold(dy, pass);
+                gradients.extend(node.input(0).map(|x| (x, dx)));
             }
             (Rule::Parts(..), _) => {
                 let mut rest = given[0];

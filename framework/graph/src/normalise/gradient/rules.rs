@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 
 use crate::{Attributes, Function, FunctionId, Graph, Model, Node, ValueId, onnx};
 
-use super::derived::{attributes, axes};
+use super::derived::{ABSENT, absent, attributes, axes};
+use super::resized::{Along, Resized};
 
 /// A function `Op (a, b, y, dy) => (da, db)` says how operator `Op` passes the gradient `dy` of its result `y` on to
 /// its operands. An operand called `each` stands for every one of a list, one called `first` for the first, the others
 /// having no gradient. `Op (part, rest) => (dpart, left)` cuts the gradient of one operand after the other off that of
-/// the result, and `Op (before, next) => (both)` joins those of several results. Attributes beyond the operator's own
-/// are those of [`attributes`].
+/// the result, and `Op (before, next) => (both)` joins those of several results. `Op (along, dy) => (next)` is called for
+/// one axis after the other, and passes on what the axes before have left. Operands that a node leaves out are no inputs
+/// of its rule, which has an attribute for each instead: `without_1`. Attributes beyond the operator's own are those of
+/// [`attributes`].
 ///
 /// A function of the domain [`FORM`] says by what other operators, which have rules, its operator can be computed.
 const RULES: &str = concat!(
@@ -20,6 +23,7 @@ const RULES: &str = concat!(
     include_str!("rules/matrix.onnxtxt"),
     include_str!("rules/reductions.onnxtxt"),
     include_str!("rules/windows.onnxtxt"),
+    include_str!("rules/resizing.onnxtxt"),
     include_str!("rules/forms.onnxtxt"),
     include_str!("rules/norms.onnxtxt"),
     include_str!("rules/losses.onnxtxt"),
@@ -69,6 +73,8 @@ pub(super) enum Rule<'a> {
     Parts(&'a FunctionId, &'a Function),
     /// Joins the gradients of several results.
     Joined(&'a FunctionId, &'a Function),
+    /// Passes the gradient on along one axis after the other.
+    Along(&'a FunctionId, &'a Function),
 }
 
 /// A call of a rule's function for a node. Its arguments are some operands, the axes where an attribute has them, the
@@ -96,7 +102,7 @@ impl Rules {
         if !is_covered(node) {
             return None;
         }
-        if FLAT.contains(&&*node.op.name) {
+        if is_flat(node) {
             return Some(Rule::Flat);
         }
         self.fitting(graph, node, DOMAIN).find_map(|(id, function)| match operand_name(function, 0) {
@@ -104,6 +110,7 @@ impl Rules {
             "first" => Some(Rule::First(id, function)),
             "part" => Some(Rule::Parts(id, function)),
             "before" => Some(Rule::Joined(id, function)),
+            "along" => Some(Rule::Along(id, function)),
             _ => (function.body.inputs().len() == operands(node) + 2).then_some(Rule::All(id, function)),
         })
     }
@@ -111,6 +118,9 @@ impl Rules {
     /// The operators that a node can be computed by instead.
     pub fn form(&self, graph: &Graph, node: &Node) -> Option<&Function> {
         if !is_covered(node) {
+            return None;
+        }
+        if absent(node).next().is_some() {
             return None;
         }
         let mut fitting = self.fitting(graph, node, FORM);
@@ -129,6 +139,9 @@ impl Rules {
             *id.domain == *domain
                 && id.name == name
                 && function.attributes.iter().all(|name| attrs.contains_key(name))
+                && (attrs.keys().all(|name| !name.starts_with(ABSENT) || function.attributes.contains(name))
+                    // It is called with those that it speaks of.
+                    || operand_name(function, 0) == "along")
         })
     }
 
@@ -158,12 +171,12 @@ impl Rules {
 }
 
 impl<'a> Rule<'a> {
-    /// Whether operand `i` gets a gradient.
+    /// Whether operand `i`, of those that are there, gets a gradient.
     pub fn passes_on(&self, i: usize) -> bool {
         match self {
             Rule::Flat => false,
             Rule::Each(..) | Rule::Parts(..) => true,
-            Rule::First(..) | Rule::Joined(..) => i == 0,
+            Rule::First(..) | Rule::Joined(..) | Rule::Along(..) => i == 0,
             Rule::All(_, function) => gradients(function).contains(&Some(i)),
         }
     }
@@ -180,7 +193,8 @@ impl<'a> Rule<'a> {
             | Rule::Each(id, f)
             | Rule::First(id, f)
             | Rule::Parts(id, f)
-            | Rule::Joined(id, f) => Some((id, f)),
+            | Rule::Joined(id, f)
+            | Rule::Along(id, f) => Some((id, f)),
         }
     }
 
@@ -191,7 +205,17 @@ impl<'a> Rule<'a> {
         attrs.retain(|name, _| {
             function.attributes.contains(name) || function.attribute_defaults.contains_key(name)
         });
-        let every = 0..node.inputs().len();
+        let every = (0..node.inputs().len()).filter(|&i| node.input(i).is_some());
+        if let (Rule::Along(..), Some(resized)) = (self, Resized::of(graph, node)) {
+            let operands: Vec<usize> = std::iter::once(0).chain(resized.scales).collect();
+            let along = |along: Along| {
+                let mut attrs = attrs.clone();
+                attrs.extend(along.attributes().map(|(name, attr)| (name.into(), attr)));
+                attrs.retain(|name, _| function.attributes.contains(name));
+                Call { function: id, attrs, operands: operands.clone(), axes: None, gradients: vec![] }
+            };
+            return resized.axes.into_iter().map(along).collect();
+        }
         let (all, axes) = match self {
             Rule::All(..) => (vec![every.collect()], axes(node)),
             Rule::Each(..) | Rule::Parts(..) => (every.map(|i| vec![i]).collect(), None),
@@ -224,7 +248,12 @@ fn operand_name(function: &Function, i: usize) -> &str {
 
 /// How many operands rules see of a node.
 fn operands(node: &Node) -> usize {
-    node.inputs().len() + usize::from(axes(node).is_some())
+    node.inputs().iter().flatten().count() + usize::from(axes(node).is_some())
+}
+
+/// Whether a node's results do not change with small changes of its operands.
+pub(super) fn is_flat(node: &Node) -> bool {
+    node.op.domain.is_empty() && FLAT.contains(&&*node.op.name)
 }
 
 /// Whether the rules speak of this form of an operator: older versions had other ones.
@@ -248,5 +277,5 @@ fn is_covered(node: &Node) -> bool {
         _ => true,
     };
     let plain = node.op.domain.is_empty() && node.captures().is_empty();
-    plain && suits && node.inputs().iter().all(Option::is_some)
+    plain && suits
 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::{Attr, Function, FunctionId, Graph, Node, NodeId, ValueId};
 
 use super::place::Place;
-use super::rules::Rules;
+use super::rules::{Rules, is_flat};
 
 /// More nodes than this are not written out of functions for one Gradient.
 const MOST: usize = 1 << 20;
@@ -61,8 +61,8 @@ impl Library<'_> {
 /// A part of the way.
 #[derive(Clone, Copy)]
 pub(super) enum Step {
-    /// One of the graph's own, and the one that stands for it now.
-    Node { own: NodeId, now: NodeId },
+    /// One of the graph's own, and the one that stands for it now; whether it is asked to pass a gradient on.
+    Node { own: NodeId, now: NodeId, asked: bool },
     /// The first value is what the second is: the node that makes it has been written out.
     Same(ValueId, ValueId),
 }
@@ -103,7 +103,8 @@ impl Way {
         if before.contains(&id) {
             return Err(Obstacle::Cycle);
         }
-        let mut active: HashSet<ValueId> = leaves.iter().copied().collect();
+        let mut active =
+            Active { all: leaves.iter().copied().collect(), carrying: leaves.iter().copied().collect() };
         let order = graph.model_order().into_iter().filter(|id| before.contains(id)).collect();
         let open = depending(graph, order, &mut active);
         let mut way = Way { leaves, given, wanted: xs.len(), y, steps: vec![] };
@@ -118,7 +119,7 @@ impl Way {
         library: &Library<'_>,
         place: &Place,
         mut open: Vec<NodeId>,
-        mut active: HashSet<ValueId>,
+        mut active: Active,
     ) -> Result<(), Obstacle> {
         let mut asked = HashSet::from([self.y]);
         let mut written = 0;
@@ -127,15 +128,16 @@ impl Way {
             let mut is_asked = node.outputs().iter().map(|value| value.is_some_and(|v| asked.contains(&v)));
             let (first, others) = (is_asked.next().unwrap_or(false), is_asked.any(|asked| asked));
             if !first && !others {
-                self.steps.push(Step::Node { own: id, now: id });
+                self.steps.push(Step::Node { own: id, now: id, asked: false });
                 continue;
             }
             if let Some(rule) =
                 library.rules.of(graph, &node).filter(|rule| rule.takes_all_results() || !others)
             {
-                let passed = (0..node.inputs().len()).filter(|&i| rule.passes_on(i));
-                asked.extend(passed.filter_map(|i| node.input(i)).filter(|value| active.contains(value)));
-                self.steps.push(Step::Node { own: id, now: id });
+                let present = node.inputs().iter().flatten().enumerate();
+                let passed = present.filter(|(i, _)| rule.passes_on(*i)).map(|(_, &value)| value);
+                asked.extend(passed.filter(|value| active.carrying.contains(value)));
+                self.steps.push(Step::Node { own: id, now: id, asked: true });
                 continue;
             }
             let Some(body) = library.body(graph, &node) else {
@@ -165,12 +167,24 @@ impl Way {
     }
 }
 
+/// What depends on a leaf.
+struct Active {
+    all: HashSet<ValueId>,
+    /// Those that change with small changes of a leaf, as its shape does not.
+    carrying: HashSet<ValueId>,
+}
+
 /// Those of some nodes, in model order, that depend on an active value; what they make becomes active.
-fn depending(graph: &Graph, nodes: Vec<NodeId>, active: &mut HashSet<ValueId>) -> Vec<NodeId> {
+fn depending(graph: &Graph, nodes: Vec<NodeId>, active: &mut Active) -> Vec<NodeId> {
     let depends = |id: &NodeId| {
-        let depends = graph.node(*id).dependencies().any(|value| active.contains(&value));
+        let node = graph.node(*id);
+        let on = |values: &HashSet<ValueId>| node.dependencies().any(|value| values.contains(&value));
+        let (depends, carries) = (on(&active.all), on(&active.carrying) && !is_flat(node));
         if depends {
-            active.extend(graph.node(*id).outputs().iter().flatten());
+            active.all.extend(node.outputs().iter().flatten());
+        }
+        if carries {
+            active.carrying.extend(node.outputs().iter().flatten());
         }
         depends
     };
