@@ -114,6 +114,10 @@ def fused_cases():
     case("skip_norm", "SkipLayerNormalization", [x, floats(2, 3, 8), row, floats(8), floats(8)])
     case("skip_rms", "SkipSimplifiedLayerNormalization", [x, floats(2, 3, 8), row])
     case("rms", "SimplifiedLayerNormalization", [x, row], domain="", axis=-1)
+    gemm = [floats(3, 4), floats(4, 5), floats(5)]
+    for name in "Relu Sigmoid Tanh".split():
+        case(f"fused_gemm_{name}", "FusedGemm", gemm, activation=name, alpha=0.5)
+    case("fused_gemm_leaky", "FusedGemm", gemm, activation="LeakyRelu", activation_alpha=0.3)
     case("fused_matmul", "FusedMatMul", [floats(2, 4, 3), floats(2, 5, 4)], transA=1, transB=1, alpha=0.5)
     case("fused_matmul_batches", "FusedMatMul", [floats(4, 2, 3), floats(2, 3, 5)], transBatchA=1)
     both = {"transA": 1, "transB": 1, "transBatchA": 1, "transBatchB": 1}

@@ -1,7 +1,7 @@
 //! What fused nodes do to each result on its way out, as their attributes say it.
 //!
 //! `com.microsoft.FusedConv` and the operators of the domain `host` name an activation and give its parameters
-//! in the attributes `activation` and `activation_params`.
+//! in the attributes `activation` and `activation_params`, `com.microsoft.FusedGemm` in `activation_alpha` and so on.
 
 use crate::fast::Activation;
 use crate::kernel::NodeDesc;
@@ -10,7 +10,8 @@ use crate::kernel::NodeDesc;
 pub(super) fn activation(node: &NodeDesc<'_>) -> Option<Activation> {
     let Some(name) = node.str("activation") else { return Some(Activation::None) };
     let params = node.floats("activation_params").unwrap_or_default();
-    let param = |i: usize, default: f32| params.get(i).copied().unwrap_or(default);
+    let single = |i: usize| node.float(["activation_alpha", "activation_beta"][i]);
+    let param = |i: usize, default: f32| params.get(i).copied().or_else(|| single(i)).unwrap_or(default);
     Some(match name {
         "" => Activation::None,
         "Relu" => Activation::Relu,

@@ -7,7 +7,7 @@ use super::conv::convolved;
 use super::elementwise_unary::{map_floats, unary};
 use super::fault::{Fault, ensure};
 use super::layout::{self, Lanes};
-use super::matmul::multiply;
+use super::matmul::{gemm, multiply};
 use super::norm::{moments, over_root_mean_square};
 use super::numbers::{self, from_floats};
 use super::reduce::reduced_dims;
@@ -20,6 +20,7 @@ pub(super) const OPS: &[Entry] = &[
     contrib("BiasGelu", bias_gelu),
     contrib("FastGelu", bias_gelu),
     contrib("FusedConv", fused_conv),
+    contrib("FusedGemm", fused_gemm),
     contrib("FusedMatMul", fused_matmul),
     contrib("Gelu", bias_gelu),
     contrib("QuickGelu", unary),
@@ -61,19 +62,30 @@ pub(super) fn fused_conv(call: &Call<'_>) -> Outputs {
         ensure!(z.len() == out.len(), "an addend of another size than the result");
         out.iter_mut().zip(z).for_each(|(x, z)| *x += z);
     }
-    let y = from_floats(call.tensor(0)?.dtype(), &dims, &out)?;
     let parameters = call.floats_attr("activation_params")?.unwrap_or_default();
-    let p = |i: usize, default: f64| parameters.get(i).copied().unwrap_or(default);
-    let (a, b) = (p(0, f64::NAN), p(1, f64::NAN));
+    let y = from_floats(call.tensor(0)?.dtype(), &dims, &out)?;
+    activated(call, &y, [parameters.first().copied(), parameters.get(1).copied()])
+}
+
+fn fused_gemm(call: &Call<'_>) -> Outputs {
+    let parameters = [call.float_opt("activation_alpha")?, call.float_opt("activation_beta")?];
+    activated(call, &gemm(call)?, parameters)
+}
+
+/// What the attribute `activation` makes of a result.
+fn activated(call: &Call<'_>, y: &Tensor, parameters: [Option<f64>; 2]) -> Outputs {
+    let (a, b) =
+        (|default: f64| parameters[0].unwrap_or(default), |default: f64| parameters[1].unwrap_or(default));
     let y = match call.text_opt("activation")?.unwrap_or("") {
-        "" => y,
-        "Relu" => map_floats(&y, |x| x.max(0.0))?,
-        "Tanh" => map_floats(&y, f64::tanh)?,
-        "Sigmoid" => map_floats(&y, sigmoid)?,
-        "HardSwish" => map_floats(&y, |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0))?,
-        "LeakyRelu" => map_floats(&y, |x| if x < 0.0 { p(0, 0.01) * x } else { x })?,
-        "Clip" => map_floats(&y, |x| x.max(a).min(b))?,
-        "HardSigmoid" => map_floats(&y, |x| (p(0, 0.2) * x + p(1, 0.5)).clamp(0.0, 1.0))?,
+        "" => y.clone(),
+        "Relu" => map_floats(y, |x| x.max(0.0))?,
+        "Tanh" => map_floats(y, f64::tanh)?,
+        "Sigmoid" => map_floats(y, sigmoid)?,
+        "HardSwish" => map_floats(y, |x| x * (x / 6.0 + 0.5).clamp(0.0, 1.0))?,
+        "LeakyRelu" => map_floats(y, |x| if x < 0.0 { a(0.01) * x } else { x })?,
+        "Elu" => map_floats(y, |x| if x < 0.0 { a(1.0) * x.exp_m1() } else { x })?,
+        "Clip" => map_floats(y, |x| x.max(a(f64::NAN)).min(b(f64::NAN)))?,
+        "HardSigmoid" => map_floats(y, |x| (a(0.2) * x + b(0.5)).clamp(0.0, 1.0))?,
         other => return Err(Fault::Unsupported(format!("activation `{other}`"))),
     };
     Ok(vec![y.into()])

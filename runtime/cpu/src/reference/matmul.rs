@@ -11,7 +11,8 @@ use super::layout::{self, Lanes};
 use super::numbers::{self, Numbers, from_floats};
 use super::registry::{Entry, onnx};
 
-pub(super) const OPS: &[Entry] = &[onnx("Det", 11, det), onnx("Gemm", 1, gemm), onnx("MatMul", 1, matmul)];
+pub(super) const OPS: &[Entry] =
+    &[onnx("Det", 11, det), onnx("Gemm", 1, gemm_operator), onnx("MatMul", 1, matmul)];
 
 /// The product of an `m`×`k` and a `k`×`n` matrix, both row-major.
 pub(super) fn product<T: LinalgScalar>(a: &[T], b: &[T], [m, k, n]: [usize; 3]) -> Result<Vec<T>, Fault> {
@@ -110,7 +111,11 @@ fn turned<T: Copy>(values: Vec<T>, tensor: &Tensor, turn: bool) -> Result<(Vec<T
     Ok(if turn { (transposed(&values, rows, columns), columns, rows) } else { (values, rows, columns) })
 }
 
-fn gemm(call: &Call<'_>) -> Outputs {
+fn gemm_operator(call: &Call<'_>) -> Outputs {
+    Ok(vec![gemm(call)?.into()])
+}
+
+pub(super) fn gemm(call: &Call<'_>) -> Result<Tensor, Fault> {
     let (a, b, c) = (call.tensor(0)?, call.tensor(1)?, call.tensor_opt(2)?);
     let (alpha, beta) = (call.float("alpha")?, call.float("beta")?);
     let (turn_a, turn_b) = (call.flag("transA")?, call.flag("transB")?);
@@ -134,7 +139,7 @@ fn gemm(call: &Call<'_>) -> Outputs {
         let bias = layout::expand(numbers::floats(c)?, c.dims(), &dims)?;
         result.iter_mut().zip(bias).for_each(|(x, c)| *x += beta * c);
     }
-    Ok(vec![numbers::from_floats_any(a.dtype(), &dims, &result)?.into()])
+    numbers::from_floats_any(a.dtype(), &dims, &result)
 }
 
 /// Determinants, by elimination with partial pivoting.
