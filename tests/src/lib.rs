@@ -67,6 +67,29 @@ pub fn python(modules: &str) -> Option<PathBuf> {
     None
 }
 
+/// The ONNX backend suite below `to`: unpacked, or made from the `onnx` package where there is no test data.
+pub fn onnx_suite(to: &Path) -> Option<PathBuf> {
+    unpacked(to).or_else(|| made(to))
+}
+
+fn made(to: &Path) -> Option<PathBuf> {
+    let python = python("onnx, numpy, ml_dtypes")?;
+    let (script, suite) = (root().join("tests/python/make_conformance_suite.py"), to.join("suite"));
+    let done = Command::new(python).arg(script).arg(&suite).output().expect("Python runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Some(suite)
+}
+
+fn unpacked(to: &Path) -> Option<PathBuf> {
+    let folder = data("conformance")?;
+    let entries = std::fs::read_dir(&folder).expect("a folder").map(|e| e.expect("an entry").path());
+    let archive = entries.into_iter().find(|p| p.to_string_lossy().ends_with(".tar.gz")).expect("an archive");
+    let tar = Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(to).status().expect("tar runs");
+    assert!(tar.success(), "{} cannot be unpacked", archive.display());
+    let name = archive.file_name().expect("a name").to_string_lossy().replace(".tar.gz", "");
+    Some(to.join(name))
+}
+
 /// Where OpenVINO's libraries lie, in the Python of the tests.
 pub fn openvino_folder() -> Option<PathBuf> {
     let python = python("openvino")?;

@@ -2,11 +2,11 @@
 //! suite may do to the command: crash it, keep it waiting, lack what a test needs.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use byoc_tests::{byoc, data, on_fake_cuda, on_onednn, on_openvino, python, root, run, run_command};
+use byoc_tests::{byoc, data, on_fake_cuda, on_onednn, on_openvino, onnx_suite, root, run, run_command};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -48,29 +48,6 @@ fn exceptions(file: &str) -> BTreeSet<String> {
     list.exception.into_iter().flat_map(|e| e.tests).collect()
 }
 
-/// The suite below `to`: unpacked, or made from the `onnx` package where there is no test data.
-fn suite_in(to: &Path) -> Option<PathBuf> {
-    unpacked(to).or_else(|| made(to))
-}
-
-fn made(to: &Path) -> Option<PathBuf> {
-    let python = python("onnx, numpy, ml_dtypes")?;
-    let (script, suite) = (root().join("tests/python/make_conformance_suite.py"), to.join("suite"));
-    let done = Command::new(python).arg(script).arg(&suite).output().expect("Python runs");
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    Some(suite)
-}
-
-fn unpacked(to: &Path) -> Option<PathBuf> {
-    let folder = data("conformance")?;
-    let entries = std::fs::read_dir(&folder).expect("a folder").map(|e| e.expect("an entry").path());
-    let archive = entries.into_iter().find(|p| p.to_string_lossy().ends_with(".tar.gz")).expect("an archive");
-    let tar = Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(to).status().expect("tar runs");
-    assert!(tar.success(), "{} cannot be unpacked", archive.display());
-    let name = archive.file_name().expect("a name").to_string_lossy().replace(".tar.gz", "");
-    Some(to.join(name))
-}
-
 #[test]
 fn the_onnx_suite_passes_but_for_the_exceptions() {
     run_suite(&[], &exceptions("exceptions.toml"));
@@ -102,7 +79,7 @@ fn the_onnx_suite_passes_on_the_pretended_gpu_but_for_more_exceptions() {
 
 fn run_suite(words: &[String], excepted: &BTreeSet<String>) {
     let folder = tempfile::tempdir().expect("a folder");
-    let Some(suite) = suite_in(folder.path()) else { return };
+    let Some(suite) = onnx_suite(folder.path()) else { return };
     let json = folder.path().join("results.json");
     let mut command = Command::new(byoc());
     command.arg("conformance").arg(&suite).arg("--check-types").arg("--json").arg(&json).args(words);

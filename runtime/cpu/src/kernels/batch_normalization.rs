@@ -29,6 +29,9 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     if !only_result || node.int("training_mode").unwrap_or(0) != 0 || node.int("spatial") == Some(0) {
         return None;
     }
+    if (1..5).any(|i| node.dtype(i).is_some_and(|dtype| dtype != DType::F32)) {
+        return None;
+    }
     let epsilon = node.float("epsilon").unwrap_or(1e-5);
     if (1..5).any(|i| node.constant(i).is_none()) {
         return Some(Box::new(Live { epsilon }));

@@ -73,7 +73,10 @@ fn prepare_norm(node: &NodeDesc<'_>, kind: fn(f32) -> Kind) -> Option<Box<dyn Ke
     let x = node.shape(0)?;
     let row = usize::try_from(if axis < 0 { axis + x.len() as i64 } else { axis }).ok()?;
     let row = x.get(row..)?;
-    let whole = |i: usize| !node.has_input(i) || node.shape(i).is_some_and(|s| s[..] == *row);
+    let whole = |i: usize| {
+        let same = || node.shape(i).is_some_and(|s| s[..] == *row);
+        !node.has_input(i) || same() && node.dtype(i) == Some(DType::F32)
+    };
     let kind = kind(node.float("epsilon").unwrap_or(1e-5));
     (only_result && single && whole(1) && whole(2))
         .then(|| Box::new(Rows { kind, axis, single: false }) as Box<dyn Kernel>)

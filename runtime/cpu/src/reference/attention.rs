@@ -235,7 +235,7 @@ fn attention(call: &Call<'_>) -> Outputs {
     let biased = rounded(dtype, biased.collect())?;
     let probabilities = rounded(dtype, row_probabilities(&biased, heads.columns))?;
     let y_dims = [heads.batch, heads.queries, heads.rows, heads.value_size];
-    let y = from_floats(v.dtype(), &y_dims, &heads.weighted(&probabilities, &v)?)?;
+    let y = from_floats(dtype, &y_dims, &heads.weighted(&probabilities, &v)?)?;
     let shown = match call.int("qk_matmul_output_mode")? {
         0 => &raw,
         1 => &capped,

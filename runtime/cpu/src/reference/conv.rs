@@ -250,7 +250,7 @@ fn col2im(call: &Call<'_>) -> Outputs {
         let target = &mut out[batch * channels * pixels..][..channels * pixels];
         scatter_columns(columns, &taps, channels, pixels, target);
     }
-    Ok(vec![from_floats(tensor.dtype(), &dims, &out)?.into()])
+    Ok(vec![numbers::from_floats_any(tensor.dtype(), &dims, &out)?.into()])
 }
 
 /// Depthwise convolution in time that sees what came before, and hands on what comes next will need.

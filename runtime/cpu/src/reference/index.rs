@@ -219,10 +219,21 @@ fn compress(call: &Call<'_>) -> Outputs {
     Ok(vec![gathered(&data, axis, &chosen, &[chosen.len()])?.into()])
 }
 
+/// Whether a number, its bytes the lowest first, is neither zero.
+fn is_set(bytes: &[u8]) -> bool {
+    bytes.split_last().is_some_and(|(last, others)| last & 0x7f != 0 || others.iter().any(|&byte| byte != 0))
+}
+
 fn non_zero(call: &Call<'_>) -> Outputs {
     let tensor = call.tensor(0)?;
-    let values = numbers::floats(tensor)?;
-    let found: Vec<usize> = (0..values.len()).filter(|&i| values[i] != 0.0).collect();
+    let set: Vec<bool> = match (tensor.dtype(), tensor.strings()) {
+        (_, Some(strings)) => strings.iter().map(|s| !s.is_empty()).collect(),
+        // Of either part any bit but the sign.
+        (DType::C64, _) => tensor.bytes().chunks_exact(8).map(|z| z.chunks_exact(4).any(is_set)).collect(),
+        (DType::C128, _) => tensor.bytes().chunks_exact(16).map(|z| z.chunks_exact(8).any(is_set)).collect(),
+        _ => numbers::floats(tensor)?.into_iter().map(|x| x != 0.0).collect(),
+    };
+    let found: Vec<usize> = (0..set.len()).filter(|&i| set[i]).collect();
     let own = strides(tensor.dims());
     let coordinate = |axis: usize| {
         let dim = tensor.dims()[axis];

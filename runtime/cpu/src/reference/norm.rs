@@ -174,7 +174,8 @@ fn rms_normalization(call: &Call<'_>) -> Outputs {
         .map(&numbers::floats(x)?, 0.0, |lane| over_root_mean_square(lane, epsilon));
     // What is normalised returns to the input's type before it is scaled.
     let rounded = numbers::floats(&from_floats(x.dtype(), x.dims(), &values)?)?;
-    Ok(vec![from_floats(x.dtype(), x.dims(), &scaled(call, rounded, x.dims())?)?.into()])
+    let dtype = call.tensor(1)?.dtype();
+    Ok(vec![from_floats(dtype, x.dims(), &scaled(call, rounded, x.dims())?)?.into()])
 }
 
 fn lp_normalization(call: &Call<'_>) -> Outputs {
