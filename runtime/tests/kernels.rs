@@ -360,8 +360,8 @@ fn images_of_any_size_are_convolved_the_best_way() {
     }
 }
 
-/// Sizes around those of registers, squares and strips, and a prime.
-const SIDES: [usize; 9] = [1, 5, 15, 16, 17, 33, 97, 128, 1031];
+/// Few channels, sizes around those of registers, squares and strips, and many pixels.
+const SIDES: [usize; 11] = [1, 3, 5, 8, 15, 16, 17, 33, 97, 128, 2500];
 
 #[test]
 fn transposes_move_every_element() {

@@ -64,6 +64,16 @@ def cases():
         for axis, shape in (1, SQUARE), (0, SQUARE), (1, [64, 128, 128]):
             note = f"axis {axis} of {len(shape)}"
             yield "reductions", [case("Reduce" + name, floats(shape, 0.5, 1.5), constants=[ints(axis)], note=note)]
+    for name in "Max Mean Sum".split():
+        for n in 2, 3, 5, 8, 12, 16, 24, 48, 100:
+            few = floats([MILLION // n, n], 0.5, 1.5)
+            yield "short rows", [case("Reduce" + name, few, constants=[ints(1)], note=f"rows of {n}")]
+        for n, inner in (4, 4), (16, 2), (3, 16), (64, 8):
+            few = floats([MILLION // (n * inner), n, inner], 0.5, 1.5)
+            yield "short rows", [case("Reduce" + name, few, constants=[ints(1)], note=f"{n} of {inner}")]
+    for name in "Softmax LogSoftmax".split():
+        for n in 2, 10, 16, 40, 100, 300:
+            yield "short rows", [case(name, floats([MILLION // n, n]), note=f"rows of {n}")]
     yield "reductions", [case("ReduceMean", image, constants=[ints(2, 3)], note="image"), case("ReduceSum", x, note="all")]
     yield "reductions", [case("ArgMax", x, axis=1), case("ArgMax", x, axis=0, note="axis 0"), case("CumSum", x, constants=[np.int64(1)])]
     yield "softmax", [case("Softmax", x), case("Softmax", x, axis=0, note="axis 0"), case("LogSoftmax", x)]
@@ -76,6 +86,11 @@ def cases():
     yield "transposes", [case("Transpose", image, perm=[0, 2, 3, 1], note="to channels last")]
     yield "transposes", [case("Transpose", floats([1, 128, 128, 64]), perm=[0, 3, 1, 2], note="to channels first")]
     yield "transposes", [case("Transpose", floats([32, 32, 32, 32]), perm=[3, 2, 1, 0], note="reversed")]
+    for channels in 2, 3, 4, 8:
+        few = [1, MILLION // channels // 1024, 1024, channels]
+        yield "transposes", [case("Transpose", floats(few), perm=[0, 3, 1, 2], note=f"{channels} channels first")]
+        few = [1, channels, *few[1:3]]
+        yield "transposes", [case("Transpose", floats(few), perm=[0, 2, 3, 1], note=f"{channels} channels last")]
     yield "transposes", [case("DepthToSpace", image, blocksize=2), case("SpaceToDepth", image, blocksize=2)]
     where = RNG.integers(0, 1024, [1024])
     yield "gathers", [case("Gather", x, where), case("Gather", x, where, axis=1, note="axis 1")]

@@ -1,9 +1,10 @@
-//! Extremes of rows against plain loops: what is not a number, infinities and zeros of both signs among them.
+//! Reductions of a few elements against plain loops, and extremes of rows: what is not a number, infinities and zeros of
+//! both signs among them.
 
 mod common;
 
 use byoc_cpu::fast::fold::Fold;
-use common::{Random, everywhere};
+use common::{Random, close, everywhere};
 
 /// What the reference finds: the first of equal elements, and NaN where there is one.
 fn extreme(greatest: bool, row: &[f32]) -> f32 {
@@ -77,6 +78,41 @@ fn zeros_of_both_signs_are_found_alike_by_all_instruction_sets() {
                     assert_eq!(first.get_or_insert_with(|| got.to_vec()), got, "{fold:?} of {n}, {isa:?}");
                 },
             );
+        }
+    }
+}
+
+#[test]
+fn a_few_elements_along_any_axis() {
+    let cases = [(1, 1), (1, 7), (2, 1), (3, 1), (5, 1), (8, 1), (9, 1), (31, 1), (63, 1), (64, 1), (200, 1)];
+    let wide = [(2, 2), (4, 16), (16, 3), (5, 17), (3, 63), (4, 64), (63, 4), (100, 2), (128, 3)];
+    for (n, inner) in cases.into_iter().chain(wide) {
+        for outer in [1, 15, 16, 83, 5000 / n] {
+            let mut random = Random((outer * n + inner) as u64);
+            let x = random.floats(outer * n * inner);
+            for (fold, start, take) in [
+                (Fold::Sum, 0.0, (|a, x| a + x) as fn(f64, f64) -> f64),
+                (Fold::Squares, 0.0, |a, x| a + x * x),
+                (Fold::Magnitudes, 0.0, |a, x| a + x.abs()),
+                (Fold::Product, 1.0, |a, x| a * x),
+                (Fold::Max, f64::NEG_INFINITY, f64::max),
+                (Fold::Min, f64::INFINITY, f64::min),
+            ] {
+                let at = |o: usize, r: usize, c: usize| f64::from(x[(o * n + r) * inner + c]);
+                let lane = |o: usize, c: usize| (0..n).fold(start, |a, r| take(a, at(o, r, c)));
+                let want: Vec<f64> = (0..outer)
+                    .flat_map(|o| (0..inner).map(move |c| (o, c)))
+                    .map(|(o, c)| lane(o, c))
+                    .collect();
+                everywhere(
+                    |exec| {
+                        let mut out = vec![9.0; outer * inner];
+                        fold.middle(exec, &x, [outer, n, inner], &mut out);
+                        out
+                    },
+                    |isa, out| close(&format!("{fold:?} of {outer}x{n}x{inner}, {isa:?}"), out, &want, 1e-5),
+                );
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use byoc_cpu::fast::pooling::{Pooling, pool};
 use byoc_cpu::fast::rows::{RowFunction, map_rows};
 use common::{Random, close, everywhere};
 
-const COLUMNS: [usize; 12] = [1, 2, 3, 7, 8, 15, 16, 17, 63, 64, 129, 768];
+const COLUMNS: [usize; 13] = [1, 2, 3, 7, 8, 15, 16, 17, 63, 64, 129, 512, 768];
 
 fn check(rows: usize, columns: usize, function: RowFunction<'_>, oracle: impl Fn(&[f64]) -> Vec<f64>) {
     let x: Vec<f32> =
@@ -34,6 +34,11 @@ fn softmax() {
             let e: Vec<f64> = x.iter().map(|x| (x - max).exp()).collect();
             let sum: f64 = e.iter().sum();
             e.into_iter().map(|e| e / sum).collect()
+        });
+        check(70_000 / columns.max(100), columns, RowFunction::LogSoftmax, |x| {
+            let max = x.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+            let sum = max + x.iter().map(|x| (x - max).exp()).sum::<f64>().ln();
+            x.iter().map(|x| x - sum).collect()
         });
     }
 }

@@ -3,16 +3,17 @@
 //! The input is seen as `outer × n × inner`, of which the middle is folded. It is cut into pieces that the shape
 //! alone fixes, and their results are joined in order.
 
-use super::extremes::{self, Extreme, Greatest, Least};
-use super::simd::vectorised;
-use super::{Exec, Isa};
+use super::simd::{MOST_LANES, vectorised};
+use super::{Exec, Isa, short};
 
 /// Elements of a row that are folded in one piece.
-const PIECE: usize = 32 * 1024;
+pub(super) const PIECE: usize = 32 * 1024;
 /// Rows of a column that are folded in one piece.
 const TALL: usize = 256;
 /// Columns whose results stay in the first cache.
 const BLOCK: usize = 512;
+/// Columns that are folded in registers at least; fewer are seen as parts of longer rows.
+pub(super) const STRIP: usize = MOST_LANES;
 /// Partial results of one row.
 const LANES: usize = 64;
 
@@ -32,20 +33,23 @@ pub enum Fold {
 }
 
 /// How elements are taken in, beginning with `start`, and how such partial results are joined.
-struct Way<T, J> {
-    start: f32,
-    take: T,
-    join: J,
+pub(super) struct Way<T, J> {
+    pub(super) start: f32,
+    pub(super) take: T,
+    pub(super) join: J,
 }
 
 #[inline(always)]
 pub(crate) fn greater(a: f32, b: f32) -> f32 {
-    if b > a || b.is_nan() { b } else { a }
+    // In two steps, of which the first is one instruction.
+    let found = if b > a { b } else { a };
+    if b.is_nan() { b } else { found }
 }
 
 #[inline(always)]
 pub(crate) fn smaller(a: f32, b: f32) -> f32 {
-    if b < a || b.is_nan() { b } else { a }
+    let found = if b < a { b } else { a };
+    if b.is_nan() { b } else { found }
 }
 
 fn way<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(start: f32, take: T, join: J) -> Way<T, J> {
@@ -125,25 +129,11 @@ impl Fold {
 
     /// Folds each `tall` of the `n` by itself: `out` is `outer × pieces × inner`.
     fn pieces(self, exec: Exec<'_>, x: &[f32], sizes: [usize; 3], tall: usize, out: &mut [f32]) {
-        match self {
-            Fold::Max if sizes[2] == 1 => extreme_rows(exec, Greatest, x, sizes[1], tall, out),
-            Fold::Min if sizes[2] == 1 => extreme_rows(exec, Least, x, sizes[1], tall, out),
-            _ => with_way!(self, |way| pass(exec, &way, x, sizes, tall, out)),
+        if short::suits(sizes) {
+            return with_way!(self, |way| short::fold(exec, &way, x, sizes, out));
         }
+        with_way!(self, |way| pass(exec, &way, x, sizes, tall, out));
     }
-}
-
-/// The extreme of each `tall` of rows of `n`.
-fn extreme_rows<E: Extreme>(exec: Exec<'_>, extreme: E, x: &[f32], n: usize, tall: usize, out: &mut [f32]) {
-    let pieces = n.div_ceil(tall.max(1)).max(1);
-    let grain = (PIECE / tall.max(1)).max(1);
-    exec.pool.parallel_chunks(out, grain, &|chunk, out| {
-        let piece = |at: usize| {
-            let (o, p) = (at / pieces, at % pieces);
-            &x[o * n + p * tall..][..(n - p * tall).min(tall)]
-        };
-        extremes::rows(exec.isa, extreme, (chunk * grain..).map(piece), out);
-    });
 }
 
 /// As [`Fold::pieces`].
@@ -161,7 +151,7 @@ fn pass<T, J>(
     let pieces = out.len() / (outer * inner);
     // Some tens of µs of work, and no less than a block of columns.
     let grain =
-        (PIECE / n.min(tall).max(1)).max(if inner < LANES { inner } else { BLOCK }) / inner.max(1) * inner;
+        (PIECE / n.min(tall).max(1)).max(if inner < STRIP { inner } else { BLOCK }) / inner.max(1) * inner;
     let grain = if grain == 0 { BLOCK } else { grain };
     exec.pool.parallel_chunks(out, grain, &|chunk, out| {
         vectorised(
@@ -180,7 +170,7 @@ fn pass<T, J>(
                     match inner {
                         1 => now[0] = row(way, x),
                         // Whole rows lie side by side.
-                        _ if inner < LANES && width == inner => narrow(way, x, now),
+                        _ if inner < STRIP && width == inner => narrow(way, x, now),
                         _ => columns(way, x.get(column..).unwrap_or_default(), inner, rows, now),
                     }
                     at += width;
@@ -191,32 +181,56 @@ fn pass<T, J>(
     });
 }
 
-/// All lanes in one, pair by pair.
+/// What elements `take` leaves in lanes: as many whatever the instruction set, so that the result does not depend on it.
+pub(super) type Lanes = [[f32; STRIP]; LANES / STRIP];
+
+/// Takes one element into each lane.
 #[inline(always)]
-fn joined(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            lanes[i] = join(lanes[i], lanes[i + width]);
-        }
-        width /= 2;
+fn take_all(lanes: &mut Lanes, take: impl Fn(f32, f32) -> f32, x: &[f32; LANES]) {
+    let (parts, _) = x.as_chunks::<STRIP>();
+    for (lanes, x) in lanes.iter_mut().zip(parts) {
+        lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane = take(*lane, x));
     }
-    lanes[0]
+}
+
+/// A row's elements in lanes, but for the last ones, which do not fill them.
+#[inline(always)]
+pub(super) fn whole_lanes(start: f32, take: impl Fn(f32, f32) -> f32, x: &[f32]) -> (Lanes, &[f32]) {
+    let mut lanes = [[start; STRIP]; LANES / STRIP];
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for chunk in whole {
+        take_all(&mut lanes, &take, chunk);
+    }
+    (lanes, rest)
+}
+
+/// A quarter of the lanes, each joined with those of the others.
+#[inline(always)]
+pub(super) fn quarter([a, b, c, d]: Lanes, join: impl Fn(f32, f32) -> f32) -> [f32; STRIP] {
+    let mut joined = [0.0; STRIP];
+    for (i, joined) in joined.iter_mut().enumerate() {
+        *joined = join(join(a[i], b[i]), join(c[i], d[i]));
+    }
+    joined
 }
 
 #[inline(always)]
 fn row<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(way: &Way<T, J>, x: &[f32]) -> f32 {
-    if x.len() < 32 {
+    if x.len() < STRIP {
         return x.iter().fold(way.start, |a, &x| (way.take)(a, x));
     }
-    let mut lanes = [way.start; LANES];
-    let chunks = x.chunks_exact(LANES);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = (way.take)(*lane, x));
+    let (mut lanes, rest) = whole_lanes(way.start, &way.take, x);
+    for (lanes, x) in lanes.iter_mut().zip(rest.chunks(STRIP)) {
+        lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane = (way.take)(*lane, x));
     }
-    lanes.iter_mut().zip(rest).for_each(|(lane, &x)| *lane = (way.take)(*lane, x));
-    joined(lanes, &way.join)
+    let mut lanes = quarter(lanes, &way.join);
+    // Pair by pair.
+    for width in [8, 4, 2, 1] {
+        for i in 0..width {
+            lanes[i] = (way.join)(lanes[i], lanes[i + width]);
+        }
+    }
+    lanes[0]
 }
 
 /// Columns fewer than lanes: several rows side by side in the lanes.
@@ -224,8 +238,12 @@ fn row<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(way: &Way<T, J>, x: &[f32
 fn narrow<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(way: &Way<T, J>, x: &[f32], out: &mut [f32]) {
     let inner = out.len();
     let width = LANES / inner * inner;
-    let mut lanes = [way.start; LANES];
-    for chunk in x.chunks(width) {
+    let (lanes, rest) = match width {
+        LANES => whole_lanes(way.start, &way.take, x),
+        _ => ([[way.start; STRIP]; LANES / STRIP], x),
+    };
+    let mut lanes: [f32; LANES] = bytemuck::cast(lanes);
+    for chunk in rest.chunks(width) {
         lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = (way.take)(*lane, x));
     }
     out.fill(way.start);
@@ -240,20 +258,37 @@ fn columns<T, J>(way: &Way<T, J>, x: &[f32], stride: usize, rows: usize, out: &m
 where
     T: Fn(f32, f32) -> f32,
 {
-    for (strip, out) in out.chunks_mut(LANES).enumerate() {
-        let x = x.get(strip * LANES..).unwrap_or_default();
-        if out.len() < LANES {
-            out.fill(way.start);
-            for r in 0..rows {
-                out.iter_mut().zip(&x[r * stride..]).for_each(|(out, &x)| *out = (way.take)(*out, x));
-            }
-            continue;
-        }
-        let mut lanes = [way.start; LANES];
+    // Of no rows there is nothing.
+    let behind = |first: usize| x.get(first..).unwrap_or_default();
+    let mut first = strips::<LANES, T, J>(way, x, stride, rows, out);
+    first += strips::<STRIP, T, J>(way, behind(first), stride, rows, &mut out[first..]);
+    let out = &mut out[first..];
+    out.fill(way.start);
+    for x in behind(first).chunks(stride).take(rows) {
+        out.iter_mut().zip(x).for_each(|(out, &x)| *out = (way.take)(*out, x));
+    }
+}
+
+/// As many columns as there are strips of `WIDTH`, each in registers. Tells how many columns these are.
+#[inline(always)]
+fn strips<const WIDTH: usize, T, J>(
+    way: &Way<T, J>,
+    x: &[f32],
+    stride: usize,
+    rows: usize,
+    out: &mut [f32],
+) -> usize
+where
+    T: Fn(f32, f32) -> f32,
+{
+    let (strips, _) = out.as_chunks_mut::<WIDTH>();
+    for (strip, out) in strips.iter_mut().enumerate() {
+        let mut lanes = [way.start; WIDTH];
         for r in 0..rows {
-            let x = &x[r * stride..][..LANES];
+            let x = &x[strip * WIDTH + r * stride..][..WIDTH];
             lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane = (way.take)(*lane, x));
         }
-        out.copy_from_slice(&lanes);
+        *out = lanes;
     }
+    strips.len() * WIDTH
 }

@@ -6,7 +6,7 @@
 // Coefficients are written with the digits that name the `f32` meant.
 #![allow(clippy::excessive_precision)]
 
-use super::simd::Simd;
+use super::simd::{MOST_LANES, Simd};
 
 const LOG2_E: f32 = std::f32::consts::LOG2_E;
 /// ln 2 in two parts, the first with so few bits that its products with small integers are exact.
@@ -169,6 +169,14 @@ pub(super) fn map<S: Simd>(s: S, from: Option<&[f32]>, to: &mut [f32], f: impl F
     let rest = to.len() - whole;
     // SAFETY: as above, for the `rest` elements behind.
     unsafe { s.store_part(out.add(whole), rest, f(s.load_part(source.add(whole), rest))) };
+}
+
+/// 0, 1, 2, … in the lanes.
+#[inline(always)]
+pub(super) fn numbers<S: Simd>(s: S) -> S::F {
+    const NUMBERS: [f32; MOST_LANES] =
+        [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+    load_at(s, &NUMBERS, 0)
 }
 
 /// The vector from index `at`, zero beyond the end.

@@ -11,7 +11,6 @@ pub mod bytes;
 pub mod columns;
 pub mod conv;
 mod copy;
-mod extremes;
 pub mod fold;
 pub mod function;
 pub mod gemm;
@@ -22,7 +21,9 @@ pub mod quantize;
 pub mod recurrent;
 pub mod rows;
 mod scratch;
+mod short;
 pub mod simd;
+mod softmax;
 pub(crate) mod transpose;
 
 pub use activation::Activation;

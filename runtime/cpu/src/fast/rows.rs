@@ -5,11 +5,11 @@
 
 use super::Exec;
 use super::math;
-use super::simd::{Simd, Task};
+use super::simd::{MOST_LANES, Simd, Task};
+use super::softmax;
 
 /// Elements of one piece of work: some µs, since there may be few rows.
 const PIECE: usize = 8 * 1024;
-const MAX_LANES: usize = 16;
 
 /// What is computed of each row.
 #[derive(Clone, Copy)]
@@ -51,7 +51,7 @@ pub fn map_rows(exec: Exec<'_>, function: RowFunction<'_>, x: &[f32], columns: u
         return;
     }
     assert!(columns > 0 && x.len().is_multiple_of(columns), "the input must be whole rows");
-    let rows = (PIECE / columns).max(1);
+    let rows = (PIECE / columns).max(1).next_multiple_of(softmax::together(columns));
     exec.pool.parallel_chunks(out, rows * columns, &|piece, out| {
         let x = &x[piece * rows * columns..][..out.len()];
         exec.isa.run(Rows { function, x, columns, first: piece * rows, out });
@@ -72,11 +72,15 @@ impl Task for Rows<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        if let RowFunction::Softmax | RowFunction::LogSoftmax = self.function {
+            let log = matches!(self.function, RowFunction::LogSoftmax);
+            return softmax::rows(s, log, self.x, self.columns, self.out);
+        }
         let rows = self.x.chunks_exact(self.columns).zip(self.out.chunks_exact_mut(self.columns));
         for (row, (x, out)) in rows.enumerate() {
             match self.function {
-                RowFunction::Softmax => softmax(s, x, out),
-                RowFunction::LogSoftmax => log_softmax(s, x, out),
+                // All rows at once, above.
+                RowFunction::Softmax | RowFunction::LogSoftmax => {}
                 RowFunction::Unit { order } => {
                     let norm = match order {
                         1 => reduce(s, Reduction::Magnitudes, x),
@@ -109,26 +113,6 @@ impl Task for Rows<'_> {
     }
 }
 
-#[inline(always)]
-fn softmax<S: Simd>(s: S, x: &[f32], out: &mut [f32]) {
-    let max = s.splat(reduce(s, Reduction::Max, x));
-    for at in (0..x.len()).step_by(S::LANES) {
-        math::store_at(s, out, at, math::exp(s, s.sub(math::load_at(s, x, at), max)));
-    }
-    let factor = s.splat(1.0 / reduce(s, Reduction::Sum, out));
-    for at in (0..x.len()).step_by(S::LANES) {
-        math::store_at(s, out, at, s.mul(math::load_at(s, out, at), factor));
-    }
-}
-
-/// Exponentials are summed up without being written down.
-#[inline(always)]
-fn log_softmax<S: Simd>(s: S, x: &[f32], out: &mut [f32]) {
-    let max = reduce(s, Reduction::Max, x);
-    let sum = max + reduce(s, Reduction::PowersLess(max), x).ln();
-    normalise(s, x, sum, 1.0, None, None, out);
-}
-
 /// `(x - mean) · factor + shift`.
 #[inline(always)]
 fn affine<S: Simd>(s: S, x: &[f32], mean: f32, factor: f32, shift: f32, out: &mut [f32]) {
@@ -140,7 +124,7 @@ fn affine<S: Simd>(s: S, x: &[f32], mean: f32, factor: f32, shift: f32, out: &mu
 
 /// `(x - mean) · factor · scale + shift`.
 #[inline(always)]
-fn normalise<S: Simd>(
+pub(super) fn normalise<S: Simd>(
     s: S,
     x: &[f32],
     mean: f32,
@@ -164,7 +148,7 @@ fn normalise<S: Simd>(
 
 /// What a row is reduced to.
 #[derive(Clone, Copy)]
-enum Reduction {
+pub(super) enum Reduction {
     Sum,
     /// The sum of the squares of the distances from a number.
     SquaresAround(f32),
@@ -207,7 +191,7 @@ impl Reduction {
 }
 
 #[inline(always)]
-fn reduce<S: Simd>(s: S, reduction: Reduction, x: &[f32]) -> f32 {
+pub(super) fn reduce<S: Simd>(s: S, reduction: Reduction, x: &[f32]) -> f32 {
     /// Enough independent accumulators to hide the latency of an addition.
     const CHAINS: usize = 4;
     let mut sums = [s.splat(reduction.start()); CHAINS];
@@ -225,7 +209,7 @@ fn reduce<S: Simd>(s: S, reduction: Reduction, x: &[f32]) -> f32 {
     }
     let [a, b, c, d] = sums;
     let all = reduction.join_all(s, reduction.join_all(s, a, b), reduction.join_all(s, c, d));
-    let mut lanes = [reduction.start(); MAX_LANES];
+    let mut lanes = [reduction.start(); MOST_LANES];
     math::store_at(s, &mut lanes, 0, all);
     let mut width = S::LANES / 2;
     while width > 0 {

@@ -31,6 +31,39 @@ pub(super) fn four_rows<S: Simd>(s: S, rows: [&[f32]; 4], out: &mut [f32], width
     }
 }
 
+/// Pixels of four numbers side by side, and the four planes that they are taken apart into.
+pub(crate) struct Quads<'a> {
+    pub x: &'a [f32],
+    pub out: [&'a mut [f32]; 4],
+}
+
+impl Task for Quads<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Quads { x, out: [a, b, c, d] } = self;
+        let (pixels, _) = x.as_chunks::<4>();
+        let whole = pixels.len() - pixels.len() % S::LANES;
+        for at in (0..whole).step_by(S::LANES) {
+            let from = |i: usize| 4 * at + i * S::LANES;
+            let planes = s.deinterleave([
+                math::load_at(s, x, from(0)),
+                math::load_at(s, x, from(1)),
+                math::load_at(s, x, from(2)),
+                math::load_at(s, x, from(3)),
+            ]);
+            math::store_at(s, a, at, planes[0]);
+            math::store_at(s, b, at, planes[1]);
+            math::store_at(s, c, at, planes[2]);
+            math::store_at(s, d, at, planes[3]);
+        }
+        for (at, &pixel) in pixels.iter().enumerate().skip(whole) {
+            [a[at], b[at], c[at], d[at]] = pixel;
+        }
+    }
+}
+
 /// A strip of at most [`MOST_LANES`] of either: `width` runs of `height` elements that lie `step` apart, which become
 /// rows of `width` that lie `far` apart.
 pub(crate) struct Strip<'a> {
@@ -42,13 +75,27 @@ pub(crate) struct Strip<'a> {
     pub width: usize,
 }
 
-impl Strip<'_> {
+impl<'a> Strip<'a> {
     /// # Safety
     /// Element `c` of row `r` of the output, at `out + r * far + c`, may be written for all rows and columns.
     pub(crate) unsafe fn run(self, isa: Isa) {
+        isa.run(self.checked());
+    }
+
+    /// As [`Strip::run`], inside of a task.
+    ///
+    /// # Safety
+    /// As for [`Strip::run`].
+    #[inline(always)]
+    pub(super) unsafe fn run_with<S: Simd>(self, s: S) {
+        self.checked().run(s);
+    }
+
+    #[inline(always)]
+    fn checked(self) -> Checked<'a> {
         assert!(self.width > 0 && self.height > 0 && self.width.min(self.height) <= MOST_LANES, "a strip");
         assert!(self.x.len() >= (self.width - 1) * self.step + self.height, "runs inside of the input");
-        isa.run(Checked(self));
+        Checked(self)
     }
 }
 
@@ -117,12 +164,17 @@ unsafe fn part_of_square<S: Simd>(
     let mut v = [s.splat(0.0); MOST_LANES];
     // SAFETY: the caller's promise.
     unsafe {
-        for (i, v) in v.iter_mut().enumerate().take(width) {
-            *v = s.load_part(x.add(i * step), height);
+        // A number of turns that is known keeps the vectors in registers.
+        for (i, v) in v.iter_mut().enumerate().take(S::LANES) {
+            if i < width {
+                *v = s.load_part(x.add(i * step), height);
+            }
         }
         s.transpose(&mut v);
-        for (i, &v) in v.iter().enumerate().take(height) {
-            s.store_part(out.add(i * far), width, v);
+        for (i, &v) in v.iter().enumerate().take(S::LANES) {
+            if i < height {
+                s.store_part(out.add(i * far), width, v);
+            }
         }
     }
 }

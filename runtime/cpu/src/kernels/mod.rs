@@ -25,6 +25,7 @@ mod loops;
 mod lstm;
 mod matmul;
 mod neighbours;
+mod pixels;
 mod places;
 mod pooling;
 mod projections;

@@ -131,8 +131,8 @@ impl Kernel for Reduce {
         let count: usize = x.dims.iter().zip(&marked).filter(|(_, m)| **m).map(|(n, _)| n).product();
         match last {
             Last::Nothing => {}
-            Last::Mean => out.iter_mut().for_each(|x| *x /= count as f32),
-            Last::Root => out.iter_mut().for_each(|x| *x = x.sqrt()),
+            Last::Mean => each(ctx, out, |x| x / count as f32),
+            Last::Root => each(ctx, out, f32::sqrt),
             Last::Ln => out.iter_mut().for_each(|x| *x = x.ln()),
         }
         Ok(())
@@ -141,6 +141,17 @@ impl Kernel for Reduce {
     fn owns_input(&self, input: usize) -> bool {
         input == 1
     }
+}
+
+/// Replaces every element.
+fn each(ctx: &Ctx<'_>, out: &mut [f32], f: impl Fn(f32) -> f32 + Sync) {
+    loops::split(ctx.exec, out, &|_, part| {
+        loops::vectorised(
+            ctx.exec.isa,
+            #[inline(always)]
+            || part.iter_mut().for_each(|x| *x = f(*x)),
+        );
+    });
 }
 
 /// Folds all reduced axes, the last ones first.

@@ -8,6 +8,7 @@ use crate::fast::transpose::Strip;
 use crate::fast::{Exec, Isa};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
 use crate::kernels::loops;
+use crate::kernels::pixels::Images;
 use crate::kernels::words::{by_size, strided, words, words_mut};
 use crate::outputs::Outputs;
 use crate::pool::SharedSlice;
@@ -180,8 +181,22 @@ fn transpose<T: Pod + Send + Sync>(exec: Exec<'_>, x: &[T], out: &mut [T], axes:
             part.copy_from_slice(&x[axes.start(row, 1)..][..part.len()]);
         });
     }
-    match axes.strides[..n - 1].iter().position(|&stride| stride == 1) {
-        // The input runs along another axis of the output.
+    // The input runs along another axis of the output.
+    let other = axes.strides[..n - 1].iter().position(|&stride| stride == 1);
+    if let Some(other) = other {
+        let place = |image: usize| axes.plane(image, other);
+        let (size, far) = (axes.sizes[other], axes.sizes[other + 1..].iter().product::<usize>());
+        // All of a pixel's channels lie side by side, in the input or in the output.
+        let apart = Images::few(size, inner, far).filter(|_| step == size && size <= 4);
+        if let Some(images) = apart {
+            return images.part(exec, x, out, &place);
+        }
+        let together = Images::few(inner, size, step).filter(|_| far == inner);
+        if let Some(images) = together {
+            return images.join(exec, x, out, &place);
+        }
+    }
+    match other {
         Some(other) if step > 4 && axes.sizes[other] > 4 => tiles(exec, x, out, axes, other),
         _ => loops::rows(exec, out, inner, &|row, part| strided(&x[axes.start(row, 1)..], step, part)),
     }

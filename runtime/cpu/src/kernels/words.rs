@@ -28,7 +28,9 @@ macro_rules! by_size {
 pub(super) use by_size;
 
 /// Every `step`-th element of `x`, the first first. Small steps have loops of their own, which are vectorised.
+#[inline(always)]
 pub(super) fn strided<T: Copy>(x: &[T], step: usize, out: &mut [T]) {
+    #[inline(always)]
     fn by<const STEP: usize, T: Copy>(x: &[T], out: &mut [T]) {
         let whole = x.len() / STEP;
         let (now, rest) = out.split_at_mut(whole.min(out.len()));
@@ -41,6 +43,10 @@ pub(super) fn strided<T: Copy>(x: &[T], step: usize, out: &mut [T]) {
         2 => by::<2, T>(x, out),
         3 => by::<3, T>(x, out),
         4 => by::<4, T>(x, out),
+        5 => by::<5, T>(x, out),
+        6 => by::<6, T>(x, out),
+        7 => by::<7, T>(x, out),
+        8 => by::<8, T>(x, out),
         _ => out.iter_mut().zip(x.iter().step_by(step)).for_each(|(out, &x)| *out = x),
     }
 }
