@@ -31,9 +31,9 @@ impl Along {
 impl Resized {
     /// `None` where the rules do not know the way: elements from beyond the border, a common scale of all axes.
     pub fn of(graph: &Graph, node: &Node) -> Option<Resized> {
-        let upsample = &*node.op.name == "Upsample" && node.opset >= 7;
-        let plain = upsample || &*node.op.name == "Resize" && node.opset == 10;
-        if !plain && !(&*node.op.name == "Resize" && node.opset >= 11) {
+        let resize = &*node.op.name == "Resize";
+        let plain = resize && node.opset == 10 || &*node.op.name == "Upsample" && node.opset >= 7;
+        if !(plain || resize && node.opset >= 11) {
             return None;
         }
         let is = |name: &str, wanted: &str| text(node, name).is_none_or(|text| text == wanted);
