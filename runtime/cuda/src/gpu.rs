@@ -232,11 +232,11 @@ impl Device for Gpu {
             _ if size == 0 => return Ok(()),
             (CopyEnd::Host(from), to) => {
                 // SAFETY: the host keeps its memory valid until the copy has completed.
-                unsafe { self.from_host(address(to)?, from as usize as *const u8, size, queue)? };
+                unsafe { self.host_to_device(address(to)?, from as usize as *const u8, size, queue)? };
             }
             (from, CopyEnd::Host(to)) => {
                 // SAFETY: as above.
-                unsafe { self.to_host(to as usize as *mut u8, address(from)?, size, queue)? };
+                unsafe { self.device_to_host(to as usize as *mut u8, address(from)?, size, queue)? };
             }
             (from, to) => driver.copy_within(address(to)?, address(from)?, size, queue)?,
         }

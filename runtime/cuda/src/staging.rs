@@ -160,7 +160,13 @@ impl Gpu {
     ///
     /// # Safety
     /// As `Driver::copy_in` says.
-    pub(crate) unsafe fn from_host(&self, to: u64, from: *const u8, size: u64, stream: u64) -> Result<()> {
+    pub(crate) unsafe fn host_to_device(
+        &self,
+        to: u64,
+        from: *const u8,
+        size: u64,
+        stream: u64,
+    ) -> Result<()> {
         let driver = self.enter()?;
         match self.staging().filter(|_| Staging::is_for(size)) {
             // SAFETY: the caller's promise.
@@ -174,7 +180,7 @@ impl Gpu {
     ///
     /// # Safety
     /// As `Driver::copy_out` says.
-    pub(crate) unsafe fn to_host(&self, to: *mut u8, from: u64, size: u64, stream: u64) -> Result<()> {
+    pub(crate) unsafe fn device_to_host(&self, to: *mut u8, from: u64, size: u64, stream: u64) -> Result<()> {
         let driver = self.enter()?;
         match self.staging().filter(|_| Staging::is_for(size)) {
             // SAFETY: the caller's promise.
