@@ -40,12 +40,15 @@ type Placed = Option<Arc<Compiled>>;
 /// Something that is made when it is first needed. Who needs it meanwhile waits, and nobody else does.
 type Slot<T> = Arc<Mutex<Option<T>>>;
 
+/// One of each kind.
+type Slots<K, T> = Mutex<Vec<(K, Slot<T>)>>;
+
 /// What has been made so far.
 #[derive(Default)]
 pub(crate) struct Standbys {
     /// For runs that give no input with a default, and for the others.
-    programs: Mutex<Vec<((Without, bool), Slot<Standby>)>>,
-    placements: Mutex<Vec<(Vec<String>, Slot<Placed>)>>,
+    programs: Slots<(Without, bool), Standby>,
+    placements: Slots<Vec<String>, Placed>,
 }
 
 /// What placements are made of.
@@ -57,7 +60,7 @@ pub(crate) struct Parts<'a> {
     pub pool: &'a Arc<ThreadPool>,
 }
 
-fn slot<K: PartialEq + Clone, T>(slots: &Mutex<Vec<(K, Slot<T>)>>, key: &K) -> Slot<T> {
+fn slot<K: PartialEq + Clone, T>(slots: &Slots<K, T>, key: &K) -> Slot<T> {
     let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, slot)) = slots.iter().find(|(known, _)| known == key) {
         return slot.clone();
