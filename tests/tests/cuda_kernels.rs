@@ -262,7 +262,7 @@ fn failure(case: &Case) -> Option<String> {
     let trace = std::fs::read_to_string(trace).unwrap_or_default();
     let launched: Vec<&str> = trace.lines().collect();
     // Comparing runs regions once more; every run is the same.
-    let is_whole = !launched.is_empty() && launched.len() % case.kernels.len() == 0;
+    let is_whole = !launched.is_empty() && launched.len().is_multiple_of(case.kernels.len());
     let fits = launched.iter().zip(case.kernels.iter().cycle()).all(|(name, own)| name.starts_with(own));
     (!is_whole || !fits).then(|| format!("launched {launched:?}\n{}", done.stderr))
 }

@@ -21,7 +21,7 @@ pub use profile::{ProfileSource, default_path, read, write_merged};
 pub use whole::sessions_in_turn;
 
 pub(crate) use placed::Measurer;
-pub(crate) use profile::{HOST, cost_model};
+pub(crate) use profile::cost_model;
 
 /// The networks that are measured where no models are given, by name.
 pub(crate) fn networks() -> Result<Vec<(String, byoc_graph::Model)>, crate::Error> {
