@@ -59,7 +59,8 @@ enum Content {
 }
 
 impl Recipe {
-    pub fn new(region: &Region<'_>, layers: Vec<Layer>, made: Made) -> Recipe {
+    /// `None` where an input's element type is not known, or not one of oneDNN's.
+    pub fn new(region: &Region<'_>, layers: Vec<Layer>, made: Made) -> Option<Recipe> {
         let values = region.values.len() + made.all.len();
         let input = |&value: &usize| Some((value, type_of(region.value(value))?));
         // Whole numbers are part of the layers.
@@ -72,14 +73,14 @@ impl Recipe {
             let value = made.first + i;
             Constant { value, dims, dtype: Type::F32, content: Content::Made(content) }
         });
-        Recipe {
+        Some(Recipe {
             layers,
             values,
-            inputs: region.inputs.iter().filter_map(input).collect(),
+            inputs: region.inputs.iter().map(input).collect::<Option<_>>()?,
             outputs: region.outputs.clone(),
             given: region.constants.len(),
             constants: given.chain(made).collect(),
-        }
+        })
     }
 
     pub fn read(bytes: &[u8]) -> Result<Recipe> {

@@ -49,7 +49,8 @@ impl Plugin for OneDnn {
 
     fn compile(&self, region: &Region<'_>, context: &CompileContext<'_>) -> Result<Box<dyn Executable>> {
         let (layers, made) = lower::layers(region)?;
-        let recipe = Recipe::new(region, fuse::fuse(layers, region), made);
+        let recipe = Recipe::new(region, fuse::fuse(layers, region), made)
+            .ok_or_else(|| Error::unsupported("an input of unknown element type"))?;
         let compiled = Compiled::new(recipe, context.call.threads())?;
         // Where all sizes are known, primitives are made here, and their weights are all that is kept.
         if let Some(sizes) = static_shapes(region) {
