@@ -222,7 +222,7 @@ fn failures_of_the_driver_are_told_and_end_nothing() {
     for (rule, said) in [
         ("cuInit:0:3", "cuInit"),
         ("cuMemAlloc_v2:0:2", "out of memory"),
-        ("cuMemAllocAsync:0:2", "out of memory"),
+        ("cuMemAllocAsync:0:2", "has no room on its device"),
         ("cuLaunchKernel:2:719", "cuLaunchKernel"),
         ("cuStreamCreate:0:2", "cuStreamCreate"),
     ] {
