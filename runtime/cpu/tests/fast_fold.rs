@@ -62,20 +62,35 @@ fn extremes_of_rows() {
 }
 
 #[test]
-fn zeros_of_both_signs_are_found_alike_by_all_instruction_sets() {
-    for n in [2, 16, 63, 64, 70, 200] {
-        let x: Vec<f32> = (0..n * 40).map(|i| if i * i % 7 < 3 { 0.0 } else { -0.0 }).collect();
-        for fold in [Fold::Max, Fold::Min] {
+fn all_instruction_sets_give_the_same_bits() {
+    let shapes = [2, 12, 16, 33, 63, 64, 70, 200].map(|n| (n, 1));
+    for (n, inner) in shapes.into_iter().chain([
+        (6, 2),
+        (40, 2),
+        (5, 4),
+        (50, 4),
+        (3, 8),
+        (70, 8),
+        (9, 3),
+        (90, 3),
+        (5, 20),
+    ]) {
+        let zeros: Vec<f32> = (0..40 * n * inner).map(|i| if i * i % 7 < 3 { 0.0 } else { -0.0 }).collect();
+        let others = Random((n * inner) as u64).floats(40 * n * inner);
+        for (fold, x) in
+            [(Fold::Max, &zeros), (Fold::Min, &zeros), (Fold::Sum, &others), (Fold::Squares, &others)]
+        {
             let first = std::cell::RefCell::new(None::<Vec<u32>>);
             everywhere(
                 |exec| {
-                    let mut out = vec![9.0f32; 40];
-                    fold.middle(exec, &x, [40, n, 1], &mut out);
+                    let mut out = vec![9.0f32; 40 * inner];
+                    fold.middle(exec, x, [40, n, inner], &mut out);
                     out.into_iter().map(f32::to_bits).collect()
                 },
                 |isa, got| {
                     let mut first = first.borrow_mut();
-                    assert_eq!(first.get_or_insert_with(|| got.to_vec()), got, "{fold:?} of {n}, {isa:?}");
+                    let first = first.get_or_insert_with(|| got.to_vec());
+                    assert_eq!(first, got, "{fold:?} of {n} by {inner}, {isa:?}");
                 },
             );
         }
@@ -84,8 +99,36 @@ fn zeros_of_both_signs_are_found_alike_by_all_instruction_sets() {
 
 #[test]
 fn a_few_elements_along_any_axis() {
-    let cases = [(1, 1), (1, 7), (2, 1), (3, 1), (5, 1), (8, 1), (9, 1), (31, 1), (63, 1), (64, 1), (200, 1)];
-    let wide = [(2, 2), (4, 16), (16, 3), (5, 17), (3, 63), (4, 64), (63, 4), (100, 2), (128, 3)];
+    let cases = [
+        (1, 1),
+        (1, 7),
+        (2, 1),
+        (3, 1),
+        (5, 1),
+        (8, 1),
+        (9, 1),
+        (31, 1),
+        (48, 1),
+        (63, 1),
+        (64, 1),
+        (200, 1),
+    ];
+    let wide = [
+        (2, 2),
+        (4, 4),
+        (4, 8),
+        (4, 16),
+        (16, 3),
+        (5, 17),
+        (3, 63),
+        (4, 64),
+        (63, 4),
+        (63, 8),
+        (100, 2),
+        (128, 3),
+        (6, 220),
+        (300, 8),
+    ];
     for (n, inner) in cases.into_iter().chain(wide) {
         for outer in [1, 15, 16, 83, 5000 / n] {
             let mut random = Random((outer * n + inner) as u64);

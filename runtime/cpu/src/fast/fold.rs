@@ -1,21 +1,21 @@
 //! Reductions: one engine for sums, products and extremes along any axes.
 //!
-//! The input is seen as `outer × n × inner`, of which the middle is folded. It is cut into pieces that the shape
-//! alone fixes, and their results are joined in order.
+//! The input is seen as `outer × n × inner`, of which the middle is folded. It is cut into [`Blocks`] of rows, which the
+//! shape alone fixes, and their results are joined in order. In which order a block's elements come together depends on
+//! its shape as well, never on the instruction set, so that no result does.
 
-use super::simd::{MOST_LANES, vectorised};
-use super::{Exec, Isa, short};
+use super::short;
+use super::simd::{MOST_LANES, Simd, Task};
+use super::{Exec, Isa};
 
 /// Elements of a row that are folded in one piece.
-pub(super) const PIECE: usize = 32 * 1024;
+const PIECE: usize = 32 * 1024;
 /// Rows of a column that are folded in one piece.
 const TALL: usize = 256;
 /// Columns whose results stay in the first cache.
 const BLOCK: usize = 512;
-/// Columns that are folded in registers at least; fewer are seen as parts of longer rows.
-pub(super) const STRIP: usize = MOST_LANES;
-/// Partial results of one row.
-const LANES: usize = 64;
+/// Fewer columns are seen as parts of longer rows.
+const NARROW: usize = MOST_LANES;
 
 /// How elements become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +32,21 @@ pub enum Fold {
     Min,
 }
 
-/// How elements are taken in, beginning with `start`, and how such partial results are joined.
-pub(super) struct Way<T, J> {
-    pub(super) start: f32,
-    pub(super) take: T,
-    pub(super) join: J,
+/// Arithmetic on numbers one by one, or on vectors of them.
+pub(super) trait Number: Copy {
+    type V: Copy;
+    fn plus(self, a: Self::V, b: Self::V) -> Self::V;
+    fn times(self, a: Self::V, b: Self::V) -> Self::V;
+    fn magnitude(self, a: Self::V) -> Self::V;
+    /// NaN where either is, and the first of equals.
+    fn greater(self, a: Self::V, b: Self::V) -> Self::V;
+    /// NaN where either is, and the first of equals.
+    fn smaller(self, a: Self::V, b: Self::V) -> Self::V;
 }
+
+/// Numbers one by one.
+#[derive(Clone, Copy)]
+pub(super) struct One;
 
 #[inline(always)]
 pub(crate) fn greater(a: f32, b: f32) -> f32 {
@@ -52,42 +61,101 @@ pub(crate) fn smaller(a: f32, b: f32) -> f32 {
     if b.is_nan() { b } else { found }
 }
 
-fn way<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(start: f32, take: T, join: J) -> Way<T, J> {
-    Way { start, take, join }
+impl Number for One {
+    type V = f32;
+
+    #[inline(always)]
+    fn plus(self, a: f32, b: f32) -> f32 {
+        a + b
+    }
+    #[inline(always)]
+    fn times(self, a: f32, b: f32) -> f32 {
+        a * b
+    }
+    #[inline(always)]
+    fn magnitude(self, a: f32) -> f32 {
+        a.abs()
+    }
+    #[inline(always)]
+    fn greater(self, a: f32, b: f32) -> f32 {
+        greater(a, b)
+    }
+    #[inline(always)]
+    fn smaller(self, a: f32, b: f32) -> f32 {
+        smaller(a, b)
+    }
 }
 
-#[inline(always)]
-fn plus(a: f32, b: f32) -> f32 {
-    a + b
+impl<S: Simd> Number for S {
+    type V = S::F;
+
+    #[inline(always)]
+    fn plus(self, a: S::F, b: S::F) -> S::F {
+        self.add(a, b)
+    }
+    #[inline(always)]
+    fn times(self, a: S::F, b: S::F) -> S::F {
+        self.mul(a, b)
+    }
+    #[inline(always)]
+    fn magnitude(self, a: S::F) -> S::F {
+        self.copy_sign(a, self.splat(0.0))
+    }
+    #[inline(always)]
+    fn greater(self, a: S::F, b: S::F) -> S::F {
+        self.select(self.is_nan(b), b, self.max(b, a))
+    }
+    #[inline(always)]
+    fn smaller(self, a: S::F, b: S::F) -> S::F {
+        self.select(self.is_nan(b), b, self.min(b, a))
+    }
 }
 
-#[inline(always)]
-fn plus_square(a: f32, b: f32) -> f32 {
-    a + b * b
+/// How elements are taken in, beginning with `START`, and how such partial results are joined.
+pub(super) trait Way: Copy + Send + Sync {
+    const START: f32;
+    fn take<N: Number>(self, n: N, folded: N::V, x: N::V) -> N::V;
+    fn join<N: Number>(self, n: N, a: N::V, b: N::V) -> N::V;
 }
 
-#[inline(always)]
-fn plus_magnitude(a: f32, b: f32) -> f32 {
-    a + b.abs()
-}
+/// Names a way for each `Fold`, and a macro that calls with the one meant.
+macro_rules! ways {
+    ($($name:ident: $start:expr, |$n:ident, $a:ident, $x:ident| $take:expr, $join:ident;)*) => {
+        $(
+            #[derive(Clone, Copy)]
+            struct $name;
 
-#[inline(always)]
-fn times(a: f32, b: f32) -> f32 {
-    a * b
-}
+            impl Way for $name {
+                const START: f32 = $start;
 
-/// Calls a closure, which is written out for each way.
-macro_rules! with_way {
-    ($fold:expr, $call:expr) => {
-        match $fold {
-            Fold::Sum => $call(way(0.0, plus, plus)),
-            Fold::Squares => $call(way(0.0, plus_square, plus)),
-            Fold::Magnitudes => $call(way(0.0, plus_magnitude, plus)),
-            Fold::Product => $call(way(1.0, times, times)),
-            Fold::Max => $call(way(f32::NEG_INFINITY, greater, greater)),
-            Fold::Min => $call(way(f32::INFINITY, smaller, smaller)),
+                #[inline(always)]
+                fn take<N: Number>(self, $n: N, $a: N::V, $x: N::V) -> N::V {
+                    $take
+                }
+                #[inline(always)]
+                fn join<N: Number>(self, n: N, a: N::V, b: N::V) -> N::V {
+                    n.$join(a, b)
+                }
+            }
+        )*
+
+        macro_rules! with_way {
+            ($fold:expr, $call:expr) => {
+                match $fold {
+                    $(Fold::$name => $call($name),)*
+                }
+            };
         }
     };
+}
+
+ways! {
+    Sum: 0.0, |n, a, x| n.plus(a, x), plus;
+    Squares: 0.0, |n, a, x| n.plus(a, n.times(x, x)), plus;
+    Magnitudes: 0.0, |n, a, x| n.plus(a, n.magnitude(x)), plus;
+    Product: 1.0, |n, a, x| n.times(a, x), times;
+    Max: f32::NEG_INFINITY, |n, a, x| n.greater(a, x), greater;
+    Min: f32::INFINITY, |n, a, x| n.smaller(a, x), smaller;
 }
 
 impl Fold {
@@ -99,13 +167,12 @@ impl Fold {
         }
     }
 
-    /// One row, in lanes whatever the instruction set, so that the result does not depend on it.
+    /// One row.
     pub fn row(self, isa: Isa, x: &[f32]) -> f32 {
-        with_way!(self, |way| vectorised(
-            isa,
-            #[inline(always)]
-            || row(&way, x)
-        ))
+        let mut out = [0.0];
+        let blocks = Blocks { x, n: x.len(), inner: 1, tall: x.len(), pieces: 1 };
+        with_way!(self, |way| isa.run(Part { way, blocks, first: 0, out: &mut out }));
+        out[0]
     }
 
     /// Folds the middle of `outer × n × inner` into `out`.
@@ -120,175 +187,141 @@ impl Fold {
         let tall = if inner == 1 { PIECE } else { TALL };
         let pieces = n.div_ceil(tall).max(1);
         if pieces == 1 {
-            return self.pieces(exec, x, [outer, n, inner], n, out);
+            return self.pieces(exec, Blocks { x, n, inner, tall: n, pieces }, out);
         }
         let mut parts = vec![0.0; outer * pieces * inner];
-        self.pieces(exec, x, [outer, n, inner], tall, &mut parts);
+        self.pieces(exec, Blocks { x, n, inner, tall, pieces }, &mut parts);
         self.joining().middle(exec, &parts, [outer, pieces, inner], out);
     }
 
-    /// Folds each `tall` of the `n` by itself: `out` is `outer × pieces × inner`.
-    fn pieces(self, exec: Exec<'_>, x: &[f32], sizes: [usize; 3], tall: usize, out: &mut [f32]) {
-        if short::suits(sizes) {
-            return with_way!(self, |way| short::fold(exec, &way, x, sizes, out));
-        }
-        with_way!(self, |way| pass(exec, &way, x, sizes, tall, out));
+    /// Folds each block by itself: `out` is `outer × pieces × inner`.
+    fn pieces(self, exec: Exec<'_>, blocks: Blocks<'_>, out: &mut [f32]) {
+        // Some tens of µs of work: of narrow blocks all columns, of wide ones no less than stay in the first cache.
+        let several = PIECE / blocks.tall.max(1);
+        let grain = match blocks.inner {
+            inner if several / inner > MOST_LANES => (several / inner).next_multiple_of(MOST_LANES) * inner,
+            inner if inner < NARROW => (several / inner).max(1) * inner,
+            inner if inner <= BLOCK => (several.max(BLOCK) / inner).max(1) * inner,
+            _ => several.max(BLOCK),
+        };
+        exec.pool.parallel_chunks(out, grain, &|chunk, out| {
+            let first = chunk * grain;
+            with_way!(self, |way| exec.isa.run(Part { way, blocks, first, out }));
+        });
     }
 }
 
-/// As [`Fold::pieces`].
-fn pass<T, J>(
-    exec: Exec<'_>,
-    way: &Way<T, J>,
-    x: &[f32],
-    [outer, n, inner]: [usize; 3],
+/// `outer × n × inner`, the middle cut into pieces of `tall` rows: each block has no gaps, and follows the one before.
+#[derive(Clone, Copy)]
+pub(super) struct Blocks<'a> {
+    x: &'a [f32],
+    n: usize,
+    pub(super) inner: usize,
     tall: usize,
-    out: &mut [f32],
-) where
-    T: Fn(f32, f32) -> f32 + Sync,
-    J: Fn(f32, f32) -> f32 + Sync,
-{
-    let pieces = out.len() / (outer * inner);
-    // Some tens of µs of work, and no less than a block of columns.
-    let grain =
-        (PIECE / n.min(tall).max(1)).max(if inner < STRIP { inner } else { BLOCK }) / inner.max(1) * inner;
-    let grain = if grain == 0 { BLOCK } else { grain };
-    exec.pool.parallel_chunks(out, grain, &|chunk, out| {
-        vectorised(
-            exec.isa,
-            #[inline(always)]
-            || {
-                let mut at = chunk * grain;
-                let mut rest = out;
-                while !rest.is_empty() {
-                    let (piece, column) = (at / inner, at % inner);
-                    let width = (inner - column).min(rest.len()).min(BLOCK);
-                    let (now, behind) = rest.split_at_mut(width);
-                    let (o, p) = (piece / pieces, piece % pieces);
-                    let rows = (n - p * tall).min(tall);
-                    let x = &x[(o * n + p * tall) * inner..][..rows * inner];
-                    match inner {
-                        1 => now[0] = row(way, x),
-                        // Whole rows lie side by side.
-                        _ if inner < STRIP && width == inner => narrow(way, x, now),
-                        _ => columns(way, x.get(column..).unwrap_or_default(), inner, rows, now),
-                    }
-                    at += width;
-                    rest = behind;
-                }
-            },
-        );
-    });
+    pieces: usize,
 }
 
-/// What elements `take` leaves in lanes: as many whatever the instruction set, so that the result does not depend on it.
-pub(super) type Lanes = [[f32; STRIP]; LANES / STRIP];
+impl<'a> Blocks<'a> {
+    #[inline(always)]
+    pub(super) fn get(&self, block: usize) -> &'a [f32] {
+        let Blocks { x, n, inner, tall, pieces } = *self;
+        if pieces == 1 {
+            return &x[block * n * inner..][..n * inner];
+        }
+        let (o, p) = (block / pieces, block % pieces);
+        &x[(o * n + p * tall) * inner..][..(n - p * tall).min(tall) * inner]
+    }
 
-/// Takes one element into each lane.
-#[inline(always)]
-fn take_all(lanes: &mut Lanes, take: impl Fn(f32, f32) -> f32, x: &[f32; LANES]) {
-    let (parts, _) = x.as_chunks::<STRIP>();
-    for (lanes, x) in lanes.iter_mut().zip(parts) {
-        lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane = take(*lane, x));
+    /// All elements from a block on.
+    #[inline(always)]
+    pub(super) fn from(&self, block: usize) -> &'a [f32] {
+        &self.x[block / self.pieces * self.n * self.inner..]
+    }
+
+    /// The elements of each block, where all have as many.
+    pub(super) fn even(&self) -> Option<usize> {
+        (self.pieces == 1).then_some(self.n * self.inner)
     }
 }
 
-/// A row's elements in lanes, but for the last ones, which do not fill them.
-#[inline(always)]
-pub(super) fn whole_lanes(start: f32, take: impl Fn(f32, f32) -> f32, x: &[f32]) -> (Lanes, &[f32]) {
-    let mut lanes = [[start; STRIP]; LANES / STRIP];
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for chunk in whole {
-        take_all(&mut lanes, &take, chunk);
-    }
-    (lanes, rest)
+/// Results from the one numbered `first` on.
+struct Part<'a, W> {
+    way: W,
+    blocks: Blocks<'a>,
+    first: usize,
+    out: &'a mut [f32],
 }
 
-/// A quarter of the lanes, each joined with those of the others.
-#[inline(always)]
-pub(super) fn quarter([a, b, c, d]: Lanes, join: impl Fn(f32, f32) -> f32) -> [f32; STRIP] {
-    let mut joined = [0.0; STRIP];
-    for (i, joined) in joined.iter_mut().enumerate() {
-        *joined = join(join(a[i], b[i]), join(c[i], d[i]));
-    }
-    joined
-}
+impl<W: Way> Task for Part<'_, W> {
+    type Output = ();
 
-#[inline(always)]
-fn row<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(way: &Way<T, J>, x: &[f32]) -> f32 {
-    if x.len() < STRIP {
-        return x.iter().fold(way.start, |a, &x| (way.take)(a, x));
-    }
-    let (mut lanes, rest) = whole_lanes(way.start, &way.take, x);
-    for (lanes, x) in lanes.iter_mut().zip(rest.chunks(STRIP)) {
-        lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane = (way.take)(*lane, x));
-    }
-    let mut lanes = quarter(lanes, &way.join);
-    // Pair by pair.
-    for width in [8, 4, 2, 1] {
-        for i in 0..width {
-            lanes[i] = (way.join)(lanes[i], lanes[i + width]);
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Part { way, blocks, first, out } = self;
+        let inner = blocks.inner;
+        if inner < NARROW {
+            return short::fold(s, way, blocks, first / inner, out);
+        }
+        let (mut block, mut column, mut rest) = (first / inner, first % inner, out);
+        while !rest.is_empty() {
+            let width = (inner - column).min(rest.len()).min(BLOCK);
+            let (now, behind) = rest.split_at_mut(width);
+            columns(s, way, blocks.get(block), (inner, column), now);
+            column += width;
+            if column == inner {
+                (block, column) = (block + 1, 0);
+            }
+            rest = behind;
         }
     }
-    lanes[0]
 }
 
-/// Columns fewer than lanes: several rows side by side in the lanes.
+/// Columns of a block `inner` wide, from the one numbered `first` on: as many at a time as fit into registers.
 #[inline(always)]
-fn narrow<T: Fn(f32, f32) -> f32, J: Fn(f32, f32) -> f32>(way: &Way<T, J>, x: &[f32], out: &mut [f32]) {
-    let inner = out.len();
-    let width = LANES / inner * inner;
-    let (lanes, rest) = match width {
-        LANES => whole_lanes(way.start, &way.take, x),
-        _ => ([[way.start; STRIP]; LANES / STRIP], x),
-    };
-    let mut lanes: [f32; LANES] = bytemuck::cast(lanes);
-    for chunk in rest.chunks(width) {
-        lanes.iter_mut().zip(chunk).for_each(|(lane, &x)| *lane = (way.take)(*lane, x));
+fn columns<W: Way, S: Simd>(s: S, way: W, x: &[f32], (inner, first): (usize, usize), out: &mut [f32]) {
+    let at = strips::<8, W, S>(s, way, x, (inner, first), 0, out);
+    let at = strips::<4, W, S>(s, way, x, (inner, first), at, out);
+    let at = strips::<1, W, S>(s, way, x, (inner, first), at, out);
+    let rest = &mut out[at..];
+    if rest.is_empty() {
+        return;
     }
-    out.fill(way.start);
-    for group in lanes[..width].chunks_exact(inner) {
-        out.iter_mut().zip(group).for_each(|(out, &x)| *out = (way.join)(*out, x));
+    let mut folded = s.splat(W::START);
+    for row in x.chunks_exact(inner) {
+        let row = &row[first + at..][..rest.len()];
+        // SAFETY: `row` has so many elements.
+        folded = way.take(s, folded, unsafe { s.load_part(row.as_ptr(), row.len()) });
     }
+    // SAFETY: `rest` has so many elements, fewer than a vector.
+    unsafe { s.store_part(rest.as_mut_ptr(), rest.len(), folded) };
 }
 
-/// `out` folds columns that lie `stride` apart from row to row: as many as fit into registers at a time.
+/// As many columns from `at` on as there are strips of so many vectors. Tells where they end.
 #[inline(always)]
-fn columns<T, J>(way: &Way<T, J>, x: &[f32], stride: usize, rows: usize, out: &mut [f32])
-where
-    T: Fn(f32, f32) -> f32,
-{
-    // Of no rows there is nothing.
-    let behind = |first: usize| x.get(first..).unwrap_or_default();
-    let mut first = strips::<LANES, T, J>(way, x, stride, rows, out);
-    first += strips::<STRIP, T, J>(way, behind(first), stride, rows, &mut out[first..]);
-    let out = &mut out[first..];
-    out.fill(way.start);
-    for x in behind(first).chunks(stride).take(rows) {
-        out.iter_mut().zip(x).for_each(|(out, &x)| *out = (way.take)(*out, x));
-    }
-}
-
-/// As many columns as there are strips of `WIDTH`, each in registers. Tells how many columns these are.
-#[inline(always)]
-fn strips<const WIDTH: usize, T, J>(
-    way: &Way<T, J>,
+fn strips<const VECTORS: usize, W: Way, S: Simd>(
+    s: S,
+    way: W,
     x: &[f32],
-    stride: usize,
-    rows: usize,
+    (inner, first): (usize, usize),
+    mut at: usize,
     out: &mut [f32],
-) -> usize
-where
-    T: Fn(f32, f32) -> f32,
-{
-    let (strips, _) = out.as_chunks_mut::<WIDTH>();
-    for (strip, out) in strips.iter_mut().enumerate() {
-        let mut lanes = [way.start; WIDTH];
-        for r in 0..rows {
-            let x = &x[strip * WIDTH + r * stride..][..WIDTH];
-            lanes.iter_mut().zip(x).for_each(|(lane, &x)| *lane = (way.take)(*lane, x));
+) -> usize {
+    let width = VECTORS * S::LANES;
+    while at + width <= out.len() {
+        let mut folded = [s.splat(W::START); VECTORS];
+        for row in x.chunks_exact(inner) {
+            let row = &row[first + at..][..width];
+            for (i, folded) in folded.iter_mut().enumerate() {
+                // SAFETY: `row` has as many vectors.
+                *folded = way.take(s, *folded, unsafe { s.load(row.as_ptr().add(i * S::LANES)) });
+            }
         }
-        *out = lanes;
+        let strip = &mut out[at..][..width];
+        for (i, &folded) in folded.iter().enumerate() {
+            // SAFETY: `strip` has as many vectors.
+            unsafe { s.store(strip.as_mut_ptr().add(i * S::LANES), folded) };
+        }
+        at += width;
     }
-    strips.len() * WIDTH
+    at
 }

@@ -126,6 +126,11 @@ impl Simd for Avx2 {
         unsafe { _mm256_cmp_ps::<_CMP_LT_OQ>(a, b) }
     }
     #[inline(always)]
+    fn is_nan(self, a: __m256) -> __m256 {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a) }
+    }
+    #[inline(always)]
     fn select(self, m: __m256, a: __m256, b: __m256) -> __m256 {
         // SAFETY: the token proves the instructions.
         unsafe { _mm256_blendv_ps(b, a, m) }
@@ -154,6 +159,24 @@ impl Simd for Avx2 {
                 _mm256_permute2f128_ps::<0x20>(b, d),
                 _mm256_permute2f128_ps::<0x31>(b, d),
             ])
+        }
+    }
+
+    #[inline(always)]
+    fn permute(self, v: __m256, places: __m256i) -> __m256 {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_permutevar8x32_ps(v, places) }
+    }
+    #[inline(always)]
+    fn split_groups<const WIDTH: usize>(self, a: __m256, b: __m256) -> [__m256; 2] {
+        // SAFETY: the token proves the instructions.
+        unsafe {
+            match WIDTH {
+                4 => [_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b)],
+                2 => [_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b)],
+                1 => [_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b)],
+                _ => [a, b],
+            }
         }
     }
 

@@ -104,11 +104,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn pow2(self, n: __m512) -> __m512 {
-        // SAFETY: the token proves the instructions.
-        unsafe {
-            let biased = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(biased))
-        }
+        self.scale(self.splat(1.0), n)
     }
     #[inline(always)]
     fn scale(self, x: __m512, n: __m512) -> __m512 {
@@ -131,6 +127,11 @@ impl Simd for Avx512 {
         unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b) }
     }
     #[inline(always)]
+    fn is_nan(self, a: __m512) -> __mmask16 {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a) }
+    }
+    #[inline(always)]
     fn select(self, m: __mmask16, a: __m512, b: __m512) -> __m512 {
         // SAFETY: the token proves the instructions.
         unsafe { _mm512_mask_blend_ps(m, b, a) }
@@ -143,6 +144,24 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn deinterleave(self, v: [__m512; 4]) -> [__m512; 4] {
         transpose_quarters(transpose_lanes(v))
+    }
+
+    #[inline(always)]
+    fn permute(self, v: __m512, places: __m512i) -> __m512 {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_permutexvar_ps(places, v) }
+    }
+    #[inline(always)]
+    fn split_groups<const WIDTH: usize>(self, a: __m512, b: __m512) -> [__m512; 2] {
+        // SAFETY: the token proves the instructions.
+        unsafe {
+            match WIDTH {
+                8 => [_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b)],
+                4 => [_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b)],
+                2 => [_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b)],
+                _ => [_mm512_shuffle_ps::<0x88>(a, b), _mm512_shuffle_ps::<0xdd>(a, b)],
+            }
+        }
     }
 
     #[inline(always)]

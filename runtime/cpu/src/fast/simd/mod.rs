@@ -172,6 +172,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn split(self, x: Self::F) -> (Self::F, Self::F);
     /// `a < b`, false for NaN.
     fn less(self, a: Self::F, b: Self::F) -> Self::M;
+    fn is_nan(self, a: Self::F) -> Self::M;
     /// `a` where `m`, else `b`.
     fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
 
@@ -179,6 +180,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn interleave(self, v: [Self::F; 4]) -> [Self::F; 4];
     /// The inverse of `interleave`.
     fn deinterleave(self, v: [Self::F; 4]) -> [Self::F; 4];
+    /// In each lane the one of `v` that `places` names, from 0 to `LANES - 1`.
+    fn permute(self, v: Self::F, places: Self::I) -> Self::F;
+    /// Groups of `WIDTH` lanes, counted from zero: the even ones of both vectors, and the odd ones. Those of `a` come
+    /// first; where groups are smaller than four lanes, they do so within each four. `WIDTH` is a power of two below
+    /// `LANES` (a `WIDTH` of `LANES` gives both vectors as they are).
+    fn split_groups<const WIDTH: usize>(self, a: Self::F, b: Self::F) -> [Self::F; 2];
     /// Of the first `LANES` vectors: lane `j` of vector `i` changes places with lane `i` of vector `j`.
     fn transpose(self, v: &mut [Self::F; MOST_LANES]);
 

@@ -100,6 +100,10 @@ impl Simd for Portable {
         std::array::from_fn(|i| a[i] < b[i])
     }
     #[inline(always)]
+    fn is_nan(self, a: F) -> [bool; 4] {
+        a.map(f32::is_nan)
+    }
+    #[inline(always)]
     fn select(self, m: [bool; 4], a: F, b: F) -> F {
         std::array::from_fn(|i| if m[i] { a[i] } else { b[i] })
     }
@@ -112,6 +116,19 @@ impl Simd for Portable {
     #[inline(always)]
     fn deinterleave(self, v: [F; 4]) -> [F; 4] {
         self.interleave(v)
+    }
+
+    #[inline(always)]
+    fn permute(self, v: F, places: I) -> F {
+        places.map(|place| v[place as usize % 4])
+    }
+    #[inline(always)]
+    fn split_groups<const WIDTH: usize>(self, a: F, b: F) -> [F; 2] {
+        match WIDTH {
+            2 => [[a[0], a[1], b[0], b[1]], [a[2], a[3], b[2], b[3]]],
+            1 => [[a[0], a[2], b[0], b[2]], [a[1], a[3], b[1], b[3]]],
+            _ => [a, b],
+        }
     }
 
     #[inline(always)]
