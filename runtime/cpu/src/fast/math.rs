@@ -23,17 +23,23 @@ fn polynomial<S: Simd, const N: usize>(s: S, x: S::F, c: [f32; N]) -> S::F {
     sum
 }
 
-/// `e^x` within 2 ulp, with infinity above 88.73 and denormal results down to zero.
+/// `(r, n)` with `x = n · ln 2 + r` for a whole `n`, and `(e^r - 1 - r) / r²`.
 #[inline(always)]
-pub(super) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
+fn exp_parts<S: Simd>(s: S, x: S::F) -> (S::F, S::F, S::F) {
     const C: [f32; 6] =
         [0.5, 0.166_666_67, 0.041_666_463, 0.008_333_286_3, 0.001_393_373_2, 0.000_199_077_03];
-    let x = s.min(s.splat(89.0), s.max(s.splat(-104.0), x));
     let n = s.round(s.mul(x, s.splat(LOG2_E)));
     let r = s.fma(n, s.splat(-LN_2_HIGH), x);
     let r = s.fma(n, s.splat(-LN_2_LOW), r);
-    let p = s.fma(polynomial(s, r, C), r, s.splat(1.0));
-    let p = s.fma(p, r, s.splat(1.0));
+    (r, n, polynomial(s, r, C))
+}
+
+/// `e^x` within 2 ulp, with infinity above 88.73 and denormal results down to zero.
+#[inline(always)]
+pub(super) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
+    let x = s.min(s.splat(89.0), s.max(s.splat(-104.0), x));
+    let (r, n, p) = exp_parts(s, x);
+    let p = s.fma(s.fma(p, r, s.splat(1.0)), r, s.splat(1.0));
     s.scale(p, n)
 }
 
@@ -47,13 +53,12 @@ pub(super) fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {
 /// Within 4 ulp, also near zero.
 #[inline(always)]
 pub(super) fn tanh<S: Simd>(s: S, x: S::F) -> S::F {
-    const C: [f32; 5] = [-0.333_333_28, 0.133_327_95, -0.053_854_07, 0.021_010_078, -0.006_113_188_3];
-    let a = s.copy_sign(x, s.splat(0.0));
-    let x2 = s.mul(x, x);
-    let small = s.fma(s.mul(s.mul(x2, x), polynomial(s, x2, C)), s.splat(1.0), x);
-    let e = exp(s, s.add(a, a));
-    let large = s.sub(s.splat(1.0), s.div(s.splat(2.0), s.add(e, s.splat(1.0))));
-    s.select(s.less(a, s.splat(0.625)), small, s.copy_sign(large, x))
+    // m / (m + 2), where m is e^(2x) - 1 without what is lost when one is taken away; from 9.1 on that rounds to 1.
+    let a = s.min(s.splat(9.1), s.copy_sign(x, s.splat(0.0)));
+    let (r, n, p) = exp_parts(s, s.add(a, a));
+    let power = s.pow2(n);
+    let m = s.fma(s.fma(s.mul(r, r), p, r), power, s.sub(power, s.splat(1.0)));
+    s.copy_sign(s.div(m, s.add(m, s.splat(2.0))), x)
 }
 
 /// Within 4 ulp.
