@@ -220,6 +220,8 @@ const CASES: &[&str] = &[
     "(float[3, 4] x) => (float[] y) <int64[3] s = {2, 3, 1}> { y = Expand(x, s) }",
     "(int64[3, 4] x) => (int64[] y) <int64[2, 4] i = {0, 2, -1, 1, 0, 0, -3, 2}> { y = GatherElements(x, i) }",
     "(float[3, 4] x) => (float[] y) <int32[3, 2] i = {0, 3, -1, 1, -4, 2}> { y = GatherElements <axis = 1> (x, i) }",
+    "(uint8[3, 6, 70] u, float[3, 4, 71] x) => (float[] y) <int64 n = {8}, int64 k = {4}> { c = Cast <to = 7> (u) m = Mod(c, n) i = Sub(m, k) y = GatherElements <axis = 1> (x, i) }",
+    "(uint8[2, 5, 130] u, int8[7, 5, 130] x) => (int8[] y) <int32 n = {7}> { c = Cast <to = 6> (u) i = Mod(c, n) y = GatherElements(x, i) }",
     "(float[3, 4, 2] x) => (float[] y) <int64[2, 2] i = {0, -1, 2, 1}> { y = GatherND(x, i) }",
     "(uint8[3, 4] x) => (uint8[] y) <int64[2, 2] i = {0, -1, 2, 1}> { y = GatherND(x, i) }",
     "(float[2, 3, 4] x) => (float[] y) <int64[2, 1] i = {0, -1}> { y = GatherND <batch_dims = 1> (x, i) }",

@@ -31,35 +31,40 @@ pub(super) fn four_rows<S: Simd>(s: S, rows: [&[f32]; 4], out: &mut [f32], width
     }
 }
 
-/// Pixels of four numbers side by side, and the four planes that they are taken apart into.
-pub(crate) struct Quads<'a> {
+/// Pixels of `N` numbers side by side, four or eight, and the planes that they are taken apart into.
+pub(crate) struct Planes<'a, const N: usize> {
     pub x: &'a [f32],
-    pub out: [&'a mut [f32]; 4],
+    pub out: [&'a mut [f32]; N],
 }
 
-impl Task for Quads<'_> {
+impl<const N: usize> Task for Planes<'_, N> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Quads { x, out: [a, b, c, d] } = self;
-        let (pixels, _) = x.as_chunks::<4>();
+        let Planes { x, mut out } = self;
+        let (pixels, _) = x.as_chunks::<N>();
         let whole = pixels.len() - pixels.len() % S::LANES;
         for at in (0..whole).step_by(S::LANES) {
-            let from = |i: usize| 4 * at + i * S::LANES;
-            let planes = s.deinterleave([
-                math::load_at(s, x, from(0)),
-                math::load_at(s, x, from(1)),
-                math::load_at(s, x, from(2)),
-                math::load_at(s, x, from(3)),
-            ]);
-            math::store_at(s, a, at, planes[0]);
-            math::store_at(s, b, at, planes[1]);
-            math::store_at(s, c, at, planes[2]);
-            math::store_at(s, d, at, planes[3]);
+            let from = |i: usize| N * at + i * S::LANES;
+            let mut fours = [[s.splat(0.0); 4]; 2];
+            for i in 0..4 {
+                if N == 4 {
+                    fours[0][i] = math::load_at(s, x, from(i));
+                } else {
+                    let (a, b) = (math::load_at(s, x, from(2 * i)), math::load_at(s, x, from(2 * i + 1)));
+                    [fours[0][i], fours[1][i]] = s.split_groups::<4>(a, b);
+                }
+            }
+            for (out, fours) in out.chunks_exact_mut(4).zip(fours) {
+                let planes = s.deinterleave(fours);
+                for (out, plane) in out.iter_mut().zip(planes) {
+                    math::store_at(s, out, at, plane);
+                }
+            }
         }
-        for (at, &pixel) in pixels.iter().enumerate().skip(whole) {
-            [a[at], b[at], c[at], d[at]] = pixel;
+        for (at, pixel) in pixels.iter().enumerate().skip(whole) {
+            out.iter_mut().zip(pixel).for_each(|(out, &x)| out[at] = x);
         }
     }
 }

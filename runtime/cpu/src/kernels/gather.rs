@@ -7,11 +7,12 @@ use byoc_graph::StaticDims;
 use bytemuck::Pod;
 use smallvec::SmallVec;
 
-use crate::fast::Isa;
+use crate::fast::{Exec, Isa};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
 use crate::kernels::loops;
 use crate::kernels::words::{by_size, words, words_mut};
 use crate::outputs::Outputs;
+use crate::pool::SharedSlice;
 use crate::registry::Entry;
 use crate::view::{TensorView, View};
 
@@ -107,28 +108,69 @@ fn elements<T: Pod + Send + Sync>(
     if source.is_empty() && !out.is_empty() {
         return Err(KernelError::invalid(format!("indices into {:?}, which is empty", x.dims)));
     }
-    let (last, dim) = (x.rank() - 1, x.dims[axis]);
-    let inner = indices.dims[last];
-    let start = |mut row: usize| {
-        let mut start = 0;
-        for i in (0..last).rev() {
-            start += if i == axis { 0 } else { row % indices.dims[i] * own[i] };
-            row /= indices.dims[i];
-        }
-        start
-    };
-    let from = Lookup { source, step: own[axis], dim, along: axis == last, outside: &outside };
-    if let Ok(indices) = indices.slice::<i64>() {
-        loops::rows(ctx.exec, out, inner, &|row, out| {
-            from.row(ctx.exec.isa, start(row), &indices[row * inner..], out);
-        });
-    } else {
-        let indices = indices.slice::<i32>()?;
-        loops::rows(ctx.exec, out, inner, &|row, out| {
-            from.row(ctx.exec.isa, start(row), &indices[row * inner..], out);
-        });
+    let from =
+        Lookup { source, step: own[axis], dim: x.dims[axis], along: axis + 1 == x.rank(), outside: &outside };
+    let places = Places { dims: indices.dims, own: &own, axis };
+    match indices.slice::<i64>() {
+        Ok(indices) => places.look_up(ctx.exec, &from, indices, out),
+        Err(_) => places.look_up(ctx.exec, &from, indices.slice::<i32>()?, out),
     }
     outside.finish(x.dims)
+}
+
+/// Columns that are looked up together from row to row: what their indices may name stays in the cache.
+const COLUMNS: usize = 64;
+
+/// Where indices lie, and distances in the input.
+struct Places<'a> {
+    dims: &'a [usize],
+    own: &'a [usize],
+    axis: usize,
+}
+
+impl Places<'_> {
+    /// Where row `row` begins in the input, were its index zero.
+    fn start(&self, mut row: usize) -> usize {
+        let mut start = 0;
+        for i in (0..self.dims.len() - 1).rev() {
+            start += if i == self.axis { 0 } else { row % self.dims[i] * self.own[i] };
+            row /= self.dims[i];
+        }
+        start
+    }
+
+    fn look_up<T: Pod + Send + Sync, I: Copy + Into<i64> + Sync>(
+        &self,
+        exec: Exec<'_>,
+        from: &Lookup<'_, T>,
+        indices: &[I],
+        out: &mut [T],
+    ) {
+        let inner = self.dims.last().copied().unwrap_or(1);
+        if from.along {
+            return loops::rows(exec, out, inner, &|row, out| {
+                from.rows(exec.isa, self.start(row), std::iter::once((&indices[row * inner..], out)));
+            });
+        }
+        // Rows that differ in their place along the axis only lie `apart` from one another.
+        let (steps, apart) = (self.dims[self.axis], self.dims[self.axis + 1..].iter().product::<usize>());
+        let (blocks, between) = (inner.div_ceil(COLUMNS), apart / inner.max(1));
+        let count = out.len() / (steps * inner).max(1) * blocks;
+        let (shared, grain) = (SharedSlice::new(out), (loops::GRAIN / (steps * COLUMNS).max(1)).max(1));
+        exec.pool.parallel_ranges(count, grain, &|range| {
+            for piece in range {
+                let (image, column) = (piece / blocks, piece % blocks * COLUMNS);
+                let row = image / between * steps * between + image % between;
+                let width = COLUMNS.min(inner - column);
+                let rows = (0..steps).map(|step| {
+                    let at = row * inner + step * apart + column;
+                    // SAFETY: these columns of these rows belong to one piece, which is handed out once.
+                    (&indices[at..], unsafe { shared.range(at..at + width) })
+                });
+                from.rows(exec.isa, self.start(row) + column, rows);
+            }
+        });
+    }
 }
 
 /// Where the elements of rows come from.
@@ -143,30 +185,44 @@ struct Lookup<'a, T> {
 }
 
 impl<T: Copy> Lookup<'_, T> {
-    fn row<I: Copy + Into<i64>>(&self, isa: Isa, start: usize, indices: &[I], out: &mut [T]) {
-        let (source, dim, indices) = (&self.source[start..], self.dim as i64, &indices[..out.len()]);
+    /// Rows of indices, each with its output, into the input from `start` on.
+    fn rows<'a, I: Copy + Into<i64> + 'a>(
+        &self,
+        isa: Isa,
+        start: usize,
+        rows: impl Iterator<Item = (&'a [I], &'a mut [T])>,
+    ) where
+        T: 'a,
+    {
+        let source = &self.source[start..];
+        loops::vectorised(
+            isa,
+            #[inline(always)]
+            || {
+                for (indices, out) in rows {
+                    self.row(source, &indices[..out.len()], out);
+                }
+            },
+        );
+    }
+
+    #[inline(always)]
+    fn row<I: Copy + Into<i64>>(&self, source: &[T], indices: &[I], out: &mut [T]) {
+        let dim = self.dim as i64;
         // Looked at first, by a loop of vectors, so that the second one need not.
-        let odd = |&&index: &&I| {
+        let (mut least, mut most) = (0, 0);
+        for &index in indices {
             let index: i64 = index.into();
-            index >= dim || index < -dim
-        };
-        let any = loops::vectorised(
-            isa,
-            #[inline(always)]
-            || indices.iter().filter(odd).count() > 0,
-        );
-        if any {
-            return self.outside.note(indices.iter().find(odd).map(|&index| index.into()));
+            (least, most) = (index.min(least), index.max(most));
         }
-        let negative = loops::vectorised(
-            isa,
-            #[inline(always)]
-            || indices.iter().filter(|&&index| index.into() < 0).count() > 0,
-        );
-        match negative {
-            true => self
-                .copy(source, indices, out, |index| (if index < 0 { index + dim } else { index }) as usize),
-            false => self.copy(source, indices, out, |index| index as usize),
+        if most >= dim || least < -dim {
+            let odd = |index: &i64| *index >= dim || *index < -dim;
+            return self.outside.note(indices.iter().map(|&index| index.into()).find(odd));
+        }
+        if least < 0 {
+            self.copy(source, indices, out, |index| (if index < 0 { index + dim } else { index }) as usize);
+        } else {
+            self.copy(source, indices, out, |index| index as usize);
         }
     }
 

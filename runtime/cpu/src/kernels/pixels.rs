@@ -4,7 +4,7 @@
 use bytemuck::Pod;
 
 use crate::fast::Exec;
-use crate::fast::transpose::Quads;
+use crate::fast::transpose::Planes;
 use crate::kernels::loops;
 use crate::kernels::words::strided;
 use crate::pool::SharedSlice;
@@ -61,14 +61,17 @@ impl Images {
             let (from, to) = place(image);
             let x = &x[from + first * channels..][..pixels * channels];
             let starts = |channel: usize| to + channel * plane + first;
-            if channels == 4
-                && size_of::<T>() == size_of::<f32>()
+            if size_of::<T>() == size_of::<f32>()
                 && let Ok(x) = bytemuck::try_cast_slice::<T, f32>(x)
             {
                 // SAFETY: these pixels of an image are handed out once, and its planes do not overlap.
-                let out = [0, 1, 2, 3].map(|c| unsafe { shared.range(starts(c)..starts(c) + pixels) });
-                let out = out.map(|plane| bytemuck::cast_slice_mut(plane));
-                return exec.isa.run(Quads { x, out });
+                let out = |c: usize| unsafe { shared.range(starts(c)..starts(c) + pixels) };
+                let out = |c: usize| bytemuck::cast_slice_mut(out(c));
+                match channels {
+                    4 => return exec.isa.run(Planes::<4> { x, out: std::array::from_fn(out) }),
+                    8 => return exec.isa.run(Planes::<8> { x, out: std::array::from_fn(out) }),
+                    _ => {}
+                }
             }
             for channel in 0..channels {
                 // SAFETY: as above.

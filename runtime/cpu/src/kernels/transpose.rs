@@ -187,7 +187,8 @@ fn transpose<T: Pod + Send + Sync>(exec: Exec<'_>, x: &[T], out: &mut [T], axes:
         let place = |image: usize| axes.plane(image, other);
         let (size, far) = (axes.sizes[other], axes.sizes[other + 1..].iter().product::<usize>());
         // All of a pixel's channels lie side by side, in the input or in the output.
-        let apart = Images::few(size, inner, far).filter(|_| step == size && size <= 4);
+        let quick = size <= 4 || (size == 8 && size_of::<T>() == size_of::<f32>());
+        let apart = Images::few(size, inner, far).filter(|_| step == size && quick);
         if let Some(images) = apart {
             return images.part(exec, x, out, &place);
         }
