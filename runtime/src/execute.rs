@@ -369,11 +369,16 @@ impl State<'_> {
                 self.set(value, dtype, dims, bound.map_or(Held::Arena, Held::Bound));
             }
             Made::Buffer { dtype, dims, buffer } => self.set(value, dtype, dims, Held::Buffer(buffer)),
-            Made::Datum(Datum::Tensor(tensor)) => {
-                let held = Held::Datum(Datum::Tensor(align(&tensor)));
-                self.set(value, tensor.dtype(), tensor.dims().into(), held);
+            Made::Datum(mut datum) => {
+                let (dtype, dims) = match &mut *datum {
+                    Datum::Tensor(tensor) => {
+                        *tensor = align(tensor);
+                        (tensor.dtype(), tensor.dims().into())
+                    }
+                    _ => (DType::F32, StaticDims::new()),
+                };
+                self.set(value, dtype, dims, Held::Datum(datum));
             }
-            Made::Datum(other) => self.set(value, DType::F32, StaticDims::new(), Held::Datum(other)),
         }
         Some(())
     }
@@ -436,10 +441,14 @@ fn hand_out(
                         buffer.resize(len).map_err(RunError::Memory)?;
                         Made::Buffer { dtype, dims, buffer }
                     }
-                    Held::Datum(Datum::Tensor(tensor)) if tensor.dims() != &dims[..] => {
-                        Made::Datum(Datum::Tensor(tensor.reshaped(&dims).map_err(|_| not_made(o))?))
+                    Held::Datum(mut datum) => {
+                        if let Datum::Tensor(tensor) = &mut *datum
+                            && tensor.dims() != &dims[..]
+                        {
+                            *tensor = tensor.reshaped(&dims).map_err(|_| not_made(o))?;
+                        }
+                        Made::Datum(datum)
                     }
-                    Held::Datum(datum) => Made::Datum(datum),
                     Held::Nothing | Held::Arena | Held::Bound(_) | Held::Device(_) => {
                         return Err(not_made(o));
                     }
@@ -485,6 +494,6 @@ fn hand_out_copy(
             Some(Some(Made::InPlace { dtype, dims }))
         }
         (_, Some(_)) if owner => Some(None),
-        (view, _) => Some(Some(Made::Datum(view.to_datum()))),
+        (view, _) => Some(Some(Made::Datum(Box::new(view.to_datum())))),
     }
 }

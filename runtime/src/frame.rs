@@ -19,7 +19,7 @@ pub(crate) enum Held {
     /// In the buffer that the caller bound to this output of the program.
     Bound(usize),
     Buffer(Buffer),
-    Datum(Datum),
+    Datum(Box<Datum>),
     /// On a device.
     Device(OnDevice),
 }
@@ -90,8 +90,10 @@ pub(crate) fn view_of<'a>(held: &'a Held, dtype: DType, dims: &'a [usize]) -> Op
             let len = bytes_of(dtype, dims)?;
             Some(View::Tensor(TensorView::new(dtype, dims, buffer.bytes().get(..len)?)))
         }
-        Held::Datum(Datum::Tensor(tensor)) => Some(View::Tensor(TensorView::of(tensor).with_dims(dims))),
-        Held::Datum(other) => Some(View::Other(other)),
+        Held::Datum(datum) => Some(match &**datum {
+            Datum::Tensor(tensor) => View::Tensor(TensorView::of(tensor).with_dims(dims)),
+            other => View::Other(other),
+        }),
         Held::Nothing | Held::Arena | Held::Bound(_) | Held::Device(_) => None,
     }
 }

@@ -200,7 +200,7 @@ impl Program {
         let mut made = SmallVec::new();
         self.run_nested(&ctx, inputs, buffers, &mut made)?;
         let data = made.into_iter().map(|made| match made {
-            Made::Datum(datum) => datum,
+            Made::Datum(datum) => *datum,
             Made::Buffer { dtype, dims, buffer } => {
                 Datum::Tensor(buffer.into_tensor(dtype, &dims).expect("sized for its tensor"))
             }

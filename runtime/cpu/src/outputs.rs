@@ -51,7 +51,8 @@ pub enum Made {
         dims: StaticDims,
         buffer: Buffer,
     },
-    Datum(Datum),
+    /// Apart, so that the others, which every step makes, are small.
+    Datum(Box<Datum>),
 }
 
 impl<'a> Slot<'a> {
@@ -188,7 +189,7 @@ impl<'a> Outputs<'a> {
 
     /// Hands over a finished value as output `i`.
     pub fn set(&mut self, i: usize, value: Datum) -> Result<(), KernelError> {
-        self.set_made(i, Made::Datum(value))
+        self.set_made(i, Made::Datum(Box::new(value)))
     }
 
     /// Hands over what another program made.

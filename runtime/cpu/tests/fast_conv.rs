@@ -3,7 +3,7 @@
 mod common;
 
 use byoc_cpu::fast::blocked::{
-    self, BLOCK, Blocked, BlockedConv, BlockedConvTranspose, THIN, from_blocked, to_blocked,
+    self, BLOCK, Blocked, BlockedConv, BlockedConvTranspose, Source, THIN, from_blocked, to_blocked,
 };
 use byoc_cpu::fast::conv::{
     Channels, ConvEpilogue, Images, PackedConv, PackedConvTranspose, Window, conv, conv_transpose,
@@ -192,6 +192,18 @@ fn small_images_with_many_channels() {
 }
 
 #[test]
+fn images_of_one_row() {
+    for width in [1, 2, 4, 17, 40] {
+        for stride in [1, 2] {
+            check(case(2, [9, 70, 1], [1, width], window([1, 3], [1, stride], [1, 1], [0, 1, 0, 2])));
+            check(case(1, [33, 64, 1], [1, width], window([1, 1], [1, stride], [1, 1], [0; 4])));
+        }
+    }
+    check(case(2, [1, 66, 1], [1, 90], window([1, 30], [1, 15], [1, 1], [0; 4])));
+    check(case(1, [1, 66, 1], [1, 40], window([1, 9], [1, 4], [1, 1], [0, 0, 0, 3])));
+}
+
+#[test]
 fn packed_for_another_size() {
     let channels = Channels { input: 16, output: 16, groups: 1 };
     let same = window([3, 3], [1, 1], [1, 1], [1; 4]);
@@ -364,4 +376,42 @@ fn transposed() {
     check_transpose(case(1, [4, 6, 2], [11, 7], window([3, 3], [1, 1], [2, 1], [2, 1, 0, 1])), [0, 0]);
     check_transpose(case(1, [2, 3, 1], [1, 30], window([1, 4], [1, 3], [1, 2], [0, 5, 0, 4])), [0, 0]);
     check_transpose(case(1, [2, 2, 2], [5, 5], window([3, 3], [3, 3], [1, 1], [0; 4])), [2, 2]);
+}
+
+#[test]
+fn channels_picked_from_blocked_images() {
+    let (count, size, plane) = (2, [30, 19], 30 * 19);
+    let channels = [40, 7, 100];
+    let planes = channels.map(|c| Random(c as u64).floats(count * c * plane));
+    let sources = |image| (0..channels[image]).map(move |channel| Source { image, channel });
+    let all: Vec<Source> = (0..3).flat_map(sources).collect();
+    // In order, turned round, two groups dealt out, and each lane from a block of its own.
+    for step in [1, 146, 74, 16] {
+        let from: Vec<Source> = (0..all.len()).map(|i| all[i * step % all.len()]).collect();
+        let want: Vec<f64> = (0..count)
+            .flat_map(|image| from.iter().map(move |from| (image, from)))
+            .flat_map(|(image, from)| {
+                let start = (image * channels[from.image] + from.channel) * plane;
+                planes[from.image][start..start + plane].iter().map(|&x| f64::from(x))
+            })
+            .collect();
+        everywhere(
+            |exec| {
+                let own: Vec<Vec<f32>> = planes
+                    .iter()
+                    .zip(channels)
+                    .map(|(x, c)| into_blocks(exec, x, [count, c, plane]))
+                    .collect();
+                let images: Vec<Blocked<'_>> = own
+                    .iter()
+                    .zip(channels)
+                    .map(|(data, channels)| Blocked { data, count, channels, size })
+                    .collect();
+                let mut y = vec![f32::NAN; count * blocked::blocks(from.len()) * plane * BLOCK];
+                blocked::pick(exec, &images, &from, &mut y);
+                out_of_blocks(exec, &y, [count, from.len(), plane])
+            },
+            |isa, y| close(&format!("every {step} channels, {isa:?}"), y, &want, 0.0),
+        );
+    }
 }

@@ -114,7 +114,7 @@ fn view_of_made(made: &Made) -> Option<View<'_>> {
 /// What a body made, to be handed on.
 fn datum_of_made(made: Made) -> Result<Datum, KernelError> {
     match made {
-        Made::Datum(datum) => Ok(datum),
+        Made::Datum(datum) => Ok(*datum),
         other => Ok(Datum::Tensor(tensor_of(&other)?.to_tensor())),
     }
 }

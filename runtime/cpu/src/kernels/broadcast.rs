@@ -11,6 +11,9 @@ use crate::kernels::loops;
 
 /// The shape of the result of broadcasting.
 pub(super) fn broadcast(a: &[usize], b: &[usize]) -> Result<StaticDims, KernelError> {
+    if a == b {
+        return Ok(a.into());
+    }
     let rank = a.len().max(b.len());
     let get = |dims: &[usize], i: usize| (i + dims.len()).checked_sub(rank).map_or(1, |i| dims[i]);
     let dim = |i: usize| match (get(a, i), get(b, i)) {
@@ -33,6 +36,11 @@ impl<const N: usize> Walk<N> {
     /// Dimensions that all operands walk through alike are merged.
     pub fn new(out: &[usize], operands: [&[usize]; N]) -> Walk<N> {
         let mut walk = Walk { dims: SmallVec::new(), strides: SmallVec::new() };
+        if operands.iter().all(|dims| *dims == out) {
+            walk.dims.push(out.iter().product());
+            walk.strides.push([1; N]);
+            return walk;
+        }
         let mut step = [1; N];
         // Innermost first.
         for i in (0..out.len()).rev() {

@@ -123,6 +123,8 @@ impl Edge {
             Edge::Constant => inside(at),
             Edge::Repeat => inside(at.clamp(0, last)),
             Edge::Reflect if last == 0 => Some(0),
+            // Most places, which need no division.
+            Edge::Reflect if (0..=last).contains(&at) => Some(at as usize),
             Edge::Reflect => {
                 let at = at.rem_euclid(2 * last);
                 inside(at.min(2 * last - at))

@@ -26,8 +26,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         let attr = node.ints("split").map(<[i64]>::to_vec);
         Some(Box::new(Split { axis: node.int("axis").unwrap_or(0), attr }))
     }),
-    entry(&["Slice"], 10, |_| Some(Box::new(Slice { attrs: None }))),
-    entry(&["Slice"], 1, |node| Some(Box::new(Slice { attrs: Some(Cuts::of_attributes(node)?) }))),
+    entry(&["Slice"], 10, |node| Some(Box::new(Slice { known: Cuts::of_constants(node) }))),
+    entry(&["Slice"], 1, |node| Some(Box::new(Slice { known: Some(Cuts::of_attributes(node)?) }))),
     entry(&["Gather"], 1, |node| Some(Box::new(Gather { axis: node.int("axis").unwrap_or(0) }))),
 ];
 
@@ -154,8 +154,8 @@ impl Kernel for Split {
 }
 
 struct Slice {
-    /// Of nodes that say in attributes where to cut.
-    attrs: Option<Cuts>,
+    /// Where to cut, if that is said in attributes or by constants.
+    known: Option<Cuts>,
 }
 
 /// The part of one axis that is taken.
@@ -183,6 +183,14 @@ impl Cuts {
         }
         let (starts, ends) = (node.ints("starts")?.into(), node.ints("ends")?.into());
         Some(Cuts { starts, ends, axes: node.ints("axes").map(Into::into), steps: None })
+    }
+
+    fn of_constants(node: &NodeDesc<'_>) -> Option<Cuts> {
+        let ints = |i: usize| match node.has_input(i) {
+            true => node.constant(i)?.to_i64s().map(|all| Some(SmallVec::from_vec(all))),
+            false => Some(None),
+        };
+        Some(Cuts { starts: ints(1)??, ends: ints(2)??, axes: ints(3)?, steps: ints(4)? })
     }
 
     fn of_inputs(inputs: &[Option<View<'_>>]) -> Result<Cuts, KernelError> {
@@ -240,7 +248,7 @@ impl Kernel for Slice {
         outputs: &mut Outputs<'_>,
     ) -> Result<(), KernelError> {
         let x = tensor(inputs, 0)?;
-        let parts = match &self.attrs {
+        let parts = match &self.known {
             Some(cuts) => cuts.parts(x.dims)?,
             None => Cuts::of_inputs(inputs)?.parts(x.dims)?,
         };
@@ -293,6 +301,10 @@ impl Kernel for Slice {
             }
         });
         Ok(())
+    }
+
+    fn owns_input(&self, input: usize) -> bool {
+        input > 0 && self.known.is_some()
     }
 }
 

@@ -2,6 +2,7 @@
 //! windows panel by panel, never materialised; depthwise ones directly.
 
 mod depthwise;
+mod line;
 mod pixels;
 mod transpose;
 mod window;
@@ -13,6 +14,7 @@ use std::sync::OnceLock;
 use bytemuck::Pod;
 
 pub(crate) use depthwise::{Plane, SLACK};
+use pixels::Left;
 pub use transpose::{PackedConvTranspose, conv_transpose};
 pub(crate) use window::Geometry;
 pub use window::Window;
@@ -74,6 +76,8 @@ enum Weights {
     Winograd(Aligned<f32>),
     /// A column for each output channel.
     Pixels(PackedB),
+    /// As [`line::pack`] makes them.
+    Line(PackedB),
 }
 
 /// How a convolution that is not depthwise is computed.
@@ -81,6 +85,7 @@ enum Weights {
 enum Method {
     Product,
     Pixels,
+    Line,
     Winograd,
 }
 
@@ -93,7 +98,7 @@ impl Method {
         } else if channels.groups == 1
             && pixels::pays(pixels, channels.output, channels.per_group().0 * window.taps())
         {
-            Method::Pixels
+            if line::suits(window, size) { Method::Line } else { Method::Pixels }
         } else {
             Method::Product
         }
@@ -103,7 +108,7 @@ impl Method {
 /// A convolution's weights, packed for images of a size that is not known before: by each method when it is first
 /// wanted, so that results depend on an image's size alone.
 #[derive(Default)]
-pub struct PackedBySize([OnceLock<PackedConv>; 3]);
+pub struct PackedBySize([OnceLock<PackedConv>; 4]);
 
 impl PackedBySize {
     /// The weights (output channels, input channels of a group, kernel height, kernel width) by the best method. All
@@ -134,7 +139,7 @@ impl PackedConv {
     }
 
     /// The same, by the method that is best for images of height and width `size`. The result still serves
-    /// images of any size.
+    /// images of any width, and of any height where this one is not 1.
     ///
     /// # Panics
     /// If the weights do not have that size.
@@ -153,6 +158,8 @@ impl PackedConv {
         } else if method == Method::Pixels {
             let matrix = Matrix::row_major(weights, channels.output, k).transposed();
             Weights::Pixels(PackedB::pack(isa, matrix))
+        } else if method == Method::Line {
+            Weights::Line(line::pack(isa, channels, window.taps(), weights))
         } else if method == Method::Winograd {
             Weights::Winograd(winograd::transform_weights(isa, channels, weights))
         } else {
@@ -239,15 +246,13 @@ pub fn conv(
                 drive::run(exec, &Conv { geometry, frame, images, channels, weights, epilogue, isa }, output);
             });
         }
-        Weights::Pixels(weights) => match pixels::rows(window, channels.input).filter(|_| height == 1) {
-            Some(step) => {
-                let image = (input.data, Some(step));
-                pixels::run(exec, &geometry, image, input.count, weights, output, epilogue);
-            }
-            None => with_frames(exec, &geometry, input, planes, |frame| {
-                pixels::run(exec, &geometry, (frame, None), input.count, weights, output, epilogue);
-            }),
-        },
+        Weights::Pixels(weights) => with_frames(exec, &geometry, input, planes, |frame| {
+            let left = Left::Frames(frame);
+            pixels::run(exec, &geometry, left, input.count, weights, output, epilogue);
+        }),
+        Weights::Line(weights) => {
+            line::run(exec, &geometry, input, channels.input, weights, output, epilogue)
+        }
         Weights::Depthwise(weights) => depthwise::run(exec, input, &geometry, weights, output, epilogue),
         Weights::Winograd(weights) => {
             winograd::run(exec, input, channels, window, weights, output, epilogue);

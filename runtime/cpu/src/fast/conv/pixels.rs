@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{ConvEpilogue, Geometry, Pack, Window};
+use super::{ConvEpilogue, Geometry, Pack};
 use crate::fast::gemm::PackedB;
 use crate::fast::gemm::drive::{self, Dims, Layout, Operand, Problem};
 use crate::fast::gemm::tile::{FinishFloat, Float};
@@ -27,17 +27,20 @@ pub(super) fn pays(pixels: usize, outputs: usize, k: usize) -> bool {
     outputs >= OUTPUTS && (pixels < PIXELS || pixels <= MORE_PIXELS && k >= LONG_SUM)
 }
 
-/// How far apart pixels begin in an image of one row and one channel, each of which sees consecutive elements.
-pub(super) fn rows(window: Window, channels: usize) -> Option<usize> {
-    let Window { kernel, strides, dilations, pads } = window;
-    (channels == 1 && kernel[0] == 1 && dilations[1] == 1 && pads == [0; 4]).then_some(strides[1])
+/// Images as the left operand of the product.
+#[derive(Clone, Copy)]
+pub(super) enum Left<'a> {
+    /// The frames of all planes.
+    Frames(&'a [f32]),
+    /// Images in which what pixels see lies side by side, so far apart.
+    Rows(&'a [f32], usize),
 }
 
-/// `frame` holds the planes of all images, or the images themselves where [`rows`] says how they are read; `weights` has a column for each output channel.
+/// `weights` has a column for each output channel.
 pub(super) fn run(
     exec: Exec<'_>,
     geometry: &Geometry,
-    (frame, rows): (&[f32], Option<usize>),
+    left: Left<'_>,
     images: usize,
     weights: &PackedB,
     output: &mut [f32],
@@ -51,7 +54,7 @@ pub(super) fn run(
         assert_eq!(addend.len(), output.len(), "size of the addend");
     }
     with_scratch(images * pixels * channels, |sums| {
-        drive::run(exec, &Pixels { exec, geometry, frame, rows, images, weights, bias: epilogue.bias }, sums);
+        drive::run(exec, &Pixels { exec, geometry, left, images, weights, bias: epilogue.bias }, sums);
         let at_a_time = CHANNELS.max(ELEMENTS / pixels);
         let blocks = channels.div_ceil(at_a_time);
         let output = crate::pool::SharedSlice::new(output);
@@ -77,8 +80,7 @@ pub(super) fn run(
 struct Pixels<'a> {
     exec: Exec<'a>,
     geometry: &'a Geometry,
-    frame: &'a [f32],
-    rows: Option<usize>,
+    left: Left<'a>,
     images: usize,
     weights: &'a PackedB,
     bias: Option<&'a [f32]>,
@@ -96,12 +98,12 @@ impl Problem for Pixels<'_> {
     }
 
     fn left(&self, batch: usize) -> Operand<'_, f32> {
-        match self.rows {
-            Some(step) => {
-                let image = self.frame.len() / self.images;
-                Operand::Rows(&self.frame[batch * image..][..image], step)
+        match self.left {
+            Left::Rows(all, step) => {
+                let image = all.len() / self.images;
+                Operand::Rows(&all[batch * image..][..image], step)
             }
-            None => Operand::OnTheSpot,
+            Left::Frames(_) => Operand::OnTheSpot,
         }
     }
 
@@ -110,9 +112,10 @@ impl Problem for Pixels<'_> {
     }
 
     fn pack_left(&self, batch: usize, rows: Range<usize>, out: &mut [f32]) {
+        let Left::Frames(frame) = self.left else { return };
         let (k, panel) = (self.weights.k(), rows.len());
         let planes = k / self.geometry.taps.len() * self.geometry.plane();
-        let frame = &self.frame[batch * planes..][..planes];
+        let frame = &frame[batch * planes..][..planes];
         self.exec.isa.run(Pack { geometry: self.geometry, frame, k: 0..k, n: rows, panel, out });
     }
 

@@ -127,6 +127,10 @@ impl Geometry {
         Some(Self { window, input, output, phase, phases, taps })
     }
 
+    pub(super) fn window(&self) -> Window {
+        self.window
+    }
+
     pub(crate) fn pixels(&self) -> usize {
         self.output[0] * self.output[1]
     }

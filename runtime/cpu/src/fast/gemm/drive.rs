@@ -17,8 +17,9 @@ use crate::pool::SharedSlice;
 const K_BLOCK: usize = 768;
 /// Rows of the left operand that stay in the second-level cache while packed weights stream by.
 const M_BLOCK: usize = 208;
-/// As many rows as keep the arithmetic as busy as the memory that packed weights come from.
-const MEMORY_ROWS: usize = 12;
+/// Products of fewer rows wait for the memory that packed weights come from: their pieces are as large as if there were
+/// so many rows, some 300 KB of weights.
+const MEMORY_ROWS: usize = 24;
 /// Columns packed at a time, which stay in the second-level cache while the left operand streams by.
 const N_BLOCK: usize = 96;
 /// Multiply-adds of one piece of work: some 20 to 40 µs, so that a thread that comes late loses little.
