@@ -55,13 +55,14 @@ fn regions(home: &Path, model: &Path, words: &[&str]) -> Vec<byoc_partitioner::R
 }
 
 #[test]
-fn greedy_is_the_default_also_where_the_host_was_measured() {
+fn cost_is_the_default_where_the_host_was_measured() {
     let (home, model) = written(MODEL);
     let with = |words: &[&str]| regions(home.path(), &model, words);
     assert_eq!(with(&[]), with(&["--policy", "greedy"]));
     byoc_with(home.path(), "calibrate", ORDERS[0], &[model.to_str().expect("UTF-8")]);
-    assert_eq!(with(&[]), with(&["--policy", "greedy"]));
-    assert_ne!(with(&[]), with(&["--policy", "cost"]));
+    assert_eq!(with(&[]), with(&["--policy", "cost"]));
+    assert_ne!(with(&[]), with(&["--policy", "greedy"]));
+    assert_eq!(with(&["--no-calibration"]), with(&["--policy", "greedy", "--no-calibration"]));
 }
 
 fn us(compared: &Value, policy: &str, which: &str) -> f64 {

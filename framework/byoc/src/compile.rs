@@ -32,7 +32,8 @@ const MAX_ROUNDS: usize = 8;
 /// What a caller may ask of the placement.
 #[derive(Clone, Debug, Default)]
 pub struct Placement {
-    /// How to choose among what vendors offer; greedily where nothing is said.
+    /// How to choose among what vendors offer; by cost where the host has been measured and greedily else, where
+    /// nothing is said.
     pub policy: Option<Policy>,
     /// How long the cost policy searches, counted in moves of a usual machine.
     pub budget_ms: Option<u64>,
@@ -112,6 +113,12 @@ impl Compiled {
     }
 }
 
+/// Vendors' own figures cannot be compared with a guess at the host: it has to be measured.
+fn default_policy(cost: &CostModel) -> Policy {
+    let host = cost.targets.get(measure::HOST);
+    if host.is_some_and(|host| !host.rates.is_empty()) { Policy::Cost } else { Policy::Greedy }
+}
+
 impl Placement {
     /// Whether it asks for anything that a plan settles.
     pub(crate) fn is_choice(&self) -> bool {
@@ -123,7 +130,7 @@ impl Placement {
     fn options(&self, model: &ModelOptions, cost: CostModel) -> Options {
         let disabled = crate::loaded::pass_names().into_iter().filter(|p| !model.enables(p));
         Options {
-            policy: self.policy.unwrap_or_default(),
+            policy: self.policy.unwrap_or_else(|| default_policy(&cost)),
             budget_ms: self.budget_ms.unwrap_or(Options::default().budget_ms),
             cost,
             merge_siblings: self.merge_siblings,

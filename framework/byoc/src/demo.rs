@@ -44,10 +44,15 @@ struct Conv {
     relu: bool,
 }
 
-/// The demo's network: float image in, ten probabilities out.
+/// The demo's network: float image of 32 × 32 pixels in, ten probabilities out.
 pub fn network(seed: u64) -> Result<Model> {
+    network_on(32, seed)
+}
+
+/// The same on images of `size` × `size` pixels.
+pub fn network_on(size: i64, seed: u64) -> Result<Model> {
     let mut b = Builder { graph: Graph::new("demo"), rng: Rng::new(seed), position: 0 };
-    let image = Type::tensor(DType::F32, [1, 3, 32, 32].map(Dim::Static));
+    let image = Type::tensor(DType::F32, [1, 3, size, size].map(Dim::Static));
     let input = b.graph.add_input("image", Some(image))?;
     let x = b.quantised("image", input, Quantisation { scale: 1.0 / 128.0, zero_point: 128 })?;
 

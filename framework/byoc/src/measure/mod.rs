@@ -21,12 +21,11 @@ pub use profile::{ProfileSource, default_path, read, write_merged};
 pub use whole::sessions_in_turn;
 
 pub(crate) use placed::Measurer;
-pub(crate) use profile::cost_model;
+pub(crate) use profile::{HOST, cost_model};
 
-/// The networks that are measured where no models are given, by name.
+/// The networks that are measured where no models are given, each on its smallest inputs, by name.
 pub(crate) fn networks() -> Result<Vec<(String, byoc_graph::Model)>, crate::Error> {
-    let models = samples::models()?;
-    Ok(models.into_iter().map(|(path, model)| (path.display().to_string(), model)).collect())
+    samples::small()
 }
 
 /// The value in the middle.

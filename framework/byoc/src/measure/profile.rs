@@ -8,7 +8,7 @@ use crate::vendors::Vendor;
 use crate::{Error, files};
 
 /// The name of the host among targets, and of its memory.
-const HOST: &str = "host";
+pub(crate) const HOST: &str = "host";
 
 /// Where measured rates come from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! Models that are built for measuring where none are given: common operators in two sizes each, with weights
-//! that are drawn at random.
+//! Models that are built for measuring where none are given: common operators with weights that are drawn at random, on
+//! images and rows of two sizes: small ones, which caches hold, and such as real models have, which they do not.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -11,10 +11,16 @@ use crate::{Error, demo};
 
 const SEED: u64 = 7;
 
+/// The quantised network's name, and the pixels of a side of its images.
+const QUANTISED: (&str, [usize; 2]) = ("quantised", [32, 128]);
+
 /// A model in the textual syntax, its weights apart.
 struct Layers {
     name: &'static str,
+    /// With `N` for the size.
     signature: &'static str,
+    /// Smaller first.
+    sizes: [usize; 2],
     weights: &'static [(&'static str, &'static [usize])],
     nodes: &'static str,
 }
@@ -22,7 +28,8 @@ struct Layers {
 const FLOATS: [Layers; 2] = [
     Layers {
         name: "convolutions",
-        signature: "(float[1,3,64,64] x) => (float[1,10] y)",
+        signature: "(float[1,3,N,N] x) => (float[1,10] y)",
+        sizes: [64, 224],
         weights: &[
             ("w0", &[32, 3, 3, 3]),
             ("b0", &[32]),
@@ -54,7 +61,8 @@ const FLOATS: [Layers; 2] = [
     },
     Layers {
         name: "transformer",
-        signature: "(float[64,128] x) => (float[64,128] y)",
+        signature: "(float[N,128] x) => (float[N,128] y)",
+        sizes: [64, 384],
         weights: &[
             ("s0", &[128]),
             ("b0", &[128]),
@@ -87,16 +95,32 @@ const FLOATS: [Layers; 2] = [
 
 /// The models, each with a name for messages.
 pub fn models() -> Result<Vec<(PathBuf, Model)>, Error> {
-    let quantised = demo::network(SEED).map_err(|e| Error::Other(e.to_string()))?;
-    let mut models = vec![(PathBuf::from("quantised"), quantised)];
+    let mut models = Vec::new();
+    for which in 0..2 {
+        let named = |(name, size, model)| (format!("{name} {size}").into(), model);
+        models.extend(of_size(which)?.into_iter().map(named));
+    }
+    Ok(models)
+}
+
+/// The models on their smaller inputs, by name.
+pub fn small() -> Result<Vec<(String, Model)>, Error> {
+    Ok(of_size(0)?.into_iter().map(|(name, _, model)| (name.to_owned(), model)).collect())
+}
+
+fn of_size(which: usize) -> Result<Vec<(&'static str, usize, Model)>, Error> {
+    let (name, sizes) = QUANTISED;
+    let quantised = demo::network_on(sizes[which] as i64, SEED).map_err(|e| Error::Other(e.to_string()))?;
+    let mut models = vec![(name, sizes[which], quantised)];
     for layers in &FLOATS {
-        models.push((layers.name.into(), onnx::from_text(&layers.text(), None)?));
+        let size = layers.sizes[which];
+        models.push((layers.name, size, onnx::from_text(&layers.text(size), None)?));
     }
     Ok(models)
 }
 
 impl Layers {
-    fn text(&self) -> String {
+    fn text(&self, size: usize) -> String {
         let mut rng = Rng::new(SEED);
         let mut weights = Vec::new();
         for (name, dims) in self.weights {
@@ -108,7 +132,8 @@ impl Layers {
             }
             weights.push(text + "}");
         }
-        let Layers { name, signature, nodes, .. } = self;
+        let Layers { name, nodes, .. } = self;
+        let signature = self.signature.replace('N', &size.to_string());
         let weights = weights.join(", ");
         format!("<ir_version: 8, opset_import: [\"\": 17]>\n{name} {signature} <{weights}> {{{nodes}\n}}")
     }

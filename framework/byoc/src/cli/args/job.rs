@@ -70,7 +70,8 @@ pub struct IsolationArgs {
 /// How the model is placed.
 #[derive(Args, Clone)]
 pub struct PlacementArgs {
-    /// How to choose among what vendors offer; greedily by default.
+    /// How to choose among what vendors offer; by default by cost where `calibrate` has measured the host, and
+    /// greedily else.
     #[arg(long, value_enum)]
     pub policy: Option<PolicyArg>,
     /// How long the cost policy searches, in milliseconds of a usual machine; it is counted in moves, so the
