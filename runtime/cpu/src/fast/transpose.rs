@@ -48,12 +48,13 @@ impl<const N: usize> Task for Planes<'_, N> {
         for at in (0..whole).step_by(S::LANES) {
             let from = |i: usize| N * at + i * S::LANES;
             let mut fours = [[s.splat(0.0); 4]; 2];
-            for i in 0..4 {
+            let [lower, upper] = &mut fours;
+            for (i, (lower, upper)) in lower.iter_mut().zip(upper).enumerate() {
                 if N == 4 {
-                    fours[0][i] = math::load_at(s, x, from(i));
+                    *lower = math::load_at(s, x, from(i));
                 } else {
                     let (a, b) = (math::load_at(s, x, from(2 * i)), math::load_at(s, x, from(2 * i + 1)));
-                    [fours[0][i], fours[1][i]] = s.split_groups::<4>(a, b);
+                    [*lower, *upper] = s.split_groups::<4>(a, b);
                 }
             }
             for (out, fours) in out.chunks_exact_mut(4).zip(fours) {
