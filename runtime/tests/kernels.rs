@@ -94,6 +94,8 @@ const CASES: &[&str] = &[
     "(uint8[2, 3, 4, 5] x) => (uint8[] y) { y = Transpose <perm = [0, 2, 1, 3]> (x) }",
     "(float[2, 3, 4] x, float[2, 1, 4] k) => (float[] y) { y = Concat <axis = 1> (x, k, x) }",
     "(int64[3] x, int64[2] k) => (int64[] y) { y = Concat <axis = -1> (x, k) }",
+    "(float[70, 1] x, float[70, 2] k, float[70, 0] e) => (float[] y) { y = Concat <axis = 1> (x, k, e, x) }",
+    "(int8[3, 5, 1] x, int8[3, 5, 7] k) => (int8[] y) { y = Concat <axis = -1> (k, x) }",
     "(float[2, 7] x) => (float[] a, float[] b) <int64[2] s = {3, 4}> { a, b = Split <axis = 1> (x, s) }",
     "(float[4, 6] x) => (float[] b) <int64[3] s = {1, 0, 3}> { _a, b, _c = Split(x, s) }",
     "(float[4, 6] x) => (float[] y) <int64[1] s = {-2}, int64[1] e = {-100}, int64[1] a = {1}, int64[1] t = {-2}> { y = Slice(x, s, e, a, t) }",

@@ -20,7 +20,7 @@ pub mod pooling;
 pub mod quantize;
 pub mod recurrent;
 pub mod rows;
-mod scratch;
+pub(crate) mod scratch;
 mod short;
 pub mod simd;
 mod softmax;

@@ -11,7 +11,7 @@ thread_local! {
 }
 
 /// Calls `f` with `len` elements of unspecified content. Calls may nest; each gets a buffer of its own.
-pub(super) fn with_scratch<T: Pod, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
+pub(crate) fn with_scratch<T: Pod, R>(len: usize, f: impl FnOnce(&mut [T]) -> R) -> R {
     let bytes = len.checked_mul(size_of::<T>()).expect("scratch size overflows");
     let mut buffer = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
     if buffer.len() < bytes {

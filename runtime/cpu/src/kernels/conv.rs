@@ -107,7 +107,7 @@ impl Kernel for Conv {
             }
         };
         let (channels, window) = (packed.channels(), packed.window());
-        if self.window.window(window.kernel, size.map(Some)) != Some(window) {
+        if self.window.window(window.kernel, size.map(Some)) != Some(window) || !packed.takes(size) {
             return Err(KernelError::invalid("the input is not of the size that the model declares"));
         }
         if channels.input != input {

@@ -7,6 +7,7 @@ use byoc_graph::StaticDims;
 use bytemuck::Pod;
 use smallvec::SmallVec;
 
+use crate::fast::scratch::with_scratch;
 use crate::fast::{Exec, Isa};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
 use crate::kernels::loops;
@@ -118,8 +119,10 @@ fn elements<T: Pod + Send + Sync>(
     outside.finish(x.dims)
 }
 
-/// Columns that are looked up together from row to row: what their indices may name stays in the cache.
-const COLUMNS: usize = 64;
+/// Columns that are looked up together from row to row.
+const COLUMNS: usize = 128;
+/// Bytes of these columns that the second-level cache holds beside indices and output.
+const HELD: usize = 512 * 1024;
 
 /// Where indices lie, and distances in the input.
 struct Places<'a> {
@@ -147,13 +150,19 @@ impl Places<'_> {
         out: &mut [T],
     ) {
         let inner = self.dims.last().copied().unwrap_or(1);
-        if from.along {
+        let steps = self.dims[self.axis];
+        // Whether an element is wanted often enough, and few enough lie one above the other, to put these together first.
+        let together =
+            2 * steps >= from.dim && from.dim * COLUMNS * size_of::<T>() <= HELD && inner >= COLUMNS / 4;
+        if from.along || !together {
+            let (step, along) = (from.step, from.along);
             return loops::rows(exec, out, inner, &|row, out| {
-                from.rows(exec.isa, self.start(row), std::iter::once((&indices[row * inner..], out)));
+                let source = Source { data: &from.source[self.start(row)..], step, along };
+                from.rows(exec.isa, source, std::iter::once((&indices[row * inner..], out)));
             });
         }
         // Rows that differ in their place along the axis only lie `apart` from one another.
-        let (steps, apart) = (self.dims[self.axis], self.dims[self.axis + 1..].iter().product::<usize>());
+        let apart = self.dims[self.axis + 1..].iter().product::<usize>();
         let (blocks, between) = (inner.div_ceil(COLUMNS), apart / inner.max(1));
         let count = out.len() / (steps * inner).max(1) * blocks;
         let (shared, grain) = (SharedSlice::new(out), (loops::GRAIN / (steps * COLUMNS).max(1)).max(1));
@@ -167,7 +176,13 @@ impl Places<'_> {
                     // SAFETY: these columns of these rows belong to one piece, which is handed out once.
                     (&indices[at..], unsafe { shared.range(at..at + width) })
                 });
-                from.rows(exec.isa, self.start(row) + column, rows);
+                let start = self.start(row) + column;
+                with_scratch::<T, _>(from.dim * width, |data| {
+                    for (i, line) in data.chunks_exact_mut(width).enumerate() {
+                        line.copy_from_slice(&from.source[start + i * from.step..][..width]);
+                    }
+                    from.rows(exec.isa, Source { data, step: width, along: false }, rows);
+                });
             }
         });
     }
@@ -184,17 +199,26 @@ struct Lookup<'a, T> {
     outside: &'a Outside,
 }
 
+/// Elements from that of index zero on.
+#[derive(Clone, Copy)]
+struct Source<'a, T> {
+    data: &'a [T],
+    /// From one index to the next.
+    step: usize,
+    /// Indices run along the rows, rather than from row to row.
+    along: bool,
+}
+
 impl<T: Copy> Lookup<'_, T> {
-    /// Rows of indices, each with its output, into the input from `start` on.
+    /// Rows of indices, each with its output.
     fn rows<'a, I: Copy + Into<i64> + 'a>(
         &self,
         isa: Isa,
-        start: usize,
+        source: Source<'_, T>,
         rows: impl Iterator<Item = (&'a [I], &'a mut [T])>,
     ) where
         T: 'a,
     {
-        let source = &self.source[start..];
         loops::vectorised(
             isa,
             #[inline(always)]
@@ -207,7 +231,7 @@ impl<T: Copy> Lookup<'_, T> {
     }
 
     #[inline(always)]
-    fn row<I: Copy + Into<i64>>(&self, source: &[T], indices: &[I], out: &mut [T]) {
+    fn row<I: Copy + Into<i64>>(&self, source: Source<'_, T>, indices: &[I], out: &mut [T]) {
         let dim = self.dim as i64;
         // Looked at first, by a loop of vectors, so that the second one need not.
         let (mut least, mut most) = (0, 0);
@@ -220,25 +244,21 @@ impl<T: Copy> Lookup<'_, T> {
             return self.outside.note(indices.iter().map(|&index| index.into()).find(odd));
         }
         if least < 0 {
-            self.copy(source, indices, out, |index| (if index < 0 { index + dim } else { index }) as usize);
+            source.copy(indices, out, |index| (if index < 0 { index + dim } else { index }) as usize);
         } else {
-            self.copy(source, indices, out, |index| index as usize);
+            source.copy(indices, out, |index| index as usize);
         }
     }
+}
 
+impl<T: Copy> Source<'_, T> {
     #[inline(always)]
-    fn copy<I: Copy + Into<i64>>(
-        &self,
-        source: &[T],
-        indices: &[I],
-        out: &mut [T],
-        place: impl Fn(i64) -> usize,
-    ) {
-        let (step, both) = (self.step, out.iter_mut().zip(indices));
-        if self.along {
-            both.for_each(|(out, &index)| *out = source[place(index.into())]);
+    fn copy<I: Copy + Into<i64>>(&self, indices: &[I], out: &mut [T], place: impl Fn(i64) -> usize) {
+        let (Source { data, step, along }, both) = (*self, out.iter_mut().zip(indices));
+        if along {
+            both.for_each(|(out, &index)| *out = data[place(index.into())]);
         } else {
-            both.enumerate().for_each(|(j, (out, &index))| *out = source[place(index.into()) * step + j]);
+            both.enumerate().for_each(|(j, (out, &index))| *out = data[place(index.into()) * step + j]);
         }
     }
 }

@@ -184,6 +184,11 @@ impl PackedConv {
     pub fn isa(&self) -> Isa {
         self.isa
     }
+
+    /// Whether images of height and width `size` can be convolved.
+    pub fn takes(&self, size: [usize; 2]) -> bool {
+        !matches!(self.weights, Weights::Line(_)) || size[0] == 1
+    }
 }
 
 /// A batch of images, channels first.

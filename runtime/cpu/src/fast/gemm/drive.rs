@@ -20,6 +20,11 @@ const M_BLOCK: usize = 208;
 /// Products of fewer rows wait for the memory that packed weights come from: their pieces are as large as if there were
 /// so many rows, some 300 KB of weights.
 const MEMORY_ROWS: usize = 24;
+/// Packed weights of so many words are cut in two at least: the caches of two cores give them twice as fast.
+const SHARED: usize = 48 * 1024;
+/// Packed weights of no more words stay in the second-level cache from one run to the next: to ask for them ahead would only
+/// hold up those that are being read.
+const RESIDENT: usize = 256 * 1024;
 /// Columns packed at a time, which stay in the second-level cache while the left operand streams by.
 const N_BLOCK: usize = 96;
 /// Multiply-adds of one piece of work: some 20 to 40 µs, so that a thread that comes late loses little.
@@ -142,7 +147,7 @@ fn pieces(d: Dims, panel: usize, packed: bool) -> (usize, usize) {
     if packed {
         let m_parts = d.m.div_ceil(M_BLOCK);
         let columns = (PIECE / volume(d.m.div_ceil(m_parts).max(MEMORY_ROWS))).max(panel);
-        (m_parts, d.n.div_ceil(columns))
+        (m_parts, d.n.div_ceil(columns).max(1 + usize::from(volume(d.n) >= SHARED)))
     } else {
         // Where there are few steps, wider blocks: what is written of a row should fill more than a few lines.
         let columns = (N_BLOCK * K_BLOCK / d.k.max(1)).min(d.n.div_ceil(MIN_PIECES)).max(N_BLOCK);
@@ -269,7 +274,8 @@ impl<P: Problem> Nest<'_, P> {
 
     /// Every panel against all tiles: the left operand stays in the cache.
     fn stream_panels(&self, block: &Block<'_, '_, P>) {
-        let share = block.k.len() * self.kernels.panel / block.tiles.len();
+        let far = self.d.k.saturating_mul(self.d.n) > RESIDENT;
+        let share = if far { block.k.len() * self.kernels.panel / block.tiles.len() } else { 0 };
         for panel in block.panels.clone() {
             let b = block.panel(panel);
             let next = b.as_ptr().wrapping_add(block.b_panel);
