@@ -17,9 +17,8 @@ use crate::pool::SharedSlice;
 const K_BLOCK: usize = 768;
 /// Rows of the left operand that stay in the second-level cache while packed weights stream by.
 const M_BLOCK: usize = 208;
-/// Products of fewer rows wait for the memory that packed weights come from: their pieces are as large as if there were
-/// so many rows, some 300 KB of weights.
-const MEMORY_ROWS: usize = 24;
+/// As many rows as keep the arithmetic as busy as the memory that packed weights come from.
+const MEMORY_ROWS: usize = 12;
 /// Packed weights of so many words are cut in two at least: the caches of two cores give them twice as fast.
 const SHARED: usize = 48 * 1024;
 /// Packed weights of no more words stay in the second-level cache from one run to the next: to ask for them ahead would only
