@@ -105,8 +105,8 @@ fn lanes<const VECTORS: usize, W: Way, S: Simd>(s: S, way: W, x: &[f32]) -> Lane
     }
     let [a, b, c, d] = quarters;
     let mut lanes = start;
-    for i in 0..MOST_LANES / S::LANES {
-        lanes[i] = way.join(s, way.join(s, a[i], b[i]), way.join(s, c[i], d[i]));
+    for (i, lane) in lanes.iter_mut().enumerate().take(MOST_LANES / S::LANES) {
+        *lane = way.join(s, way.join(s, a[i], b[i]), way.join(s, c[i], d[i]));
     }
     let (whole, rest) = rest.as_chunks::<MOST_LANES>();
     for x in whole {
