@@ -5,7 +5,8 @@ use byoc_graph::{cost, onnx};
 
 /// The cost of the last node of a graph in ONNX's textual syntax.
 fn cost_of(graph: &str) -> cost::Cost {
-    let text = format!("<ir_version: 10, opset_import: [\"\" : 21, \"com.microsoft\" : 1]>\n{graph}");
+    let text =
+        format!("<ir_version: 10, opset_import: [\"\" : 21, \"com.microsoft\" : 1, \"host\" : 1]>\n{graph}");
     let mut model = onnx::from_text(&text, None).expect("a model");
     infer(&mut model, &InferOptions::default()).expect("types");
     let last = *model.graph.model_order().last().expect("a node");
@@ -55,6 +56,30 @@ fn attention_counts_scores_and_values() {
     infer(&mut model, &InferOptions::default()).expect("types");
     let node = model.graph.model_order()[0];
     assert_eq!(cost::of(&model.graph, node).macs, Some(2 * (2 * 5 * 6 * 4)));
+}
+
+#[test]
+fn operators_of_the_host_cost_what_they_were_made_of() {
+    // 20 channels fill two blocks of 16, of which the last 12 channels cost nothing.
+    let conv =
+        "g (float[1,2,8,8,16] x, float[20,32,3,3] w) => (float[1,2,6,6,16] y) { y = host.BlockedConv(x, w) }";
+    check(conv, 36 * 20 * 32 * 9, 2 * 36 * 20 * 32 * 9, 4 * (2048 + 5760 + 1152));
+    let grown = "g (float[1,1,4,4,16] x, float[16,8,2,2] w) => (float[1,1,8,8,16] y) {
+        y = host.BlockedConvTranspose(x, w) }";
+    assert_eq!(cost_of(grown).macs, Some(16 * 16 * 8 * 4));
+    // Queries of length 5 meet keys of length 6: 3 heads of size 4, whose keys' length comes second.
+    let attention = "g (float[1,5,3,4] q, float[1,6,3,4] k, float[1,6,3,4] v) => (float[1,5,3,4] y) {
+        y = host.Attention<orders = [1, 1, 1, 1], parts = [-1, -1, -1]>(q, k, v) }";
+    assert_eq!(cost_of(attention).macs, Some(2 * 3 * 5 * 6 * 4));
+    let heads_first = "g (float[1,3,5,4] q, float[1,3,6,4] k, float[1,3,6,4] v) => (float[1,3,5,4] y) {
+        y = host.Attention<orders = [0, 0, 0, 0], parts = [-1, -1, -1]>(q, k, v) }";
+    assert_eq!(cost_of(heads_first).macs, Some(2 * 3 * 5 * 6 * 4));
+    let product = "g (float[2,3] a, float[3,4] b, float[4] c) => (float[2,4] y) { y = host.MatMul(a, b, c) }";
+    check(product, 24, 48, 4 * (6 + 12 + 4 + 8));
+    let pool = "g (float[1,1,4,4,16] x) => (float[1,1,2,2,16] y) { y = host.BlockedMaxPool<kernel_shape = [2, 2]>(x) }";
+    check(pool, 0, 64 * 4, 4 * (256 + 64));
+    let turn = "g (float[1,16,4,4] x) => (float[1,1,4,4,16] y) { y = host.ToBlocked(x) }";
+    check(turn, 0, 0, 4 * (256 + 256));
 }
 
 #[test]

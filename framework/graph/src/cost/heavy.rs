@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Call;
 use super::count::Count;
+use super::{Call, HOST};
+use crate::TensorType;
 
 type Rule = fn(&Call<'_>) -> Count;
 
@@ -29,6 +30,12 @@ const FAMILIES: &[(&str, &[&str], Rule)] = &[
     ("com.microsoft", &["DynamicQuantizeLSTM"], recurrent),
     ("com.microsoft", &["Attention", "QAttention"], packed_attention),
     ("com.microsoft", &["MultiHeadAttention"], multi_head_attention),
+    (HOST, &["Conv"], conv),
+    (HOST, &["QLinearConv"], quantized_conv),
+    (HOST, &["MatMul", "Gemm", "Projections", "QLinearGemm"], gemm),
+    (HOST, &["BlockedConv"], blocked_conv),
+    (HOST, &["BlockedConvTranspose"], blocked_transposed_conv),
+    (HOST, &["Attention"], attention_of_heads),
 ];
 
 /// `None`: not compute-heavy, or without a rule here.
@@ -63,6 +70,19 @@ fn quantized_conv(call: &Call<'_>) -> Count {
 /// Each input element is spread over one window of the weights `[in, out / groups, window...]`.
 fn transposed_conv(call: &Call<'_>) -> Count {
     Count::elements(call.input(0)).times(Count::dims_from(call.input(1), 1))
+}
+
+/// Each pixel `[images, blocks, height, width, 16]` of the output takes all weights `[out, in / groups, window...]`.
+fn blocked_conv(call: &Call<'_>) -> Count {
+    pixels(call.output(0)).times(Count::elements(call.input(1)))
+}
+
+fn blocked_transposed_conv(call: &Call<'_>) -> Count {
+    pixels(call.input(0)).times(Count::elements(call.input(1)))
+}
+
+fn pixels(blocked: Option<&TensorType>) -> Count {
+    [0, 2, 3].into_iter().fold(Count::number(1), |count, axis| count.times(Count::dim(blocked, axis)))
 }
 
 fn matmul(call: &Call<'_>) -> Count {
@@ -113,6 +133,17 @@ fn attention(call: &Call<'_>) -> Count {
     // Keys of fewer heads serve several queries each, so sizes are taken from the queries and the output.
     let length = Count::dim(k, -2).plus(past);
     Count::elements(q).plus(Count::elements(call.output(0))).times(length)
+}
+
+/// Scores and their product with the values. Keys are `[batch, heads, length, size]`, or of an order that the
+/// attributes name, in which the length comes second; queries and values have heads of one size.
+fn attention_of_heads(call: &Call<'_>) -> Count {
+    let second = |name: &str, has: fn(i64) -> bool| {
+        let list = call.node.attrs.get(name).and_then(|attr| attr.as_ints());
+        list.and_then(|list| list.get(1)).is_some_and(|&n| has(n))
+    };
+    let axis = if second("parts", |part| part >= 0) || second("orders", |order| order == 1) { 1 } else { 2 };
+    Count::elements(call.output(0)).times(Count::dim(call.input(1), axis)).times(Count::number(2))
 }
 
 /// The state `[batch, heads, key size, value size]` is updated and read once for each step and query head.

@@ -1,7 +1,7 @@
 //! Operations of all other operators: so many for each element of the output, or of the input.
 
-use super::Call;
 use super::count::Count;
+use super::{Call, HOST};
 use crate::schema;
 
 #[derive(Clone, Copy)]
@@ -118,12 +118,18 @@ const FAMILIES: &[(&[&str], Per)] = &[
 /// `None`: not known.
 pub fn operations(call: &Call<'_>) -> Option<u64> {
     let (domain, name) = call.operator();
-    let schema = crate::schema::lookup(domain, name, call.node.opset)?;
-    let listed = FAMILIES.iter().find(|(names, _)| domain.is_empty() && names.contains(&name));
+    // Those of the host are operators of the standard on images or codes kept otherwise; what has no such name moves.
+    let plain = ["Blocked", "QLinear"].iter().find_map(|kept| name.strip_prefix(kept)).unwrap_or(name);
+    let plain = if domain == HOST { plain } else { name };
+    let known = domain.is_empty() || domain == HOST;
+    let listed = FAMILIES.iter().find(|(names, _)| known && names.contains(&plain));
+    let schema = crate::schema::lookup(domain, name, call.node.opset);
     let per = match listed {
         Some((_, per)) => *per,
-        None if schema.is_data_movement() => Per::Nothing,
-        None if schema.is_elementwise() => Per::Output(1),
+        None if domain == HOST => Per::Nothing,
+        None if schema.is_none() => return None,
+        None if schema.is_some_and(|s| s.is_data_movement()) => Per::Nothing,
+        None if schema.is_some_and(|s| s.is_elementwise()) => Per::Output(1),
         None => return None,
     };
     let count = match per {

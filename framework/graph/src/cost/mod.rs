@@ -11,6 +11,9 @@ mod traffic;
 
 use crate::{Graph, Node, NodeId, TensorType, Type};
 
+/// The domain of operators that the runtime makes of others for its own kernels; no schema knows them.
+const HOST: &str = "host";
+
 /// Types of a call's inputs or outputs by position; `None` where left out or unknown.
 pub type Types<'t> = [Option<&'t Type>];
 

@@ -1,7 +1,7 @@
 //! Bytes that a call moves.
 
-use super::Call;
 use super::count::Count;
+use super::{Call, HOST};
 use crate::Type;
 
 #[derive(Clone, Copy)]
@@ -30,8 +30,11 @@ const FAMILIES: &[(&[&str], Moves)] = &[
 pub fn bytes(call: &Call<'_>) -> Option<u64> {
     let (domain, name) = call.operator();
     // A call of a function, or of an operator that nobody knows, may move anything; so may a body.
-    let schema = crate::schema::lookup(domain, name, call.node.opset)?;
-    if schema.attributes.iter().any(|attr| attr.kind == crate::AttrKind::Graph) {
+    let has_body = || {
+        let schema = crate::schema::lookup(domain, name, call.node.opset)?;
+        Some(schema.attributes.iter().any(|attr| attr.kind == crate::AttrKind::Graph))
+    };
+    if domain != HOST && has_body()? {
         return None;
     }
     let moves = FAMILIES.iter().find(|(names, _)| domain.is_empty() && names.contains(&name));
