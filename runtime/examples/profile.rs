@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use byoc_cpu::fast::Isa;
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::reference::ReferenceEvaluator;
-use byoc_cpu::{Observer, Registry};
+use byoc_cpu::{Observed, Observer, Registry};
 use byoc_graph::infer::{InferOptions, infer};
 use byoc_graph::normalise::normalise;
 use byoc_graph::{Datum, onnx};
@@ -26,7 +26,7 @@ struct Times {
 }
 
 impl Observer for Times {
-    fn step(&self, label: &str, op: &str, by: &str, _: &str, elapsed: Duration) {
+    fn step(&self, &Observed { label, op, by, elapsed, .. }: &Observed<'_>) {
         let mut times = self.by.lock().expect("no step panics while it holds the lock");
         let key = format!("{op} ({by}) {}", if self.steps { label } else { "" });
         let (time, calls) = times.entry(key).or_default();

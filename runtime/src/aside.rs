@@ -16,7 +16,7 @@ use byoc_graph::Datum;
 use smallvec::SmallVec;
 
 use crate::check::TypeCheck;
-use crate::execute::{Io, State, Values, await_others, failed};
+use crate::execute::{Io, State, Values, await_others, failed, observed};
 use crate::frame::Frame;
 use crate::memory::{Pieces, ValueIndex};
 use crate::program::{Action, Program, RunError, Step};
@@ -151,7 +151,7 @@ pub(crate) fn finish(
         let checked = check.as_mut().map_or(Ok(()), |check| check.step(step, frame, io));
         checked.map_err(|source| failed(step, source))?;
         if let Some(observer) = ctx.observer {
-            observer.step(&step.label, &step.op, &step.by, &step.target, took);
+            observer.step(&observed(step, frame, took));
         }
     }
     Ok(())

@@ -20,6 +20,7 @@ use crate::memory::{Storage, StorageIndex, ValueIndex};
 use crate::program::{Action, Program, Step, ValueInfo, align};
 use crate::region::{RegionKernel, Regions};
 use crate::signature::{Signature, input_specs, output_specs};
+use crate::work::Call;
 use crate::{aside, control};
 
 /// What programs are built with.
@@ -153,6 +154,11 @@ impl Builder<'_> {
                 self.files.release(tensor.bytes());
             }
         }
+        let call = match &action {
+            Action::Kernel(kernel) => Some(Box::new(Call::new(graph, node, kernel.as_ref()))),
+            Action::Alias(_) => Some(Box::new(Call::of_alias(node))),
+            _ => None,
+        };
         let queue = match &action {
             Action::Region(region) => region.queue(devices),
             _ => None,
@@ -169,6 +175,7 @@ impl Builder<'_> {
             release: Vec::new(),
             queue,
             until: None,
+            call,
         })
     }
 

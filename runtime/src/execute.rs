@@ -1,8 +1,8 @@
 //! One run of a program: every step in turn.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use byoc_cpu::{Buffer, Ctx, Kernel, KernelError, Made, Outputs, Slot, TensorView, View};
+use byoc_cpu::{Buffer, Ctx, Kernel, KernelError, Made, Observed, Outputs, Slot, TensorView, View};
 use byoc_graph::{DType, Datum, StaticDims};
 use byoc_host::PluginError;
 use smallvec::SmallVec;
@@ -79,7 +79,7 @@ fn run_steps(
         if let (Some(observer), Some(start)) = (ctx.observer, start)
             && !matches!(step.action, Action::Bodies(_))
         {
-            observer.step(&step.label, &step.op, &step.by, &step.target, start.elapsed());
+            observer.step(&observed(step, frame, start.elapsed()));
         }
         for &storage in &step.release {
             frame.release(storage, program.lent[storage]);
@@ -90,6 +90,13 @@ fn run_steps(
 
 pub(crate) fn failed(step: &Step, source: KernelError) -> RunError {
     RunError::Step { node: step.label.clone(), op: step.op.clone(), target: step.target.clone(), source }
+}
+
+/// A step that ran, for who watches.
+pub(crate) fn observed<'s>(step: &'s Step, frame: &Frame, elapsed: Duration) -> Observed<'s> {
+    let Step { label, op, by, target, .. } = step;
+    let work = step.call.as_ref().map(|call| call.work(step, &frame.dtypes, &frame.dims)).unwrap_or_default();
+    Observed { label, op, by, target, elapsed, work }
 }
 
 fn other(error: PluginError) -> KernelError {

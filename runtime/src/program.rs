@@ -17,6 +17,7 @@ use crate::frame::{Frame, bytes_of};
 use crate::memory::{MemoryPlan, Operands, Storage, StorageIndex, ValueIndex};
 use crate::region::RegionKernel;
 use crate::signature::{Binding, InputError, InputSpec, OutputSpec, Signature};
+use crate::work::Call;
 
 /// What the runtime executes. Cheap to share: runs take `&self`, from any number of threads.
 pub struct Program {
@@ -75,6 +76,8 @@ pub(crate) struct Step {
     pub queue: Option<Queue>,
     /// Where it computes aside: it has to be done before this step.
     pub until: Option<usize>,
+    /// What there is to do is counted from this; `None` where nobody can tell.
+    pub call: Option<Box<Call>>,
 }
 
 pub(crate) enum Action {

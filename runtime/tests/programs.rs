@@ -2,11 +2,11 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use byoc_cpu::Registry;
 use byoc_cpu::fast::Isa;
 use byoc_cpu::pool::ThreadPool;
+use byoc_cpu::{Observed, Observer, Registry, Work};
 use byoc_graph::{DType, Datum, Model, Tensor};
 use byoc_runtime::{BuildError, InputError, NoRegions, Options, OutputBuffer, Program, RunError, View};
 use common::model;
@@ -47,6 +47,42 @@ fn a_chain_with_known_shapes_lies_in_the_arena() {
     for _ in 0..3 {
         let y = program.run(&views).unwrap();
         assert_eq!(y, [f32s(&[2, 3], &[2., 0., 2., 0., 6., 20.])]);
+    }
+}
+
+/// What steps tell that they had to do.
+#[derive(Default)]
+struct Told(Mutex<Vec<(String, Work)>>);
+
+impl Observer for Told {
+    fn step(&self, step: &Observed<'_>) {
+        self.0.lock().unwrap().push((step.op.to_owned(), step.work));
+    }
+}
+
+#[test]
+fn work_is_counted_from_the_sizes_of_the_run() {
+    let program = build(
+        "<ir_version: 8, opset_import: [\"\": 17]>
+         g (float[N, 4] x) => (float[N, 2] y)
+         <float[4, 2] w = {1, 2, 3, 4, 5, 6, 7, 8}, int64[2] s = {-1, 2}> {
+            a = MatMul(x, w)
+            b = Relu(a)
+            y = Reshape(b, s)
+         }",
+    );
+    for n in [3, 5] {
+        let (x, told) = (f32s(&[n, 4], &vec![1.0; 4 * n]), Told::default());
+        program.run_observed(&[Some(View::of(&x))], &mut [], Some(&told)).unwrap();
+        let n = n as u64;
+        let work = |flops: u64, floats: u64| Work { flops: Some(flops), bytes: Some(4 * floats) };
+        // The kernel has taken the weights over, and reads as many bytes of its own.
+        let expected = [
+            ("MatMul", work(16 * n, 4 * n + 8 + 2 * n)),
+            ("Relu", work(2 * n, 4 * n)),
+            ("Reshape", work(0, 0)),
+        ];
+        assert_eq!(told.0.into_inner().unwrap(), expected.map(|(op, work)| (op.to_owned(), work)));
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use byoc_tests::{byoc, plugin, run, run_command};
+use byoc_tests::{byoc, plugin, run, run_command, written};
 
 fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
@@ -113,6 +113,34 @@ fn bench_writes_its_figures() {
     for target in ["host", "refnpu", "transfer"] {
         assert!(figures["by_target"][target].is_number(), "{target}");
     }
+}
+
+#[test]
+fn a_profile_stands_beside_the_peak_of_the_machine() {
+    let (folder, model) = written(
+        "<ir_version: 10, opset_import: [\"\": 21]>
+         g (float[n, 64] x, float[64, 32] w) => (float[n, 32] y) { a = MatMul(x, w) y = Softmax(a) }",
+    );
+    let out = folder.path().join("bench.json");
+    let words = ["bench", text(&model), "--input-shape", "x=8x64", "--seconds", "0.05", "--threads", "1"];
+    let done = run(words.iter().copied().chain(["--profile", "--by-step", "--json", text(&out)])).expect(0);
+    for word in ["GFLOP/s", "GB/s", "of peak", "measured peak of 1 thread"] {
+        assert!(done.stdout.contains(word), "{word} is not in\n{}", done.stdout);
+    }
+    let profile = &json(&out)["profile"];
+    let number = |value: &serde_json::Value| value.as_f64().expect("a number");
+    let (gflops, gbps) = (number(&profile["peak_gflops"]), number(&profile["peak_gbps"]));
+    assert!(gflops > 0.1 && gbps > 0.1, "{profile}");
+    let product = &profile["steps"][0];
+    assert_eq!((&product["op"], &product["calls"]), (&"MatMul".into(), &1.into()));
+    assert_eq!(
+        (&product["flops"], &product["bytes"]),
+        (&(2 * 8 * 32 * 64).into(), &(4 * (512 + 2048 + 256)).into())
+    );
+    let (ms, share) = (number(&product["ms"]), number(&product["of_peak"]));
+    let least = (2.0 * 8.0 * 32.0 * 64.0 / gflops).max(4.0 * 2816.0 / gbps) / 1e6;
+    assert!((share * ms / least - 1.0).abs() < 1e-6, "{product}");
+    assert_eq!(profile["steps"][1]["op"], "Softmax");
 }
 
 #[test]

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use byoc_cpu::Observer;
+use byoc_cpu::{Observed, Observer, Work};
 use byoc_graph::Datum;
 use indexmap::IndexMap;
 use serde::Serialize;
 
 use crate::memory::peak_rss_mb;
+use crate::profile::Profile;
 use crate::{Error, Session};
 
 /// How long to measure.
@@ -38,6 +39,9 @@ pub struct Bench {
     /// What a stream of requests gets, where that was measured as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<Pipeline>,
+    /// Every step beside the limits of the machine, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
     #[serde(skip)]
     pub steps: Vec<StepTime>,
 }
@@ -66,6 +70,8 @@ pub struct StepTime {
     pub by: String,
     pub target: String,
     pub ms: f64,
+    /// What there was to do, where that is known.
+    pub work: Work,
 }
 
 /// Runs that are timed step by step, behind the ones that count.
@@ -103,6 +109,7 @@ pub fn bench(session: &Session, inputs: &[(String, Datum)], options: BenchOption
         device_ms: session.device_ms(),
         fallbacks: session.fallbacks(),
         pipeline: None,
+        profile: None,
         steps: profile,
     })
 }
@@ -171,13 +178,14 @@ struct Recorder {
 }
 
 impl Observer for Recorder {
-    fn step(&self, label: &str, op: &str, by: &str, target: &str, elapsed: Duration) {
+    fn step(&self, &Observed { label, op, by, target, elapsed, work }: &Observed<'_>) {
         let step = StepTime {
             label: label.to_owned(),
             op: op.to_owned(),
             by: by.to_owned(),
             target: target.to_owned(),
             ms: elapsed.as_secs_f64() * 1e3,
+            work,
         };
         if let Ok(mut steps) = self.steps.lock() {
             steps.push(step);

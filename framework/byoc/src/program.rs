@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use byoc_cpu::fast::Isa;
+use byoc_cpu::fast::gemm::Precision;
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::reference::ReferenceEvaluator;
 use byoc_cpu::{Observer, Registry};
@@ -31,6 +32,8 @@ pub(crate) struct ProgramParts<'a> {
     pub pool: &'a Arc<ThreadPool>,
     /// Which passes prepare the host's part.
     pub enables: &'a dyn Fn(&str) -> bool,
+    /// How precisely weights of the host's products are kept.
+    pub precision: Precision,
     /// Whether results are compared with the types that were inferred.
     pub check_types: bool,
 }
@@ -82,6 +85,7 @@ impl ProgramParts<'_> {
     /// The program of a partitioned model.
     pub fn build(&self, mut model: Model) -> Result<Program, Error> {
         prepare::prepare(&mut model, self.enables);
+        prepare::reduce(&mut model, self.precision);
         let options = Options {
             registry: self.registry,
             regions: &Calls { regions: self.regions },

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use byoc_cpu::fast::Exec;
+use byoc_cpu::fast::gemm::Precision;
+use byoc_cpu::peak::Peak;
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{KernelError, Observer, Registry, View};
 use byoc_graph::{Datum, Graph, Model};
@@ -34,6 +37,7 @@ pub struct SessionBuilder {
     placement: Placement,
     threads: Option<usize>,
     reference: bool,
+    precision: Precision,
     check_types: bool,
 }
 
@@ -108,6 +112,12 @@ impl SessionBuilder {
         self
     }
 
+    /// Keeps large weights of the host's products in fewer bits. Reference kernels do not.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
     /// Fails runs in which a value is not of the type that was inferred for it.
     pub fn check_types(mut self, check: bool) -> Self {
         self.check_types = check;
@@ -161,6 +171,7 @@ impl SessionBuilder {
             registry,
             options: self.options,
             reference: self.reference,
+            precision: if self.reference { Precision::F32 } else { self.precision },
             check_types: self.check_types,
         };
         let runner = timings.time("prepare", || host.runner(&compiled, &LeftOut::default(), true))?;
@@ -190,6 +201,7 @@ struct Host {
     options: ModelOptions,
     /// Reference kernels run the model as it is: nothing is fused for them.
     reference: bool,
+    precision: Precision,
     check_types: bool,
 }
 
@@ -201,6 +213,7 @@ impl Host {
             registry: &self.registry,
             pool: &self.pool,
             enables: &|pass| !self.reference && self.options.enables(pass),
+            precision: self.precision,
             check_types: self.check_types,
         };
         parts.runner(compiled.outlined(left_out)?, settled)
@@ -257,6 +270,11 @@ impl Session {
 
     pub fn threads(&self) -> usize {
         self.host.pool.threads()
+    }
+
+    /// What the host's threads can do at most on this machine, measured now; takes about a tenth of a second.
+    pub fn peak(&self) -> Peak {
+        byoc_cpu::peak::measure(Exec::new(&self.host.pool))
     }
 
     /// From the call of `build` to its end.

@@ -22,8 +22,29 @@ pub struct Ctx<'a> {
 
 /// Told of each step that ran.
 pub trait Observer: Sync {
-    /// The step of node `label`, run on `target` by the kernel or vendor `by`.
-    fn step(&self, label: &str, op: &str, by: &str, target: &str, elapsed: Duration);
+    fn step(&self, step: &Observed<'_>);
+}
+
+/// A step that ran.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    /// The node's label.
+    pub label: &'a str,
+    pub op: &'a str,
+    /// The kernel, or the vendor.
+    pub by: &'a str,
+    pub target: &'a str,
+    pub elapsed: Duration,
+    pub work: Work,
+}
+
+/// What a step had to do, by the plain algorithm of its operator; `None` where that is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Arithmetic operations, a multiply-add being two.
+    pub flops: Option<u64>,
+    /// Bytes of inputs and outputs.
+    pub bytes: Option<u64>,
 }
 
 /// A node's computation, prepared: weights packed, algorithm chosen.
@@ -39,6 +60,12 @@ pub trait Kernel: Send + Sync {
     /// Whether the kernel has taken this constant input over and will be called without it.
     fn owns_input(&self, _input: usize) -> bool {
         false
+    }
+
+    /// Bytes that a run reads of what the kernel keeps in place of the constants it has taken over, where those are
+    /// not as many as the constants had.
+    fn kept_bytes(&self) -> Option<usize> {
+        None
     }
 
     /// The input whose memory output 0 may take. That input then has output 0's element type and

@@ -6,13 +6,14 @@ pub mod kernel;
 mod kernels;
 mod memory;
 mod outputs;
+pub mod peak;
 pub mod pool;
 pub mod reference;
 mod registry;
 mod view;
 
 pub use buffer::{ALIGN, Buffer, BufferPool};
-pub use kernel::{Ctx, InputDesc, Kernel, KernelError, NodeDesc, Observer, OutputDesc};
+pub use kernel::{Ctx, InputDesc, Kernel, KernelError, NodeDesc, Observed, Observer, OutputDesc, Work};
 pub use kernels::batch_normalization::affine as batch_normalization_affine;
 pub use outputs::{Made, Outputs, Slot};
 pub use registry::{Entry, Prepared, Registry};

@@ -148,6 +148,7 @@ impl Emitter<'_> {
             in_place: None,
             release: Vec::new(),
             until: None,
+            call: None,
             queue: devices.transfer_queue(from, to),
         });
         self.transfers_of(copy);

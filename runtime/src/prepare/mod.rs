@@ -22,12 +22,15 @@ mod channel_shuffle;
 mod channels_last;
 mod codes;
 mod forms;
+mod precision;
 mod projections;
 mod promote_f16;
 mod quantised;
 mod requantise;
 mod transposed;
 mod twins;
+
+pub use precision::reduce;
 
 /// One rewriting.
 pub struct Pass {
@@ -61,17 +64,22 @@ pub const PASSES: &[Pass] = &[
 /// Runs the passes that `enabled` lets through.
 pub fn prepare(model: &mut Model, enabled: &dyn Fn(&str) -> bool) {
     for pass in PASSES.iter().filter(|p| enabled(p.name)) {
-        run_deep(pass, &mut model.graph);
-        let own = model.functions.iter_mut().filter(|(id, _)| !id.domain.starts_with("byoc."));
-        own.for_each(|(_, function)| run_deep(pass, &mut function.body));
+        each_graph(model, &mut |graph| (pass.run)(graph));
     }
 }
 
-fn run_deep(pass: &Pass, graph: &mut Graph) {
-    (pass.run)(graph);
+/// Rewrites the main graph, local functions that are no vendor's, and all bodies inside.
+fn each_graph(model: &mut Model, rewrite: &mut dyn FnMut(&mut Graph)) {
+    rewrite_deep(&mut model.graph, rewrite);
+    let own = model.functions.iter_mut().filter(|(id, _)| !id.domain.starts_with("byoc."));
+    own.for_each(|(_, function)| rewrite_deep(&mut function.body, rewrite));
+}
+
+fn rewrite_deep(graph: &mut Graph, rewrite: &mut dyn FnMut(&mut Graph)) {
+    rewrite(graph);
     for id in graph.node_ids().collect::<Vec<_>>() {
         for attr in graph.node_mut(id).attrs.values_mut() {
-            attr.graphs_mut().iter_mut().for_each(|body| run_deep(pass, body));
+            attr.graphs_mut().iter_mut().for_each(|body| rewrite_deep(body, rewrite));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod precision;
 mod quantised;
 
 use std::sync::Arc;

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use byoc::dataset::{self, DataSet};
-use byoc::{Bench, BenchOptions, Pipeline, StepTime, files, random};
-use indexmap::IndexMap;
+use byoc::{Bench, BenchOptions, Group, Limit, Pipeline, Profile, files, random};
 
 use super::args::BenchArgs;
 use super::place::{self, HostOptions, session};
@@ -12,11 +11,14 @@ use super::ui::{self, Align, Table};
 
 /// Rows of a profile that are shown.
 const ROWS: usize = 25;
+/// The longest name that is shown whole.
+const NAME: usize = 48;
 
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let mut timings = byoc::Timings::default();
-    let session =
-        session(&args.job, HostOptions { threads: args.threads, ..HostOptions::default() }, &mut timings)?;
+    let (threads, precision) = (args.threads, args.precision.into());
+    let host = HostOptions { threads, precision, ..HostOptions::default() };
+    let session = session(&args.job, host, &mut timings)?;
     place::print_summary(&session, &args.job.common);
     let graph = session.graph();
     let inputs = match &args.data {
@@ -36,7 +38,10 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     place::print_fallbacks(&session);
     ui::print(&describe(&bench));
     if args.profile {
-        ui::print(&profile(&bench.steps));
+        let profile = Profile::of(&bench.steps, (session.peak(), session.threads()));
+        ui::print(&table(&profile, args.by_step).render(ui::colour()));
+        ui::print(&limits(&profile));
+        bench.profile = Some(profile);
     }
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&bench)?;
@@ -81,28 +86,105 @@ fn describe_pipeline(pipeline: &Pipeline) -> String {
     )
 }
 
-/// Time by operator and by who ran it, the longest first.
-fn profile(steps: &[StepTime]) -> String {
-    let total: f64 = steps.iter().map(|s| s.ms).sum();
-    let mut groups: IndexMap<(String, String, String), (usize, f64)> = IndexMap::new();
-    for step in steps {
-        let key = (step.op.clone(), step.by.clone(), step.target.clone());
-        let (calls, ms) = groups.entry(key).or_default();
-        *calls += 1;
-        *ms += step.ms;
-    }
-    groups.sort_by(|_, a, _, b| b.1.total_cmp(&a.1));
+/// Time by operator and by who ran it, or by step, the longest first, and of all together.
+fn table(profile: &Profile, by_step: bool) -> Table {
     let mut table = Table::new(&[
-        ("operator", Align::Left),
+        (if by_step { "step" } else { "operator" }, Align::Left),
         ("by", Align::Left),
         ("target", Align::Left),
         ("calls", Align::Right),
         ("ms", Align::Right),
         ("share", Align::Right),
+        ("GFLOP/s", Align::Right),
+        ("GB/s", Align::Right),
+        ("of peak", Align::Right),
+        ("limit", Align::Left),
     ]);
-    for ((op, by, target), (calls, ms)) in groups.into_iter().take(ROWS) {
-        let share = format!("{:.1} %", if total > 0.0 { 100.0 * ms / total } else { 0.0 });
-        table.row(vec![op, by, target, calls.to_string(), format!("{ms:.3}"), share]);
+    let groups = if by_step { profile.by_step() } else { profile.by_operator() };
+    let mut all = profile.all();
+    all.what = "all".into();
+    for group in groups.iter().take(ROWS).chain([&all]) {
+        table.row(row(group, all.ms));
     }
-    format!("\n{}", table.render(ui::colour()))
+    table
+}
+
+fn row(group: &Group, total: f64) -> Vec<String> {
+    let known = |value: Option<f64>, unit: &str| value.map_or("-".into(), |x| format!("{x:.1}{unit}"));
+    let rates = &group.rates;
+    let share = if total > 0.0 { group.ms / total } else { 0.0 };
+    vec![
+        ui::shorten(&group.what, NAME),
+        group.by.clone(),
+        group.target.clone(),
+        group.calls.to_string(),
+        format!("{:.3}", group.ms),
+        format!("{:.1} %", 100.0 * share),
+        known(rates.gflops, ""),
+        known(rates.gbps, ""),
+        known(rates.of_peak.map(|share| 100.0 * share), " %"),
+        rates.limit.map_or("-", Limit::name).to_owned(),
+    ]
+}
+
+fn limits(profile: &Profile) -> String {
+    format!(
+        "measured peak of {}: {:.0} GFLOP/s in f32, {:.1} GB/s from memory\n",
+        ui::count(profile.threads, "thread"),
+        profile.peak_gflops,
+        profile.peak_gbps
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use byoc::{Peak, StepTime, Work};
+
+    use super::*;
+
+    fn step(op: &str, by: &str, target: &str, ms: f64, flops: Option<u64>, bytes: Option<u64>) -> StepTime {
+        let (op, by, target) = (op.into(), by.into(), target.into());
+        StepTime { label: format!("{op}_1"), op, by, target, ms, work: Work { flops, bytes } }
+    }
+
+    /// A machine of 100 GFLOP/s and 10 GB/s.
+    fn profile() -> Profile {
+        let steps = [
+            step("MatMul", "gemm", "host", 1.0, Some(80_000_000), Some(1_000_000)),
+            step("MatMul", "gemm", "host", 2.0, Some(10_000_000), Some(10_000_000)),
+            step("Relu", "unary", "host", 0.5, Some(250_000), Some(2_000_000)),
+            step("acme_0", "acme", "acme", 6.0, None, None),
+            step("NonZero", "reference", "host", 0.5, Some(0), None),
+        ];
+        Profile::of(&steps, (Peak { flops: 100e9, bytes: 10e9 }, 2))
+    }
+
+    #[test]
+    fn operators_stand_beside_the_nearer_limit() {
+        let expected = "
+  operator  by         target  calls      ms    share  GFLOP/s  GB/s  of peak  limit
+  acme_0    acme       acme        1   6.000   60.0 %        -     -        -  -
+  MatMul    gemm       host        2   3.000   30.0 %     30.0   3.7   60.0 %  memory
+  Relu      unary      host        1   0.500    5.0 %      0.5   4.0   40.0 %  memory
+  NonZero   reference  host        1   0.500    5.0 %        -     -        -  -
+  all                              5  10.000  100.0 %     25.8   3.7   57.1 %  memory
+";
+        assert_eq!(format!("\n{}", table(&profile(), false).render(false)), expected);
+        let peak = "measured peak of 2 threads: 100 GFLOP/s in f32, 10.0 GB/s from memory\n";
+        assert_eq!(limits(&profile()), peak);
+    }
+
+    #[test]
+    fn steps_have_a_limit_each() {
+        let expected = "
+  step       by         target  calls      ms    share  GFLOP/s  GB/s  of peak  limit
+  acme_0_1   acme       acme        1   6.000   60.0 %        -     -        -  -
+  MatMul_1   gemm       host        1   2.000   20.0 %      5.0   5.0   50.0 %  memory
+  MatMul_1   gemm       host        1   1.000   10.0 %     80.0   1.0   80.0 %  arithmetic
+  Relu_1     unary      host        1   0.500    5.0 %      0.5   4.0   40.0 %  memory
+  NonZero_1  reference  host        1   0.500    5.0 %        -     -        -  -
+  all                               5  10.000  100.0 %     25.8   3.7   57.1 %  memory
+";
+        assert_eq!(format!("\n{}", table(&profile(), true).render(false)), expected);
+    }
 }

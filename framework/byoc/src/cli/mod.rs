@@ -18,6 +18,7 @@ mod partition;
 mod place;
 mod plan;
 mod plugin;
+mod precision;
 mod quantize;
 mod run;
 pub mod ui;

@@ -1,7 +1,9 @@
 //! What every command that places a model does: settle a session, and say what ran where.
 
 use byoc::measure::ProfileSource;
-use byoc::{Partitioned, Placement, Plan, Policy, Report, Session, Timings, files, partition_file};
+use byoc::{
+    Partitioned, Placement, Plan, Policy, Precision, Report, Session, Timings, files, partition_file,
+};
 use byoc_partitioner::RegionReport;
 
 use super::args::{CommonArgs, JobArgs, PlacementArgs, PolicyArg};
@@ -57,6 +59,7 @@ pub fn partitioned(
 pub struct HostOptions {
     pub threads: Option<u16>,
     pub reference: bool,
+    pub precision: Precision,
     pub check_types: bool,
 }
 
@@ -80,6 +83,7 @@ pub fn placed(
         .plugin_options(job.vendors.options())
         .placement(placement)
         .reference(host.reference)
+        .precision(host.precision)
         .check_types(host.check_types);
     if let Some(threads) = host.threads {
         builder = builder.threads(threads.into());

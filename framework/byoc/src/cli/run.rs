@@ -10,15 +10,23 @@ use byoc_graph::{Datum, Graph, npy, onnx};
 
 use super::args::RunArgs;
 use super::place::{self, HostOptions, session};
-use super::{bisect, ui, verify_passes};
+use super::{bisect, precision, ui, verify_passes};
 
 pub fn run(args: &RunArgs) -> anyhow::Result<()> {
     if args.verify_passes {
         return verify_passes::run(args);
     }
+    if args.compare_precision {
+        return precision::run(args);
+    }
     let mut timings = byoc::Timings::default();
-    let (threads, reference, check_types) = (args.threads, args.reference, args.check_types);
-    let session = session(&args.job, HostOptions { threads, reference, check_types }, &mut timings)?;
+    let host = HostOptions {
+        threads: args.threads,
+        reference: args.reference,
+        precision: args.precision.into(),
+        check_types: args.check_types,
+    };
+    let session = session(&args.job, host, &mut timings)?;
     place::print_summary(&session, &args.job.common);
     let result = timings.time("run", || match &args.data {
         Some(data) => run_sets(args, &session, data),
@@ -104,7 +112,7 @@ fn report_set(
 }
 
 /// Given inputs over those of a data set over random ones.
-fn inputs(
+pub(super) fn inputs(
     args: &RunArgs,
     graph: &Graph,
     from_set: Vec<(String, Datum)>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use byoc_cpu::fast::Isa;
+use byoc_cpu::fast::gemm::Precision;
 use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{Registry, View};
 use byoc_graph::{Graph, GraphError, Model, Node, NodeId, NodeSpec};
@@ -110,7 +111,8 @@ impl RegionTimer<'_> {
             }
             let (registry, enables) = (&Registry::default(), &|_: &str| true);
             let pool = &self.pool;
-            let parts = ProgramParts { regions: &regions, registry, pool, enables, check_types: false };
+            let (precision, check_types) = (Precision::F32, false);
+            let parts = ProgramParts { regions: &regions, registry, pool, enables, precision, check_types };
             programs.push((parts.build(partition.outline(self.model)?)?, regions));
         }
         let made = random::fill(&self.model.graph, &HashMap::new(), &mut HashMap::new(), SEED)?;

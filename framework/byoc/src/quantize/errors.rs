@@ -9,7 +9,7 @@ use crate::Error;
 
 /// Sums over all elements of all samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Distance {
+pub(crate) struct Distance {
     signal: f64,
     got: f64,
     product: f64,
@@ -17,14 +17,16 @@ pub struct Distance {
 }
 
 impl Distance {
-    fn add(&mut self, want: &[f32], got: &[f32]) {
-        for (want, got) in want.iter().zip(got) {
-            let (want, got) = (f64::from(*want), f64::from(*got));
-            self.signal += want * want;
-            self.got += got * got;
-            self.product += want * got;
-            self.noise += (want - got) * (want - got);
-        }
+    /// Takes in one element.
+    pub(crate) fn add(&mut self, want: f64, got: f64) {
+        self.signal += want * want;
+        self.got += got * got;
+        self.product += want * got;
+        self.noise += (want - got) * (want - got);
+    }
+
+    fn add_all(&mut self, want: &[f32], got: &[f32]) {
+        want.iter().zip(got).for_each(|(&want, &got)| self.add(want.into(), got.into()));
     }
 
     /// The cosine of the angle between both, 1 where both are zero.
@@ -72,7 +74,7 @@ pub fn errors(
             let inputs = samples.get(at, &float.graph)?;
             let mut wanted: Vec<Vec<f32>> = Vec::new();
             want.see(&inputs, &mut |_, values| wanted.push(values.to_vec()))?;
-            got.see(&inputs, &mut |i, values| distances[round.start + i].add(&wanted[i], values))?;
+            got.see(&inputs, &mut |i, values| distances[round.start + i].add_all(&wanted[i], values))?;
         }
     }
     let names = outputs.iter().map(|&o| float.graph.value(o).name.to_string());

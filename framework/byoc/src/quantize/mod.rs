@@ -27,6 +27,7 @@ use crate::bundle::is_bundle;
 use crate::loaded::{Loaded, ModelOptions};
 use crate::{Error, PluginOptions, Timings, VendorSource};
 
+pub(crate) use errors::Distance;
 pub use range::Method;
 pub use report::{QuantizeReport, TensorReport};
 pub use samples::Samples;

@@ -3,11 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use byoc_cpu::fast::Isa;
 use byoc_cpu::pool::ThreadPool;
-use byoc_cpu::{Observer, Registry, View};
+use byoc_cpu::{Observed, Observer, Registry, View};
 use byoc_graph::{Datum, Model, Node, Tensor, onnx};
 use byoc_host::{CompileRequest, Library, Plugin, adapt};
 use byoc_runtime::{NoRegions, Options, Program, Region, Regions};
@@ -130,7 +129,7 @@ fn bits(outputs: Vec<Datum>) -> Vec<Vec<u32>> {
 struct Transfers(Mutex<Vec<String>>);
 
 impl Observer for Transfers {
-    fn step(&self, label: &str, op: &str, _: &str, target: &str, _: Duration) {
+    fn step(&self, &Observed { label, op, target, .. }: &Observed<'_>) {
         assert_eq!(op == "Transfer", target == "transfer");
         if target == "transfer" {
             self.0.lock().unwrap().push(label.to_owned());

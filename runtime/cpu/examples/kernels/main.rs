@@ -2,14 +2,13 @@
 //!
 //! `cargo run --release -p byoc-cpu --example kernels [-- THREADS [FILTER]]`
 
-mod peak;
-
 use std::time::Duration;
 
 use byoc_cpu::fast::bytes::{BytesLast, Coding, ConvBytes, Finish, conv_bytes};
 use byoc_cpu::fast::conv::{Channels, ConvEpilogue, Images, PackedConv, Window, conv};
 use byoc_cpu::fast::gemm::{Epilogue, Matrix, PackedB, Rhs, Zero, gemm};
 use byoc_cpu::fast::{Activation, Exec};
+use byoc_cpu::peak;
 use byoc_cpu::pool::ThreadPool;
 
 /// Name, m, n, k.
@@ -148,7 +147,7 @@ fn main() {
     let threads = arguments.next().and_then(|n| n.parse().ok());
     let pool = threads.map_or_else(ThreadPool::default, ThreadPool::new);
     let exec = Exec::new(&pool);
-    let peak = peak::flops(exec);
+    let peak = peak::measure(exec).flops / 1e9;
     println!("{:?}, {} threads, peak {peak:.0} GFLOP/s", exec.isa, pool.threads());
     let bench = Bench { exec, peak, filter: arguments.next().unwrap_or_default() };
     bench.products();

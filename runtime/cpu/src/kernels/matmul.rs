@@ -4,7 +4,7 @@ use byoc_graph::{DType, StaticDims};
 use smallvec::SmallVec;
 
 use crate::fast::Activation;
-use crate::fast::gemm::{Batch, Epilogue, Matrix, PackedB, Rhs, gemm, gemm_batched};
+use crate::fast::gemm::{Batch, Epilogue, Matrix, Precision, Rhs, Weights, gemm, gemm_batched};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
 use crate::kernels::epilogue;
 use crate::outputs::Outputs;
@@ -32,9 +32,14 @@ pub(super) const ENTRIES: &[Entry] = &[
 
 /// A right operand that was constant.
 struct Packed {
-    b: PackedB,
+    b: Weights,
     /// Its dimensions had one axis only.
     vector: bool,
+}
+
+/// How precisely a product of the host keeps its weights.
+pub(super) fn precision(node: &NodeDesc<'_>) -> Option<Precision> {
+    node.str("weights").map_or(Some(Precision::F32), Precision::named)
 }
 
 /// Which operands are read with rows and columns exchanged, and what the product is multiplied by.
@@ -71,7 +76,7 @@ fn prepare_matmul(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
         let (rows, cols) = if vector { (b.len(), 1) } else { (b.dims()[0], b.dims()[1]) };
         let matrix = Matrix::row_major(&data, rows, cols);
         let matrix = if form.trans_b { matrix.transposed() } else { matrix };
-        packed = Some(Packed { b: PackedB::pack(node.isa, matrix), vector });
+        packed = Some(Packed { b: Weights::pack(node.isa, matrix, precision(node)?), vector });
     }
     Some(Box::new(MatMul { form, packed }))
 }
@@ -190,7 +195,7 @@ impl Kernel for MatMul {
         match (b, left) {
             (None, Some(left)) => {
                 let packed = &self.packed.as_ref().expect("without b there is a packed one").b;
-                gemm(ctx.exec, left, Rhs::Packed(packed), out, n, &epilogue);
+                gemm(ctx.exec, left, packed.rhs(), out, n, &epilogue);
             }
             (None, None) => {
                 let packed = &self.packed.as_ref().expect("without b there is a packed one").b;
@@ -198,7 +203,7 @@ impl Kernel for MatMul {
                 let zeros: SmallVec<[usize; 32]> = SmallVec::from_elem(0, starts.len());
                 let batch = Batch { a: &starts, b: &zeros, c_row: n, c_batch: a.rows * n };
                 let first = a.matrix(self.form.trans_a)?;
-                gemm_batched(ctx.exec, first, Rhs::Packed(packed), out, &batch, &epilogue);
+                gemm_batched(ctx.exec, first, packed.rhs(), out, &batch, &epilogue);
             }
             (Some(b), Some(left)) if b.batch.iter().all(|&d| d == 1) => {
                 let right = b.matrix(self.form.trans_b)?;
@@ -216,6 +221,10 @@ impl Kernel for MatMul {
 
     fn owns_input(&self, input: usize) -> bool {
         input == 1 && self.packed.is_some()
+    }
+
+    fn kept_bytes(&self) -> Option<usize> {
+        self.packed.as_ref()?.b.kept_bytes()
     }
 }
 
@@ -236,7 +245,7 @@ impl<'a> Operand<'a> {
 struct Gemm {
     form: Form,
     beta: f32,
-    packed: Option<PackedB>,
+    packed: Option<Weights>,
 }
 
 fn prepare_gemm(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
@@ -251,7 +260,8 @@ fn prepare_gemm(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     if let Some(b) = node.constant(1).filter(|b| b.rank() == 2) {
         let data = b.as_slice::<f32>().ok()?;
         let matrix = Matrix::row_major(&data, b.dims()[0], b.dims()[1]);
-        packed = Some(PackedB::pack(node.isa, if form.trans_b { matrix.transposed() } else { matrix }));
+        let matrix = if form.trans_b { matrix.transposed() } else { matrix };
+        packed = Some(Weights::pack(node.isa, matrix, precision(node)?));
     }
     Some(Box::new(Gemm { form, beta: node.float("beta").unwrap_or(1.0), packed }))
 }
@@ -272,7 +282,7 @@ impl Kernel for Gemm {
         let a = Operand::new(a, true, self.form.trans_a)?;
         let left = a.matrix(self.form.trans_a)?;
         let (k, n, right) = match &self.packed {
-            Some(packed) => (packed.k(), packed.n(), Rhs::Packed(packed)),
+            Some(packed) => (packed.k(), packed.n(), packed.rhs()),
             None => {
                 let b = tensor(inputs, 1)?;
                 two(b)?;
@@ -325,5 +335,9 @@ impl Kernel for Gemm {
 
     fn owns_input(&self, input: usize) -> bool {
         input == 1 && self.packed.is_some()
+    }
+
+    fn kept_bytes(&self) -> Option<usize> {
+        self.packed.as_ref()?.kept_bytes()
     }
 }

@@ -24,6 +24,7 @@ mod gather;
 mod loops;
 mod lstm;
 mod matmul;
+mod matmul_blocks;
 mod neighbours;
 mod pixels;
 mod places;
@@ -61,6 +62,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     gather::ENTRIES,
     lstm::ENTRIES,
     matmul::ENTRIES,
+    matmul_blocks::ENTRIES,
     neighbours::ENTRIES,
     places::ENTRIES,
     pooling::ENTRIES,

@@ -5,8 +5,9 @@
 
 use byoc_graph::{DType, StaticDims};
 
-use crate::fast::gemm::{Epilogue, Matrix, PackedB, Rhs, gemm};
+use crate::fast::gemm::{Epilogue, Matrix, Weights, gemm};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
+use crate::kernels::matmul::precision;
 use crate::outputs::Outputs;
 use crate::registry::Entry;
 use crate::view::View;
@@ -22,7 +23,7 @@ pub(super) const ENTRIES: &[Entry] = &[Entry {
 }];
 
 struct Projections {
-    weights: PackedB,
+    weights: Weights,
     bias: Vec<f32>,
 }
 
@@ -45,7 +46,8 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     for row in 0..rows {
         columns.iter().for_each(|(weights, n)| all.extend_from_slice(&weights[row * n..][..*n]));
     }
-    let weights = PackedB::pack(node.isa, Matrix::row_major(&all, rows, bias.len()));
+    let matrix = Matrix::row_major(&all, rows, bias.len());
+    let weights = Weights::pack(node.isa, matrix, precision(node)?);
     Some(Box::new(Projections { weights, bias }))
 }
 
@@ -67,12 +69,16 @@ impl Kernel for Projections {
         if !out.is_empty() {
             let a = Matrix::row_major(x.slice()?, out.len() / n, k);
             let epilogue = Epilogue { column_bias: Some(&self.bias), ..Epilogue::default() };
-            gemm(ctx.exec, a, Rhs::Packed(&self.weights), out, n, &epilogue);
+            gemm(ctx.exec, a, self.weights.rhs(), out, n, &epilogue);
         }
         Ok(())
     }
 
     fn owns_input(&self, input: usize) -> bool {
         input > 0
+    }
+
+    fn kept_bytes(&self) -> Option<usize> {
+        Some(self.weights.kept_bytes()? + size_of_val(&self.bias[..]))
     }
 }

@@ -119,6 +119,30 @@ pub struct PartitionArgs {
     pub json: bool,
 }
 
+/// How precisely the host keeps large constant matrices that it multiplies by.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub enum PrecisionArg {
+    /// As the model has them.
+    F32,
+    /// Rounded, and so is what they are multiplied by.
+    Bf16,
+    /// 8 bits, one scale for each output column.
+    Int8,
+    /// 4 bits, one scale for each output column and 32 rows.
+    Int4,
+}
+
+impl From<PrecisionArg> for byoc::Precision {
+    fn from(arg: PrecisionArg) -> Self {
+        match arg {
+            PrecisionArg::F32 => byoc::Precision::F32,
+            PrecisionArg::Bf16 => byoc::Precision::Bf16,
+            PrecisionArg::Int8 => byoc::Precision::Int8,
+            PrecisionArg::Int4 => byoc::Precision::Int4,
+        }
+    }
+}
+
 #[derive(Args)]
 pub struct RunArgs {
     #[command(flatten)]
@@ -140,6 +164,15 @@ pub struct RunArgs {
     /// Threads of the host; as many as there are cores by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// How precisely weights of products are kept.
+    #[arg(long, value_enum, default_value = "f32", conflicts_with = "reference")]
+    pub precision: PrecisionArg,
+    /// Show how far outputs are from those in f32.
+    #[arg(long, conflicts_with_all = ["reference", "verify_passes", "compare_layers", "output", "check_types"])]
+    pub compare_precision: bool,
+    /// Write that comparison as JSON.
+    #[arg(long, value_name = "OUT", requires = "compare_precision")]
+    pub json: Option<PathBuf>,
     /// Run the reference interpreter, one operator after the other, instead of the runtime.
     #[arg(long, conflicts_with_all = ["plugins", "tables", "strict"])]
     pub reference: bool,
@@ -176,6 +209,9 @@ pub struct BenchArgs {
     /// Threads of the host; as many as there are cores by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// How precisely weights of products are kept.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub precision: PrecisionArg,
     /// How long to measure.
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     pub seconds: f64,
@@ -189,9 +225,12 @@ pub struct BenchArgs {
     /// Write the figures as JSON.
     #[arg(long, value_name = "OUT")]
     pub json: Option<PathBuf>,
-    /// Print where the time goes, by operator.
+    /// Print where the time goes, by operator, beside what this machine can do at most.
     #[arg(long)]
     pub profile: bool,
+    /// Show each step of the profile by itself.
+    #[arg(long, requires = "profile")]
+    pub by_step: bool,
 }
 
 #[derive(Args)]

@@ -27,6 +27,10 @@ impl<A: Arith> Kernels<A> {
     pub(crate) fn of(isa: Isa) -> Self {
         let (rows, vectors, lanes, tiles): (_, _, _, [&[TileFn<A>]; 2]) = match isa.or_portable() {
             #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 if A::DOTS && is_x86_feature_detected!("avx512bf16") => {
+                (8, 3, 16, [&Table::<A, true>::AVX512_DOTS, &Table::<A, false>::AVX512_DOTS])
+            }
+            #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => (8, 3, 16, [&Table::<A, true>::AVX512, &Table::<A, false>::AVX512]),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => (6, 2, 8, [&Table::<A, true>::AVX2, &Table::<A, false>::AVX2]),
@@ -75,6 +79,8 @@ impl<A: Arith, const PACKED: bool> Table<A, PACKED> {
     const AVX2: [TileFn<A>; 12] = table!(avx2; [1 2 3 4 5 6]; 1 2);
     #[cfg(target_arch = "x86_64")]
     const AVX512: [TileFn<A>; 24] = table!(avx512; [1 2 3 4 5 6 7 8]; 1 2 3);
+    #[cfg(target_arch = "x86_64")]
+    const AVX512_DOTS: [TileFn<A>; 24] = table!(avx512_dots; [1 2 3 4 5 6 7 8]; 1 2 3);
 }
 
 unsafe fn portable<A: Arith, const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile<'_, '_, A>) {
@@ -94,4 +100,60 @@ unsafe fn avx2<A: Arith, const MR: usize, const NV: usize, const PACKED: bool>(t
 unsafe fn avx512<A: Arith, const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile<'_, '_, A>) {
     // SAFETY: the caller's promise, which includes the instructions.
     unsafe { compute::<A, Avx512, MR, NV, PACKED>(Avx512::assume(), t) }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma")]
+unsafe fn avx512_dots<A: Arith, const MR: usize, const NV: usize, const PACKED: bool>(t: &Tile<'_, '_, A>) {
+    // SAFETY: the caller's promise, which includes the instructions.
+    unsafe { compute::<A, Avx512<true>, MR, NV, PACKED>(Avx512::assume(), t) }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::super::half::Halves;
+    use super::*;
+
+    /// Pairs of whole numbers in bf16, whose sums are exact however they are added.
+    fn words(count: usize, seed: u32) -> Vec<u32> {
+        let number = |i: usize| ((i as u32 * 7 + seed) % 11) as f32 - 5.0;
+        let half = |i: usize| number(i).to_bits() >> 16;
+        (0..count).map(|i| half(2 * i) | half(2 * i + 1) << 16).collect()
+    }
+
+    #[test]
+    fn without_the_dot_instruction_the_sums_are_the_same() {
+        if !Isa::Avx512.is_supported() || !is_x86_feature_detected!("avx512bf16") {
+            return;
+        }
+        let k = 37;
+        let (a, b) = (words(8 * k, 1), words(48 * k, 3));
+        let sums = |tile: TileFn<Halves>| {
+            let mut c = vec![0.0; 8 * 48];
+            let finish = super::super::tile::FinishFloat::nothing();
+            let tile_of = Tile::<Halves> {
+                k,
+                a: a.as_ptr(),
+                a_row: 0,
+                b: b.as_ptr(),
+                b_row: 48,
+                c: c.as_mut_ptr(),
+                c_row: 48,
+                n: 48,
+                resume: false,
+                finish: Some(&finish),
+                row: 0,
+                col: 0,
+                ahead: std::ptr::null(),
+                ahead_step: 0,
+            };
+            // SAFETY: the operands have `k` words for each row and column, the output 8 rows of 48.
+            unsafe { tile(&tile_of) };
+            c
+        };
+        let full = 8 * 3 - 1;
+        let by_dots = sums(Table::<Halves, true>::AVX512_DOTS[full]);
+        assert!(by_dots.iter().any(|&x| x != 0.0));
+        assert_eq!(by_dots, sums(Table::<Halves, true>::AVX512[full]));
+    }
 }

@@ -1,24 +1,32 @@
-//! Matrix products of `f32`s (packed or plain operands, batches, an epilogue on the way out) and of bytes.
+//! Matrix products of `f32`s (packed or plain operands, batches, an epilogue on the way out), of weights kept in fewer
+//! bits, and of bytes.
 
+mod codes;
 pub(crate) mod drive;
+mod half;
 mod int;
 pub(crate) mod kernels;
 mod pack;
 pub(crate) mod pairs;
 pub(crate) mod split;
 pub(crate) mod tile;
+mod weights;
 
 use std::ops::Range;
 
+pub use codes::{Codes, PackedCodes};
 use drive::{Dims, Layout, Operand, Problem};
+pub use half::PackedHalf;
 pub use int::{IntMatrix, IntRhs, PackedInt, Zero, gemm_int};
 pub(crate) use pack::pack_left;
 pub use pack::{PackedA, PackedB};
 pub use pairs::Quantized;
 use tile::{FinishFloat, Float};
+pub use weights::{Precision, Weights};
 
 use super::Exec;
 use super::activation::Activation;
+use half::HalfGemm;
 
 /// A matrix somewhere in a slice: element (i, j) is at `i · row_stride + j · col_stride`.
 #[derive(Clone, Copy)]
@@ -120,7 +128,32 @@ impl<'a> Epilogue<'a> {
 #[derive(Clone, Copy)]
 pub enum Rhs<'a> {
     Packed(&'a PackedB),
+    /// Rounded to bf16, as the left operand will be, which has to be plain.
+    Halves(&'a PackedHalf),
+    Codes(&'a PackedCodes),
     Plain(Matrix<'a>),
+}
+
+impl Rhs<'_> {
+    /// Rows and columns.
+    fn size(&self) -> [usize; 2] {
+        match self {
+            Rhs::Packed(b) => [b.k, b.n],
+            Rhs::Halves(b) => [b.k, b.n],
+            Rhs::Codes(b) => [b.k, b.n],
+            Rhs::Plain(b) => [b.rows, b.cols],
+        }
+    }
+
+    /// The instructions that it was packed for.
+    fn isa(&self) -> Option<super::Isa> {
+        match self {
+            Rhs::Packed(b) => Some(b.isa),
+            Rhs::Halves(b) => Some(b.isa),
+            Rhs::Codes(b) => Some(b.isa),
+            Rhs::Plain(_) => None,
+        }
+    }
 }
 
 /// `c = epilogue(a · b)`; the rows of `c` are `c_row` apart.
@@ -185,19 +218,19 @@ fn run(exec: Exec<'_>, a: Lhs<'_>, b: Rhs<'_>, c: &mut [f32], batch: &Batch<'_>,
         Lhs::Packed(a) => (a.m, a.k, Some(a.isa)),
         Lhs::Plain(a) => (a.rows, a.cols, None),
     };
-    let (k, n, b_isa) = match b {
-        Rhs::Packed(b) => {
-            assert!(batch.b.iter().all(|&start| start == 0), "a packed operand is one matrix");
-            (b.k, b.n, Some(b.isa))
-        }
-        Rhs::Plain(b) => (b.rows, b.cols, None),
-    };
+    let ([k, n], b_isa) = (b.size(), b.isa());
+    assert!(b_isa.is_none() || batch.b.iter().all(|&start| start == 0), "a packed operand is one matrix");
     assert_eq!(a_k, k, "inner dimensions differ");
     assert_eq!(batch.a.len(), batch.b.len(), "batches differ");
     assert!(a_isa.is_none() || b_isa.is_none() || a_isa == b_isa, "packed for different instruction sets");
     let isa = a_isa.or(b_isa).unwrap_or(exec.isa);
-    let dims = Dims { batch: batch.a.len(), m, n, k };
-    drive::run(Exec { isa, ..exec }, &Gemm { dims, a, b, batch, epilogue, isa }, c);
+    let (dims, exec) = (Dims { batch: batch.a.len(), m, n, k }, Exec { isa, ..exec });
+    let whole = Gemm { dims, a, b, batch, epilogue, isa };
+    match (a, b) {
+        (_, Rhs::Halves(b)) => drive::run(exec, &HalfGemm { whole, b }, c),
+        (Lhs::Plain(a), Rhs::Codes(b)) if codes::few_rows(exec, a, b, c, batch, epilogue) => {}
+        _ => drive::run(exec, &whole, c),
+    }
 }
 
 struct Gemm<'a> {
@@ -233,7 +266,7 @@ impl Problem for Gemm<'_> {
     fn right(&self, _: usize) -> Operand<'_, f32> {
         match self.b {
             Rhs::Packed(b) => Operand::Packed(&b.panels),
-            Rhs::Plain(_) => Operand::OnTheSpot,
+            _ => Operand::OnTheSpot,
         }
     }
 
@@ -244,8 +277,10 @@ impl Problem for Gemm<'_> {
     }
 
     fn pack_right(&self, batch: usize, k: Range<usize>, n: Range<usize>, panel: usize, out: &mut [f32]) {
-        if let Rhs::Plain(b) = self.b {
-            pack::pack_panel(b.moved(self.batch.b[batch]), k, n, panel, out);
+        match self.b {
+            Rhs::Plain(b) => pack::pack_panel(b.moved(self.batch.b[batch]), k, n, panel, out),
+            Rhs::Codes(b) => b.unpack(k, n, panel, out),
+            Rhs::Packed(_) | Rhs::Halves(_) => unreachable!("packed as it is multiplied"),
         }
     }
 

@@ -8,13 +8,15 @@ use bytemuck::Pod;
 
 use crate::fast::simd::Simd;
 
-/// What is multiplied and added: `f32`s, or pairs of 16-bit integers. Operands are packed in `Word`s.
+/// What is multiplied and added: `f32`s, or pairs of bf16 numbers or 16-bit integers. Operands are packed in `Word`s.
 pub(crate) trait Arith: Copy + Send + Sync + 'static {
     type Word: Pod + Send + Sync;
     type Out: Pod + Send + Sync;
     /// What happens to a finished sum before it is stored.
     type Finish<'a>: Copy + Send + Sync;
     type V<S: Simd>: Copy;
+    /// Whether it gains from AVX-512 BF16.
+    const DOTS: bool = false;
 
     fn zero<S: Simd>(s: S) -> Self::V<S>;
     /// # Safety

@@ -270,6 +270,26 @@ impl Simd for Avx2 {
         unsafe { _mm256_xor_si256(a, b) }
     }
     #[inline(always)]
+    fn and_i(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_and_si256(a, b) }
+    }
+    #[inline(always)]
+    fn bits(self, a: __m256) -> __m256i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_castps_si256(a) }
+    }
+    #[inline(always)]
+    fn from_bits(self, a: __m256i) -> __m256 {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_castsi256_ps(a) }
+    }
+    #[inline(always)]
+    fn shift_right<const BITS: u32>(self, a: __m256i) -> __m256i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm256_srl_epi32(a, _mm_cvtsi32_si128(BITS as i32)) }
+    }
+    #[inline(always)]
     fn shift_left<const BITS: u32>(self, a: __m256i) -> __m256i {
         // SAFETY: the token proves the instructions.
         unsafe { _mm256_sll_epi32(a, _mm_cvtsi32_si128(BITS as i32)) }

@@ -4,20 +4,20 @@ use std::arch::x86_64::*;
 
 use super::Simd;
 
-/// Proof that the CPU has these extensions.
+/// Proof that the CPU has these extensions, and where `DOTS`, AVX-512 BF16 besides.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<const DOTS: bool = false>(());
 
-impl Avx512 {
+impl<const DOTS: bool> Avx512<DOTS> {
     /// # Safety
-    /// The CPU has the instructions that [`super::Isa::Avx512`] names.
+    /// The CPU has the instructions that [`super::Isa::Avx512`] names, and AVX-512 BF16 where `DOTS`.
     #[inline(always)]
     pub(in crate::fast) unsafe fn assume() -> Self {
         Self(())
     }
 }
 
-impl Simd for Avx512 {
+impl<const DOTS: bool> Simd for Avx512<DOTS> {
     const LANES: usize = 16;
     type F = __m512;
     type I = __m512i;
@@ -228,6 +228,37 @@ impl Simd for Avx512 {
     fn xor_i(self, a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: the token proves the instructions.
         unsafe { _mm512_xor_si512(a, b) }
+    }
+    #[inline(always)]
+    fn and_i(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_and_si512(a, b) }
+    }
+    #[inline(always)]
+    fn bits(self, a: __m512) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_castps_si512(a) }
+    }
+    #[inline(always)]
+    fn from_bits(self, a: __m512i) -> __m512 {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_castsi512_ps(a) }
+    }
+    #[inline(always)]
+    fn dot_bf16(self, acc: __m512, a: __m512, b: __m512) -> __m512 {
+        if !DOTS {
+            return super::dot_bf16_by_halves(self, acc, a, b);
+        }
+        // SAFETY: the token proves the instructions; any bits are bf16 numbers.
+        unsafe {
+            use std::mem::transmute;
+            _mm512_dpbf16_ps(acc, transmute::<__m512, __m512bh>(a), transmute::<__m512, __m512bh>(b))
+        }
+    }
+    #[inline(always)]
+    fn shift_right<const BITS: u32>(self, a: __m512i) -> __m512i {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_srli_epi32::<BITS>(a) }
     }
     #[inline(always)]
     fn shift_left<const BITS: u32>(self, a: __m512i) -> __m512i {

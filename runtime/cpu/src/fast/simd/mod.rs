@@ -109,7 +109,16 @@ fn run_avx2<T: Task>(task: T) -> T::Output {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
 fn run_avx512<T: Task>(task: T) -> T::Output {
     // SAFETY: this function can be entered only where the instructions exist.
-    task.run(unsafe { Avx512::assume() })
+    task.run(unsafe { <Avx512>::assume() })
+}
+
+/// [`Simd::dot_bf16`] where no instruction does it: a half with zeros behind it is the number in f32.
+#[inline(always)]
+fn dot_bf16_by_halves<S: Simd>(s: S, acc: S::F, a: S::F, b: S::F) -> S::F {
+    let (a, b) = (s.bits(a), s.bits(b));
+    let high = s.splat_i(!0xffff);
+    let acc = s.fma(s.from_bits(s.and_i(a, high)), s.from_bits(s.and_i(b, high)), acc);
+    s.fma(s.from_bits(s.shift_left::<16>(a)), s.from_bits(s.shift_left::<16>(b)), acc)
 }
 
 /// The bits of √½, from which on numbers have the exponent 0 in [`Simd::split`].
@@ -209,7 +218,18 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn add_i(self, a: Self::I, b: Self::I) -> Self::I;
     fn or_i(self, a: Self::I, b: Self::I) -> Self::I;
     fn xor_i(self, a: Self::I, b: Self::I) -> Self::I;
+    fn and_i(self, a: Self::I, b: Self::I) -> Self::I;
     fn shift_left<const BITS: u32>(self, a: Self::I) -> Self::I;
+    /// Zeros come in from the left.
+    fn shift_right<const BITS: u32>(self, a: Self::I) -> Self::I;
+    /// The bits of each lane as they are.
+    fn bits(self, a: Self::F) -> Self::I;
+    fn from_bits(self, a: Self::I) -> Self::F;
+    /// `acc + a₁·b₁ + a₀·b₀`, each lane of `a` and `b` holding two bf16 numbers, of which the second is the higher half.
+    #[inline(always)]
+    fn dot_bf16(self, acc: Self::F, a: Self::F, b: Self::F) -> Self::F {
+        dot_bf16_by_halves(self, acc, a, b)
+    }
     /// Byte `BYTE` of each lane, extended by zeros.
     fn byte<const BYTE: usize>(self, a: Self::I) -> Self::I;
     /// The larger as signed integers.

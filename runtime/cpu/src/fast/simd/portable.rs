@@ -192,6 +192,22 @@ impl Simd for Portable {
         std::array::from_fn(|i| a[i] ^ b[i])
     }
     #[inline(always)]
+    fn and_i(self, a: I, b: I) -> I {
+        std::array::from_fn(|i| a[i] & b[i])
+    }
+    #[inline(always)]
+    fn bits(self, a: F) -> I {
+        a.map(|a| a.to_bits() as i32)
+    }
+    #[inline(always)]
+    fn from_bits(self, a: I) -> F {
+        a.map(|a| f32::from_bits(a as u32))
+    }
+    #[inline(always)]
+    fn shift_right<const BITS: u32>(self, a: I) -> I {
+        a.map(|a| (a as u32 >> BITS) as i32)
+    }
+    #[inline(always)]
     fn shift_left<const BITS: u32>(self, a: I) -> I {
         a.map(|a| a << BITS)
     }
