@@ -368,8 +368,8 @@ impl Few<'_> {
             }
         }
         let first = panel * width;
-        for i in 0..MR {
-            for j in 0..NV {
+        for (i, row) in totals.iter().enumerate() {
+            for (j, &total) in row.iter().enumerate() {
                 let col = first + j * S::LANES;
                 if col >= b.n {
                     break;
@@ -377,7 +377,7 @@ impl Few<'_> {
                 let (at, count) = (i * self.c_row + col, (b.n - col).min(S::LANES));
                 // SAFETY: the caller has found that the output and what `finish` reads cover all rows and columns.
                 unsafe {
-                    let done = Float::finish(s, &self.finish, totals[i][j], i, col, at, count);
+                    let done = Float::finish(s, &self.finish, total, i, col, at, count);
                     Float::store_out(s, self.out.as_mut_ptr().add(at), count, done);
                 }
             }

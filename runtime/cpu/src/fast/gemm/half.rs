@@ -32,12 +32,12 @@ impl Arith for Halves {
     #[inline(always)]
     unsafe fn broadcast<S: Simd>(s: S, p: *const u32) -> S::F {
         // SAFETY: the caller's promise.
-        s.from_bits(s.splat_i(unsafe { *p } as i32))
+        s.float_of(s.splat_i(unsafe { *p } as i32))
     }
     #[inline(always)]
     unsafe fn load<S: Simd>(s: S, p: *const u32) -> S::F {
         // SAFETY: the caller's promise.
-        s.from_bits(unsafe { s.load_i(p.cast()) })
+        s.float_of(unsafe { s.load_i(p.cast()) })
     }
     #[inline(always)]
     fn multiply_add<S: Simd>(s: S, acc: S::F, a: S::F, b: S::F) -> S::F {

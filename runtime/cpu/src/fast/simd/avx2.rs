@@ -280,7 +280,7 @@ impl Simd for Avx2 {
         unsafe { _mm256_castps_si256(a) }
     }
     #[inline(always)]
-    fn from_bits(self, a: __m256i) -> __m256 {
+    fn float_of(self, a: __m256i) -> __m256 {
         // SAFETY: the token proves the instructions.
         unsafe { _mm256_castsi256_ps(a) }
     }

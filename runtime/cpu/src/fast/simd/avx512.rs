@@ -240,7 +240,7 @@ impl<const DOTS: bool> Simd for Avx512<DOTS> {
         unsafe { _mm512_castps_si512(a) }
     }
     #[inline(always)]
-    fn from_bits(self, a: __m512i) -> __m512 {
+    fn float_of(self, a: __m512i) -> __m512 {
         // SAFETY: the token proves the instructions.
         unsafe { _mm512_castsi512_ps(a) }
     }

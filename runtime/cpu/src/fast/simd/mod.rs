@@ -117,8 +117,8 @@ fn run_avx512<T: Task>(task: T) -> T::Output {
 fn dot_bf16_by_halves<S: Simd>(s: S, acc: S::F, a: S::F, b: S::F) -> S::F {
     let (a, b) = (s.bits(a), s.bits(b));
     let high = s.splat_i(!0xffff);
-    let acc = s.fma(s.from_bits(s.and_i(a, high)), s.from_bits(s.and_i(b, high)), acc);
-    s.fma(s.from_bits(s.shift_left::<16>(a)), s.from_bits(s.shift_left::<16>(b)), acc)
+    let acc = s.fma(s.float_of(s.and_i(a, high)), s.float_of(s.and_i(b, high)), acc);
+    s.fma(s.float_of(s.shift_left::<16>(a)), s.float_of(s.shift_left::<16>(b)), acc)
 }
 
 /// The bits of √½, from which on numbers have the exponent 0 in [`Simd::split`].
@@ -224,7 +224,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn shift_right<const BITS: u32>(self, a: Self::I) -> Self::I;
     /// The bits of each lane as they are.
     fn bits(self, a: Self::F) -> Self::I;
-    fn from_bits(self, a: Self::I) -> Self::F;
+    fn float_of(self, a: Self::I) -> Self::F;
     /// `acc + a₁·b₁ + a₀·b₀`, each lane of `a` and `b` holding two bf16 numbers, of which the second is the higher half.
     #[inline(always)]
     fn dot_bf16(self, acc: Self::F, a: Self::F, b: Self::F) -> Self::F {

@@ -200,7 +200,7 @@ impl Simd for Portable {
         a.map(|a| a.to_bits() as i32)
     }
     #[inline(always)]
-    fn from_bits(self, a: I) -> F {
+    fn float_of(self, a: I) -> F {
         a.map(|a| f32::from_bits(a as u32))
     }
     #[inline(always)]
