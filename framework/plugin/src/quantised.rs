@@ -56,7 +56,7 @@ pub struct Products {
     /// Less their zero points, which may take them out of 8 bits.
     pub weights: Vec<i32>,
     /// By channel, in steps of the sum: whole where the model has it so. Empty without a bias.
-    pub bias: Vec<f32>,
+    pub bias: Vec<f64>,
     /// One, or one for each channel: input scale times weight scale over output scale, each step rounded to float32.
     pub multipliers: Vec<f32>,
     pub output_scale: f32,
@@ -81,12 +81,13 @@ impl Products {
         }
         let zero = |i: usize| of_weights.zeros[i / inner.max(1) % channels % of_weights.zeros.len()];
         let codes = codes(weights).ok_or_else(|| refuse(weights, "weights that are no constant codes"))?;
-        let step = |channel: usize| input_scale * of_weights.scale(channel);
+        let step = |channel: usize| (input_scale, of_weights.scale(channel));
         let multipliers: Vec<f32> =
             of_weights.scales.iter().map(|scale| input_scale * scale / output_scale).collect();
         let of_bias = bound("bs").map(|scale| Quantity::of(scale, bound("bz"))).transpose()?;
         let bias = bound("b").map_or(Ok(Vec::new()), |b| bias_steps(b, of_bias.as_ref(), channels, &step))?;
-        if !multipliers.iter().chain(&bias).all(|number| number.is_finite()) {
+        if !multipliers.iter().all(|number| number.is_finite()) || !bias.iter().all(|steps| steps.is_finite())
+        {
             return Err(Error::unsupported("scales whose ratio is no float32"));
         }
         Ok(Products {
@@ -107,27 +108,28 @@ impl Products {
     }
 }
 
-/// Float32 biases, codes of a quantity, or codes in steps of the sum already.
+/// Float32 biases, codes of a quantity, or codes in steps of the sum already; one for all channels, or one for each.
+/// `step` has the two scales whose product a step is.
 fn bias_steps(
     bias: &Value<'_>,
     of: Option<&Quantity>,
     channels: usize,
-    step: &dyn Fn(usize) -> f32,
-) -> Result<Vec<f32>> {
+    step: &dyn Fn(usize) -> (f32, f32),
+) -> Result<Vec<f64>> {
     let (numbers, whole) = (floats(bias).unwrap_or_default(), codes(bias).unwrap_or_default());
-    if numbers.len() + whole.len() != channels || of.is_some_and(|of| !of.is_for(channels)) {
+    let count = numbers.len() + whole.len();
+    if (count != channels && count != 1) || of.is_some_and(|of| !of.is_for(channels)) {
         return Err(refuse(bias, "a bias that is not one number for each channel"));
     }
     let steps = |channel: usize| {
-        let (step, scale) = (step(channel), of.map(|of| of.scale(channel)));
+        let ((input, weight), at) = (step(channel), channel % count);
+        let exact = f64::from(input) * f64::from(weight);
         let zero = of.map_or(0, |of| of.zeros[channel % of.zeros.len()]);
-        match (numbers.get(channel), scale) {
-            (Some(number), _) => (f64::from(*number) / f64::from(step)) as f32,
-            (None, Some(scale)) if scale != step => {
-                let number = (f64::from(whole[channel]) - f64::from(zero)) * f64::from(scale);
-                (number / f64::from(step)) as f32
-            }
-            _ => (i64::from(whole[channel]) - i64::from(zero)) as f32,
+        let code = |at: usize| (i64::from(whole[at]) - i64::from(zero)) as f64;
+        match (numbers.get(at), of.map(|of| of.scale(channel))) {
+            (Some(number), _) => f64::from(*number) / exact,
+            (None, Some(scale)) if scale != input * weight => code(at) * f64::from(scale) / exact,
+            _ => code(at),
         }
     };
     Ok((0..channels).map(steps).collect())

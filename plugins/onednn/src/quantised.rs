@@ -117,7 +117,7 @@ fn sums(m: &Match<'_>, made: &mut Made, what: What, axis: usize) -> Result<Layer
     };
     let mut inputs = vec![x.index, weights];
     if !products.bias.is_empty() {
-        inputs.push(made.vector(products.bias.clone(), 0));
+        inputs.push(made.vector(products.bias.iter().map(|&steps| steps as f32).collect(), 0));
     }
     let mut layer = m.layer(what, inputs)?;
     layer.zero = made.zero(products.input_zero);

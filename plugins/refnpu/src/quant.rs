@@ -59,19 +59,9 @@ pub fn add(a: (i8, Quant), b: (i8, Quant), scale: f32, range: Range) -> i8 {
     round_into((a.1.dequantise(a.0) + b.1.dequantise(b.0)) / scale, range)
 }
 
-/// The multiplier of a channel, in the order in which the standard's implementations round it.
-pub fn multiplier(x_scale: f32, w_scale: f32, y_scale: f32) -> f32 {
-    x_scale * w_scale / y_scale
-}
-
 /// The multiplier of an average over `count` elements.
 pub fn average_multiplier(x_scale: f32, y_scale: f32, count: usize) -> f32 {
     x_scale / (y_scale * count as f32)
-}
-
-/// A bias in whole steps of `x_scale · w_scale`, saturated.
-pub fn bias_steps(bias: f64, x_scale: f32, w_scale: f32) -> i32 {
-    (bias / (f64::from(x_scale) * f64::from(w_scale))).round_ties_even() as i32
 }
 
 /// `saturate(round_half_even(scaled) + zero)`. Clamping before rounding is the same, since the bounds are whole

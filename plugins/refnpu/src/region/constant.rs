@@ -1,33 +1,14 @@
-//! Reading constants: scales, zero points, biases, weights. Their bytes may lie at any alignment.
+//! Constants as the device has them: whatever stands for 8-bit numbers is int8.
 
-use byoc_plugin::{DType, Error, Result, Value};
+use byoc_plugin::quantised::{self, Quantity};
+use byoc_plugin::{Error, Result, Value};
 
 use super::Match;
 use crate::quant::Quant;
 
-/// The bytes of a constant of this type.
-pub fn bytes<'a>(value: &Value<'a>, dtype: DType) -> Result<&'a [u8]> {
-    match value.constant {
-        Some(constant) if constant.dtype == Some(dtype) => Ok(constant.bytes),
-        _ => Err(Error::unsupported(format!("`{}` is no constant of {dtype}", value.name))),
-    }
-}
-
 pub fn floats(value: &Value<'_>) -> Result<Vec<f32>> {
-    Ok(bytes(value, DType::F32)?.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
-}
-
-pub fn int32s(value: &Value<'_>) -> Result<Vec<i32>> {
-    Ok(bytes(value, DType::I32)?.as_chunks().0.iter().map(|bytes| i32::from_le_bytes(*bytes)).collect())
-}
-
-/// 8-bit numbers, as the device has them.
-pub fn int8s(value: &Value<'_>) -> Result<Vec<i8>> {
-    if value.dtype == Some(DType::U8) {
-        Ok(bytes(value, DType::U8)?.iter().map(|byte| (byte ^ 0x80) as i8).collect())
-    } else {
-        Ok(bytes(value, DType::I8)?.iter().map(|byte| *byte as i8).collect())
-    }
+    let no_floats = || Error::unsupported(format!("`{}` is no constant of float32", value.name));
+    quantised::floats(value).ok_or_else(no_floats)
 }
 
 /// A single float.
@@ -38,23 +19,11 @@ pub fn float(value: &Value<'_>) -> Result<f32> {
     }
 }
 
-/// Scales, all of them finite and above zero.
-pub fn scales(value: &Value<'_>) -> Result<Vec<f32>> {
-    let scales = floats(value)?;
-    if !scales.is_empty() && scales.iter().all(|scale| *scale > 0.0 && scale.is_finite()) {
-        return Ok(scales);
-    }
-    Err(Error::unsupported(format!("`{}` has a scale that is not above zero", value.name)))
-}
-
-/// The one zero point of a tensor; a missing one is zero, in the type of what it belongs to.
-pub fn zero(zero: Option<&Value<'_>>, unsigned: bool) -> Result<i8> {
-    let Some(value) = zero else { return Ok(if unsigned { i8::MIN } else { 0 }) };
-    let zeros = int8s(value)?;
-    match zeros.first() {
-        Some(first) if zeros.iter().all(|zero| zero == first) => Ok(*first),
-        _ => Err(Error::unsupported(format!("`{}`: the device has one zero point a tensor", value.name))),
-    }
+/// A zero point of a tensor of this signedness.
+pub fn zero(zero: i32, unsigned: bool) -> Result<i8> {
+    let own = if unsigned { zero.checked_sub(128) } else { Some(zero) };
+    let own = own.and_then(|zero| i8::try_from(zero).ok());
+    own.ok_or_else(|| Error::unsupported(format!("a zero point of {zero}, which is no 8-bit number")))
 }
 
 /// Scale and zero point bound to two names of the pattern, for a tensor of this signedness.
@@ -63,8 +32,6 @@ pub fn quant(found: &Match<'_, '_>, scale: &str, zero_point: &str, unsigned: boo
 }
 
 pub fn pair(scale: &Value<'_>, zero_point: Option<&Value<'_>>, unsigned: bool) -> Result<Quant> {
-    match *scales(scale)? {
-        [scale] => Ok(Quant { scale, zero: zero(zero_point, unsigned)? }),
-        _ => Err(Error::unsupported(format!("`{}`: activations have one scale a tensor", scale.name))),
-    }
+    let (scale, point) = Quantity::of(scale, zero_point)?.one()?;
+    Ok(Quant { scale, zero: zero(point, unsigned)? })
 }

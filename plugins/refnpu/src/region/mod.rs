@@ -12,6 +12,7 @@ mod matmul;
 mod pool;
 mod reshape;
 mod resize;
+mod sums;
 mod window;
 
 use byoc_plugin::{Composite, DType, Dim, Error, Node, Region, Result, Value};
@@ -24,12 +25,12 @@ type Import = fn(&mut Importer<'_, '_>, &Match<'_, '_>) -> Result<()>;
 
 /// By the pattern's name in `table.toml`.
 const IMPORTS: &[(&str, Import)] = &[
-    ("conv", conv::qdq),
-    ("qlinear_conv", conv::qlinear),
-    ("gemm", matmul::qdq),
-    ("matmul", matmul::qdq),
-    ("matmul_bias", matmul::qdq),
-    ("qlinear_matmul", matmul::qlinear),
+    ("conv", conv::conv),
+    ("qlinear_conv", conv::conv),
+    ("gemm", matmul::product),
+    ("matmul", matmul::product),
+    ("matmul_bias", matmul::product),
+    ("qlinear_matmul", matmul::product),
     ("add", elementwise::qdq_add),
     ("qlinear_add", elementwise::qlinear_add),
     ("max_pool", pool::qdq_max),

@@ -83,11 +83,6 @@ pub fn average(importer: &mut Importer<'_, '_>, found: &Match<'_, '_>) -> Result
 }
 
 fn node_window(found: &Match<'_, '_>, node: &Node<'_>) -> Result<NodeWindow> {
-    let kernel: Vec<usize> = node
-        .attr_ints("kernel_shape")
-        .unwrap_or_default()
-        .iter()
-        .map(|&size| usize::try_from(size).unwrap_or(0))
-        .collect();
-    window::of(node, &kernel, shape(found.required("x")?)?, shape(found.output()?)?)
+    let kernel = node.attr_ints("kernel_shape").unwrap_or_default();
+    window::of(node, kernel, shape(found.required("x")?)?, shape(found.output()?)?)
 }

@@ -1,6 +1,6 @@
 //! The window of a Conv or pooling node.
 
-use byoc_plugin::{Error, Node, Result};
+use byoc_plugin::{Error, Node, Result, shapes};
 
 use crate::layer::{Shape, Window};
 
@@ -12,51 +12,30 @@ pub struct NodeWindow {
 
 /// Reads strides, dilations and pads, and proves that they give the output its size. One-dimensional nodes have one
 /// row.
-pub fn of(node: &Node<'_>, kernel: &[usize], input: Shape, output: Shape) -> Result<NodeWindow> {
+pub fn of(node: &Node<'_>, kernel: &[i64], input: Shape, output: Shape) -> Result<NodeWindow> {
     let refuse = |what: &str| Error::unsupported(format!("{}: {what}", node.op)).at_node(node.index);
     let axes = kernel.len();
-    if axes == 0 || axes > 2 || kernel.iter().any(|&size| size == 0 || size > 255) {
+    if axes == 0 || axes > 2 || kernel.iter().any(|&size| !(1..=255).contains(&size)) {
         return Err(refuse("the device has windows of one or two axes, at most 255 long"));
     }
-    let sizes = |name: &str, count: usize, default: usize| -> Result<Vec<usize>> {
-        let Some(values) = node.attr_ints(name).filter(|values| !values.is_empty()) else {
-            return Ok(vec![default; count]);
-        };
-        let values: Vec<usize> =
-            values.iter().filter_map(|&value| u16::try_from(value).ok()).map(usize::from).collect();
-        if values.len() == count { Ok(values) } else { Err(refuse(&format!("`{name}` is out of range"))) }
-    };
-    let (stride, dilation) = (sizes("strides", axes, 1)?, sizes("dilations", axes, 1)?);
-    if stride.iter().chain(&dilation).any(|&step| step == 0) {
-        return Err(refuse("strides and dilations must be above zero"));
-    }
-    let both =
-        |values: &[usize], fill: usize| if axes == 1 { [fill, values[0]] } else { [values[0], values[1]] };
-    let mut window = Window {
-        kernel: both(kernel, 1),
-        stride: both(&stride, 1),
-        dilation: both(&dilation, 1),
-        pads: [0, 0],
-    };
-    let mut trailing = [0, 0];
+    let given = shapes::Window::of(node, kernel.to_vec())?;
     let (inputs, outputs) = ([input.height, input.width], [output.height, output.width]);
-    match node.attr_str("auto_pad").unwrap_or("NOTSET") {
-        "NOTSET" | "" => {
-            let pads = sizes("pads", 2 * axes, 0)?;
-            window.pads = both(&pads[..axes], 0);
-            trailing = both(&pads[axes..], 0);
+    let placed = given.slide(&inputs[2 - axes..].iter().map(|&size| size as i64).collect::<Vec<_>>());
+    let both = |name: &str, values: &[i64], fill: usize| -> Result<[usize; 2]> {
+        let mut both = [fill; 2];
+        for (size, &value) in both[2 - axes..].iter_mut().zip(values) {
+            let value = u16::try_from(value).map_err(|_| refuse(&format!("`{name}` is out of range")))?;
+            *size = value.into();
         }
-        "VALID" => {}
-        mode @ ("SAME_UPPER" | "SAME_LOWER") => {
-            for axis in 0..2 {
-                let pad = window.extent(axis, outputs[axis]).saturating_sub(inputs[axis]);
-                let lesser = pad / 2;
-                let front = if mode == "SAME_LOWER" { pad - lesser } else { lesser };
-                (window.pads[axis], trailing[axis]) = (front, pad - front);
-            }
-        }
-        _ => return Err(refuse("unknown auto_pad")),
-    }
+        Ok(both)
+    };
+    let window = Window {
+        kernel: both("kernel_shape", &given.kernel, 1)?,
+        stride: both("strides", &given.strides, 1)?,
+        dilation: both("dilations", &given.dilations, 1)?,
+        pads: both("pads", &placed.begin, 0)?,
+    };
+    let trailing = both("pads", &placed.end, 0)?;
     let ceil = node.attr_int("ceil_mode") == Some(1);
     for axis in 0..2 {
         let room = inputs[axis] + window.pads[axis] + trailing[axis];
