@@ -34,6 +34,8 @@ fn main() {
     println!("cargo:rustc-link-search=native={folder}");
     println!("cargo:rustc-link-lib=dylib=dnnl");
     println!("cargo:rustc-link-lib=dylib=gomp");
+    // The functions of `cxx` cannot be hidden; so the plugin takes its own, whatever else is loaded.
+    println!("cargo:rustc-link-arg-cdylib=-Wl,-Bsymbolic");
     // The plugin finds at run time what it was linked with.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{folder}");
 }

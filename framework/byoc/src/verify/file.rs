@@ -37,7 +37,7 @@ pub(super) fn needs(path: &Path, most: Option<Version>) -> Answer {
     }
 }
 
-/// Whatever is exported beside the entry may meet what others export.
+/// Whatever is exported beside the entry may meet what others export, unless the library is bound to its own.
 pub(super) fn exports(path: &Path) -> Answer {
     let needs = match read(path) {
         Ok(needs) => needs,
@@ -46,8 +46,15 @@ pub(super) fn exports(path: &Path) -> Answer {
     let others: Vec<&String> = needs.exports.iter().filter(|name| *name != ENTRY).collect();
     match others.as_slice() {
         [] => Answer::Pass(format!("{ENTRY} alone")),
+        _ if needs.is_bound => {
+            let count = others.len();
+            Answer::Pass(format!(
+                "{ENTRY}, and {count} symbols that the library binds to itself (-Bsymbolic)"
+            ))
+        }
         [first, ..] => Answer::Fail(format!(
-            "{} symbols beside {ENTRY}, the first is {first}: hide them (-fvisibility=hidden, a version script)",
+            "{} symbols beside {ENTRY}, the first is {first}: hide them (-fvisibility=hidden, a version script), or \
+             bind them to the library (-Wl,-Bsymbolic)",
             others.len()
         )),
     }
@@ -80,6 +87,8 @@ struct Needs {
     /// The newest, and a symbol that asks for it.
     glibc: Option<(Version, String)>,
     exports: Vec<String>,
+    /// Whether its own symbols come before those of others, whoever loads it.
+    is_bound: bool,
 }
 
 fn read(path: &Path) -> Result<Needs, String> {
@@ -94,11 +103,18 @@ fn parse(bytes: &[u8]) -> object::Result<Needs> {
     let (header, endian) = (file.elf_header(), file.endian());
     let sections = header.sections(endian, bytes)?;
     let symbols = sections.symbols(endian, bytes, elf::SHT_DYNSYM)?;
-    let mut libraries = Vec::new();
+    let (mut libraries, mut is_bound) = (Vec::new(), false);
     if let Some((dynamic, _)) = sections.dynamic(endian, bytes)? {
-        for entry in dynamic.iter().filter(|d| d.tag32(endian) == Some(elf::DT_NEEDED)) {
-            let name = entry.string(endian, symbols.strings())?;
-            libraries.push(String::from_utf8_lossy(name).into_owned());
+        for entry in dynamic {
+            match entry.tag32(endian) {
+                Some(elf::DT_NEEDED) => {
+                    let name = entry.string(endian, symbols.strings())?;
+                    libraries.push(String::from_utf8_lossy(name).into_owned());
+                }
+                Some(elf::DT_SYMBOLIC) => is_bound = true,
+                Some(elf::DT_FLAGS) => is_bound |= entry.d_val(endian) & u64::from(elf::DF_SYMBOLIC) != 0,
+                _ => {}
+            }
         }
     }
     let mut glibc: Option<(Version, String)> = None;
@@ -113,5 +129,5 @@ fn parse(bytes: &[u8]) -> object::Result<Needs> {
             }
         }
     }
-    Ok(Needs { libraries, glibc, exports })
+    Ok(Needs { libraries, glibc, exports, is_bound })
 }
