@@ -221,7 +221,8 @@ fn is_tiling(graph: &Graph, node: &Node) -> bool {
 fn is_scaling(graph: &Graph, norm: &Node) -> bool {
     let channels = norm.input(0).and_then(|x| channels(graph, x)).and_then(|n| usize::try_from(n).ok());
     let x = norm.input(0).and_then(|x| graph.value(x).ty.as_ref()?.shape());
-    let size_is_known = x.is_some_and(|x| x[2..].iter().all(|d| d.value().is_some_and(|n| n > 0)));
+    let size_is_known =
+        x.and_then(|x| x.get(2..)).is_some_and(|x| x.iter().all(|d| d.value().is_some_and(|n| n > 0)));
     size_is_known && channels.is_some_and(|n| scaling(graph, norm, n).is_some())
 }
 
