@@ -10,11 +10,12 @@ use super::draft::Node;
 use super::words::Words;
 
 /// Attributes that any rank and shape goes with, and what is tried beside their default.
-const FREE: [(&str, &[Candidate]); 14] = [
+const FREE: [(&str, &[Candidate]); 15] = [
     ("alpha", &[Candidate::Float(0.5), Candidate::Float(0.1)]),
     ("beta", &[Candidate::Float(0.5), Candidate::Float(2.0)]),
     ("epsilon", &[Candidate::Float(0.01)]),
     ("gamma", &[Candidate::Float(1.5)]),
+    ("size", &[Candidate::Int(3), Candidate::Int(5)]),
     ("keepdims", &[Candidate::Int(0), Candidate::Int(1)]),
     ("ceil_mode", &[Candidate::Int(1)]),
     ("count_include_pad", &[Candidate::Int(1)]),
@@ -23,7 +24,7 @@ const FREE: [(&str, &[Candidate]); 14] = [
     ("approximate", &[Candidate::Text("tanh")]),
     ("coordinate_transformation_mode", &[Candidate::Text("asymmetric"), Candidate::Text("align_corners")]),
     ("nearest_mode", &[Candidate::Text("floor"), Candidate::Text("ceil")]),
-    ("direction", &[]),
+    ("layout", &[Candidate::Int(1)]),
     ("mode", &[Candidate::Text("linear"), Candidate::Text("cubic")]),
 ];
 
@@ -100,7 +101,7 @@ fn spoken(words: &Words, kind: AttrKind) -> Vec<Attr> {
 
 /// Attributes whose values depend on shapes, which their operators' rules settle.
 fn is_shaped(name: &str) -> bool {
-    const SHAPED: [&str; 17] = [
+    const SHAPED: [&str; 20] = [
         "group",
         "strides",
         "dilations",
@@ -118,6 +119,9 @@ fn is_shaped(name: &str) -> bool {
         "output_shape",
         "block_size",
         "blocksize",
+        "direction",
+        "equation",
+        "hidden_size",
     ];
     SHAPED.contains(&name)
 }

@@ -40,9 +40,12 @@ pub fn model(draft: &Draft) -> Result<Model, Unmade> {
     Ok(model)
 }
 
+/// The size of dimensions that have a name from a clause.
+const NAMED: i64 = 2;
+
 /// The same model with a symbol for the first dimension of the inputs that have the size of the first one there; `None`
 /// where the operators want to know it.
-pub fn opened(model: &Model) -> Option<Model> {
+pub fn opened(model: &Model, symbol: Option<&str>) -> Option<Model> {
     let mut open = model.clone();
     let graph = &mut open.graph;
     let tensor = |graph: &Graph, input: ValueId| graph.value(input).ty.as_ref()?.as_tensor().cloned();
@@ -52,15 +55,29 @@ pub fn opened(model: &Model) -> Option<Model> {
         let Some(mut ty) = tensor(graph, input).filter(|ty| first(ty) == Some(size)) else { continue };
         if let Some(dim) = ty.shape.as_mut().and_then(|shape| shape.first_mut()) {
             // Parts of one graph with one symbol have one size.
-            *dim = Dim::symbol(format!("n{size}"));
+            *dim = match symbol {
+                None => Dim::symbol(format!("n{size}")),
+                Some(name) if size == NAMED => Dim::symbol(name),
+                Some(_) => return None,
+            };
         }
         graph.value_mut(input).ty = Some(Type::Tensor(ty));
     }
-    let made = graph.node_ids().flat_map(|node| graph.node(node).outputs().to_vec()).flatten();
-    for value in made.collect::<Vec<_>>() {
-        graph.value_mut(value).ty = None;
+    retype(&mut open)?;
+    Some(open)
+}
+
+/// The same model with no rank for the inputs that are `hidden`; `None` where there are none, or operators want to know.
+pub fn unranked(model: &Model, hidden: impl Fn(&str) -> bool) -> Option<Model> {
+    let mut open = model.clone();
+    let graph = &mut open.graph;
+    let inputs: Vec<ValueId> =
+        graph.inputs().iter().copied().filter(|v| hidden(&graph.value(*v).name)).collect();
+    for input in &inputs {
+        let ty = graph.value(*input).ty.as_ref()?.as_tensor()?.clone();
+        graph.value_mut(*input).ty = Some(Type::Tensor(TensorType { shape: None, ..ty }));
     }
-    type_all(&mut open)?;
+    retype(&mut open).filter(|()| !inputs.is_empty())?;
     Some(open)
 }
 
@@ -82,6 +99,16 @@ pub fn infer_node(draft: &Draft, node: usize) -> Option<Vec<Option<Type>>> {
     let mut model = Model { graph, opsets, ir_version: 10, ..Model::default() };
     type_all(&mut model)?;
     Some(outputs.iter().map(|v| model.graph.value(*v).ty.clone()).collect())
+}
+
+/// Infers the types of all that nodes make anew.
+fn retype(model: &mut Model) -> Option<()> {
+    let graph = &mut model.graph;
+    let made = graph.node_ids().flat_map(|node| graph.node(node).outputs().to_vec()).flatten();
+    for value in made.collect::<Vec<_>>() {
+        graph.value_mut(value).ty = None;
+    }
+    type_all(model)
 }
 
 /// Infers all types; `None` where a node is not as the standard has it.

@@ -7,6 +7,7 @@ use half::{bf16, f16};
 
 use super::choices::Chooser;
 use super::draft::{Draft, Node, Source, Unmade};
+use super::words::Words;
 use crate::random::{Rng, fnv};
 
 /// How numbers are drawn, from simple to intricate.
@@ -37,7 +38,7 @@ enum Part {
 }
 
 /// Fills every constant that has no content yet.
-pub fn settle(draft: &mut Draft, chooser: &mut Chooser<'_>) -> Result<(), Unmade> {
+pub fn settle(draft: &mut Draft, words: &Words, chooser: &mut Chooser<'_>) -> Result<(), Unmade> {
     let seed = chooser.pick("data.seed", 1 << 16) as u64;
     for value in 0..draft.values.len() {
         let it = &draft.values[value];
@@ -49,7 +50,7 @@ pub fn settle(draft: &mut Draft, chooser: &mut Chooser<'_>) -> Result<(), Unmade
         let name = it.name.clone();
         let mut rng = Rng::new(seed ^ fnv(&name));
         let count = dims.iter().product();
-        let drawn: Vec<f64> = match part {
+        let mut drawn: Vec<f64> = match part {
             Part::Data => {
                 let numbers = *chooser.of(&format!("{name}.content"), &NUMBERS[..3]).unwrap_or(&NUMBERS[0]);
                 (0..count).map(|_| draw(numbers, dtype, &mut rng)).collect()
@@ -69,6 +70,12 @@ pub fn settle(draft: &mut Draft, chooser: &mut Chooser<'_>) -> Result<(), Unmade
             Part::Least => vec![*chooser.of(&format!("{name}.content"), &[0.0, -1.0]).unwrap_or(&0.0); count],
             Part::Most => vec![*chooser.of(&format!("{name}.content"), &[6.0, 1.0]).unwrap_or(&6.0); count],
         };
+        let fillings = words.fillings(&name);
+        if !fillings.is_empty()
+            && let Some(filling) = chooser.pick(&format!("{name}.filling"), fillings.len() + 1).checked_sub(1)
+        {
+            drawn.fill(fillings[filling]);
+        }
         let tensor = tensor(dtype, &dims, &drawn).ok_or(Unmade::Clash)?;
         draft.values[value].content = Some(Arc::new(tensor));
     }

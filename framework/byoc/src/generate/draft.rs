@@ -11,9 +11,12 @@ use byoc_plugin::table::{
 
 use super::attributes;
 use super::choices::Chooser;
+use super::words::Words;
 
 /// Operator versions that models are written for, where a table does not say.
 const OPSETS: [i64; 3] = [17, 21, 13];
+/// No model is written for a version before this.
+const OLDEST_OPSET: i64 = 7;
 /// Operators that stand for `_`.
 const ANY: [&str; 6] = ["Relu", "Sigmoid", "Add", "Mul", "Tanh", "Neg"];
 /// Longest chain of `Op*`.
@@ -76,8 +79,16 @@ impl Node {
 }
 
 /// Lays out nodes and values as the pattern says.
-pub fn lay_out(table: &PatternTable, pattern: &Pattern, chooser: &mut Chooser<'_>) -> Result<Draft, Unmade> {
-    let own = *chooser.of("opset", &OPSETS).unwrap_or(&OPSETS[0]);
+pub fn lay_out(
+    table: &PatternTable,
+    pattern: &Pattern,
+    words: &Words,
+    chooser: &mut Chooser<'_>,
+) -> Result<Draft, Unmade> {
+    let known = |version: &i64| (OLDEST_OPSET..=schema::latest("").unwrap_or(OLDEST_OPSET)).contains(version);
+    let spoken = words.opsets.iter().copied().chain(younger(pattern, words));
+    let opsets: Vec<i64> = OPSETS.into_iter().chain(spoken.filter(known)).collect();
+    let own = *chooser.of("opset", &opsets).unwrap_or(&OPSETS[0]);
     let mut draft = Draft { opsets: [(String::new(), own)].into(), ..Draft::default() };
     for (domain, version) in &table.vendor.opset {
         draft.opsets.insert(schema::canonical_domain(domain).to_owned(), *version);
@@ -85,6 +96,24 @@ pub fn lay_out(table: &PatternTable, pattern: &Pattern, chooser: &mut Chooser<'_
     let mut layout = Layout { draft: &mut draft, chooser };
     pattern.statements.iter().try_for_each(|statement| layout.statement(statement))?;
     Ok(draft)
+}
+
+/// Versions since which operators of a pattern have attributes that clauses speak of, beyond the usual ones.
+fn younger(pattern: &Pattern, words: &Words) -> Vec<i64> {
+    let mut found = Vec::new();
+    for call in pattern.calls() {
+        let OpSet::Names(names) = &call.ops else { continue };
+        for operator in names.iter().filter(|op| op.domain.is_empty()) {
+            let versions = schema::versions("", &operator.name);
+            for attribute in versions.iter().flat_map(|s| s.attributes).filter(|a| words.mention_any(a.name))
+            {
+                let having = versions.iter().filter(|s| s.attribute(attribute.name).is_some());
+                found.extend(having.map(|s| s.since_version).min());
+            }
+        }
+    }
+    found.retain(|version| OPSETS.iter().all(|usual| usual < version));
+    found
 }
 
 struct Layout<'d, 'c, 'r> {
@@ -252,8 +281,13 @@ impl Layout<'_, '_, '_> {
             };
             let name = format!("{node}_{}", formal.name.to_lowercase());
             let name = if formal.is_variadic() { format!("{name}{slot}") } else { name };
-            // What steers an operator is mostly constant; data come in.
-            let source = if formal.is_variadic() { Source::Input } else { Source::Constant };
+            // Data come in; what steers an operator is mostly constant, and of another type.
+            let sources: &[Source] = match formal.type_str == schema.inputs[0].type_str {
+                _ if slot == 0 || formal.is_variadic() => &[Source::Input],
+                true => &[Source::Constant, Source::Input],
+                false => &[Source::Constant, Source::Constant, Source::Constant, Source::Input],
+            };
+            let source = sources[self.chooser.pick(&format!("{choice}.source"), sources.len())];
             inputs.push(is_there.then(|| self.value(name, source)));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use byoc_graph::{DType, Datum, Graph};
+use byoc_graph::{DType, Datum, Graph, Slot, ValueId, schema};
 
 use super::choices::Chooser;
 use super::content::{NUMBERS, draw, tensor};
@@ -22,7 +22,13 @@ pub fn draw_inputs(graph: &Graph, chooser: &mut Chooser<'_>) -> Option<Vec<(Stri
             continue;
         }
         let mut rng = Rng::new(seed ^ fnv(&value.name));
-        let drawn: Vec<f64> = (0..dims.iter().product()).map(|_| draw(numbers, dtype, &mut rng)).collect();
+        let mut drawn: Vec<f64> =
+            (0..dims.iter().product()).map(|_| draw(numbers, dtype, &mut rng)).collect();
+        match demand(graph, input) {
+            Demand::None => {}
+            Demand::Positive => drawn.iter_mut().for_each(|x| *x = x.abs() + 0.5),
+            Demand::Boxes => drawn.chunks_mut(4).for_each(in_order),
+        }
         if let Some(made) = tensor(dtype, &dims, &drawn) {
             given.insert(value.name.to_string(), Datum::from(made));
         }
@@ -31,4 +37,36 @@ pub fn draw_inputs(graph: &Graph, chooser: &mut Chooser<'_>) -> Option<Vec<(Stri
     given.extend(rest);
     let named = graph.inputs().iter().filter_map(|v| given.remove_entry(&*graph.value(*v).name));
     Some(named.collect())
+}
+
+/// What operators demand of the numbers that they take.
+enum Demand {
+    None,
+    /// Scales and variances.
+    Positive,
+    /// Rows of two corners, the lesser one first.
+    Boxes,
+}
+
+fn demand(graph: &Graph, input: ValueId) -> Demand {
+    for use_ in graph.value(input).uses() {
+        let Slot::Input(slot) = use_.slot else { continue };
+        let node = graph.node(use_.node);
+        let schema = schema::lookup(&node.op.domain, &node.op.name, node.opset);
+        match schema.and_then(|s| s.input(slot as usize)).map(|formal| formal.name) {
+            Some("rois") => return Demand::Boxes,
+            Some("var" | "input_var") => return Demand::Positive,
+            Some(name) if name.ends_with("_scale") => return Demand::Positive,
+            _ => {}
+        }
+    }
+    Demand::None
+}
+
+/// Corners `x, y, x, y` that are at least one apart.
+fn in_order(corners: &mut [f64]) {
+    if let [left, top, right, bottom] = corners {
+        (*left, *right) = (left.min(*right), left.max(*right) + 1.0);
+        (*top, *bottom) = (top.min(*bottom), top.max(*bottom) + 1.0);
+    }
 }

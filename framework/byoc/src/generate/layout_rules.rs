@@ -1,45 +1,83 @@
 //! Operators that move elements: what their shapes, axes and constants may be.
 
 use byoc_graph::Attr;
+use byoc_graph::schema::REDUCTIONS;
 
 use super::draft::ValueAt;
 use super::rules::axis;
 use super::shapes::Shaper;
+use super::{index_rules, recurrent_rules};
 
 type Rule = fn(&mut Shaper<'_, '_, '_>, usize, Vec<usize>) -> Option<()>;
 
-const RULES: [(&str, Rule); 16] = [
-    ("Concat", concat),
-    ("QLinearConcat", quantised_concat),
-    ("Expand", expand),
-    ("Flatten", flatten),
-    ("Gather", gather),
-    ("Pad", pad),
-    ("ReduceMax", reduce),
-    ("ReduceMean", reduce),
-    ("ReduceSum", reduce),
-    ("Reshape", reshape),
-    ("Resize", resize),
-    ("Slice", slice),
-    ("Split", split),
-    ("Squeeze", squeeze),
-    ("Transpose", transpose),
-    ("Unsqueeze", unsqueeze),
+/// What rank the data have where nothing else has settled it.
+enum Data {
+    Any,
+    /// One of these, or another that clauses speak of.
+    Mostly(&'static [usize]),
+    Only(&'static [usize]),
+}
+
+use Data::{Any, Mostly, Only};
+
+static RULES: &[(&str, Data, Rule)] = &[
+    ("ArgMax", Any, along),
+    ("ArgMin", Any, along),
+    ("CenterCropPad", Any, crop),
+    ("Compress", Any, compress),
+    ("Concat", Any, concat),
+    ("DepthToSpace", Only(&[4]), depth_to_space),
+    ("Einsum", Only(&[2]), index_rules::einsum),
+    ("Expand", Any, expand),
+    ("EyeLike", Only(&[2]), as_it_is),
+    ("Flatten", Any, flatten),
+    ("GRU", Only(&[3]), recurrent_rules::recurrent),
+    ("Gather", Any, gather),
+    ("GatherElements", Any, index_rules::gather_elements),
+    ("GatherND", Any, index_rules::gather_nd),
+    ("GridSample", Only(&[4]), index_rules::grid_sample),
+    ("LSTM", Only(&[3]), recurrent_rules::recurrent),
+    ("OneHot", Any, index_rules::one_hot),
+    ("Pad", Any, pad),
+    ("QLinearConcat", Any, quantised_concat),
+    ("RNN", Only(&[3]), recurrent_rules::recurrent),
+    ("Range", Only(&[0]), index_rules::range),
+    ("Reshape", Any, reshape),
+    ("Resize", Mostly(&[4, 3]), resize),
+    ("ReverseSequence", Mostly(&[3, 2]), index_rules::reverse_sequence),
+    ("RoiAlign", Only(&[4]), index_rules::roi_align),
+    ("ScatterElements", Any, index_rules::scatter_elements),
+    ("ScatterND", Any, index_rules::scatter_nd),
+    ("Slice", Any, slice),
+    ("SpaceToDepth", Only(&[4]), space_to_depth),
+    ("Split", Any, split),
+    ("Squeeze", Any, squeeze),
+    ("Tile", Any, tile),
+    ("Transpose", Any, transpose),
+    ("Unsqueeze", Any, unsqueeze),
 ];
 
+fn rule(operator: &str) -> Option<(&'static Data, Rule)> {
+    if REDUCTIONS.contains(&operator) {
+        return Some((&Any, reduce));
+    }
+    let operator = if operator == "Upsample" { "Resize" } else { operator };
+    RULES.iter().find(|(name, ..)| *name == operator).map(|(_, data, rule)| (data, *rule))
+}
+
 pub fn knows(operator: &str) -> bool {
-    RULES.iter().any(|(name, _)| *name == operator)
+    rule(operator).is_some()
 }
 
 pub fn arrange(s: &mut Shaper<'_, '_, '_>, node: usize) -> Option<()> {
-    let (_, rule) = RULES.iter().find(|(name, _)| *name == s.node(node).schema.name)?;
-    let data = if s.node(node).is(&["QLinearConcat"]) { 2 } else { 0 };
-    let value = s.input(node, data)?;
+    let (data, rule) = rule(s.node(node).schema.name)?;
+    let slot = if s.node(node).is(&["QLinearConcat"]) { 2 } else { 0 };
+    let value = s.input(node, slot)?;
     let dims = match s.dims(value) {
         Some(dims) => dims,
         None => {
             let name = s.draft.values[value].name.clone();
-            let dims = if s.node(node).is(&["Resize"]) { picture(s, &name)? } else { s.image(&name) };
+            let dims = data.shape(s, &name)?;
             s.set(value, dims.clone())?;
             dims
         }
@@ -47,9 +85,59 @@ pub fn arrange(s: &mut Shaper<'_, '_, '_>, node: usize) -> Option<()> {
     rule(s, node, dims)
 }
 
-fn picture(s: &mut Shaper<'_, '_, '_>, name: &str) -> Option<Vec<usize>> {
-    let rank = s.pick(&format!("{name}.rank"), &[4, 3])?;
-    Some((0..rank).map(|axis| s.size(&format!("{name}.dim{axis}"))).collect())
+impl Data {
+    fn shape(&self, s: &mut Shaper<'_, '_, '_>, name: &str) -> Option<Vec<usize>> {
+        let rank = match self {
+            Any => return Some(s.image(name)),
+            Mostly(usual) => s.rank(name, usual, 1)?,
+            Only(ranks) => s.pick(&format!("{name}.rank"), ranks)?,
+        };
+        Some((0..rank).map(|axis| s.size(&format!("{name}.dim{axis}"))).collect())
+    }
+}
+
+fn as_it_is(_: &mut Shaper<'_, '_, '_>, _: usize, _: Vec<usize>) -> Option<()> {
+    Some(())
+}
+
+fn along(s: &mut Shaper<'_, '_, '_>, node: usize, dims: Vec<usize>) -> Option<()> {
+    axis(s, node, &[0, 1, -1], dims.len()).map(drop)
+}
+
+fn compress(s: &mut Shaper<'_, '_, '_>, node: usize, dims: Vec<usize>) -> Option<()> {
+    s.attr(node, "axis", &[Some(Attr::Int(0))]);
+    let axis = s.node(node).attrs.get("axis")?.as_int()?.rem_euclid(dims.len().max(1) as i64);
+    s.suggest(s.input(node, 1)?, vec![*dims.get(axis as usize)?])
+}
+
+fn crop(s: &mut Shaper<'_, '_, '_>, node: usize, dims: Vec<usize>) -> Option<()> {
+    let name = s.node(node).name.clone();
+    let sizes: Vec<i64> = (0..dims.len()).map(|axis| s.size(&format!("{name}.to{axis}")) as i64).collect();
+    list(s, node, 1, "shape", &sizes)
+}
+
+/// How many elements of an axis become one.
+fn block(s: &mut Shaper<'_, '_, '_>, node: usize) -> Option<usize> {
+    s.attr(node, "blocksize", &[2, 1, 3].map(|size| Some(Attr::Int(size))));
+    let size = s.node(node).attrs.get("blocksize")?.as_int()?;
+    usize::try_from(size).ok().filter(|size| *size > 0)
+}
+
+fn depth_to_space(s: &mut Shaper<'_, '_, '_>, node: usize, dims: Vec<usize>) -> Option<()> {
+    let size = block(s, node)?;
+    dims.get(1)?.is_multiple_of(size * size).then_some(())
+}
+
+fn space_to_depth(s: &mut Shaper<'_, '_, '_>, node: usize, dims: Vec<usize>) -> Option<()> {
+    let size = block(s, node)?;
+    dims.get(2..)?.iter().all(|d| d.is_multiple_of(size)).then_some(())
+}
+
+fn tile(s: &mut Shaper<'_, '_, '_>, node: usize, dims: Vec<usize>) -> Option<()> {
+    let name = s.node(node).name.clone();
+    let times = (0..dims.len()).map(|axis| s.pick(&format!("{name}.times{axis}"), &[1, 2, 3]));
+    let times: Vec<i64> = times.collect::<Option<_>>()?;
+    list(s, node, 1, "repeats", &times)
 }
 
 /// Settles the input `slot` as a list of whole numbers, or the attribute of older versions.
@@ -128,6 +216,10 @@ fn some_axis(s: &mut Shaper<'_, '_, '_>, node: usize, rank: usize) -> Option<i64
 }
 
 fn reduce(s: &mut Shaper<'_, '_, '_>, node: usize, dims: Vec<usize>) -> Option<()> {
+    // A scalar has no axis to name.
+    if dims.is_empty() {
+        return list(s, node, 1, "axes", &[]);
+    }
     let axis = some_axis(s, node, dims.len())?;
     list(s, node, 1, "axes", &[axis])
 }

@@ -2,8 +2,8 @@
 //! constants that go together, looked for until the `where` clauses hold, or all but one.
 //!
 //! Every model is the outcome of named [`Choices`], so the same ones give the same model again, others a neighbour,
-//! and lower ones a simpler model. `draft` lays out nodes, `dtypes` and `shapes` settle types (`rules` and
-//! `layout_rules` know operators), `content` fills constants, `build` makes the graph, `search` looks for choices;
+//! and lower ones a simpler model. `draft` lays out nodes, `dtypes` and `shapes` settle types (`rules`,
+//! `layout_rules`, `index_rules` and `recurrent_rules` know operators), `content` fills constants, `build` makes the graph, `search` looks for choices;
 //! `compose` joins several models to one graph.
 //! Whether a pattern matches is not decided here: the partitioner says so.
 
@@ -15,8 +15,10 @@ mod compose;
 mod content;
 mod draft;
 mod dtypes;
+mod index_rules;
 mod inputs;
 mod layout_rules;
+mod recurrent_rules;
 mod rules;
 mod search;
 mod shapes;
@@ -66,15 +68,24 @@ impl<'t> Generator<'t> {
         self.make(Chooser::draw(given, rng))
     }
 
+    /// The model with the ranks of all that clauses speak of unknown; `None` where the table wants shapes, or operators do.
+    fn unranked(&self, model: &Model) -> Option<Model> {
+        let is_open = !self.table.vendor.limits.static_shapes;
+        build::unranked(model, |name| self.words.speak_of(name)).filter(|_| is_open)
+    }
+
     fn make(&self, mut chooser: Chooser<'_>) -> Result<Made, Unmade> {
-        let mut draft = draft::lay_out(self.table, self.pattern, &mut chooser)?;
+        let mut draft = draft::lay_out(self.table, self.pattern, &self.words, &mut chooser)?;
         dtypes::settle(&mut draft, &self.words, &mut chooser)?;
         shapes::settle(&mut draft, &self.words, &mut chooser)?;
-        content::settle(&mut draft, &mut chooser)?;
+        content::settle(&mut draft, &self.words, &mut chooser)?;
         let model = build::model(&draft)?;
         let inputs = inputs::draw_inputs(&model.graph, &mut chooser).ok_or(Unmade::Clash)?;
         let is_open = !self.table.vendor.limits.static_shapes && chooser.pick("symbolic", 2) == 1;
-        let model = if is_open { build::opened(&model).ok_or(Unmade::Clash)? } else { model };
+        let names: Vec<Option<&str>> =
+            [None].into_iter().chain(self.words.symbols.iter().map(|name| Some(name.as_str()))).collect();
+        let name = if names.len() > 1 { *chooser.of("symbol", &names).unwrap_or(&None) } else { None };
+        let model = if is_open { build::opened(&model, name).ok_or(Unmade::Clash)? } else { model };
         Ok(Made { model, inputs, choices: chooser.done() })
     }
 }

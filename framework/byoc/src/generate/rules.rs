@@ -9,16 +9,18 @@ use super::shapes::Shaper;
 /// Settles shapes of the inputs that have none, and the attributes that go with them.
 pub fn arrange(s: &mut Shaper<'_, '_, '_>, node: usize) -> Option<()> {
     match s.node(node).schema.name {
-        "Conv" | "ConvInteger" => convolution(s, node, [0, 1, 2], false),
+        "Conv" | "ConvInteger" | "FusedConv" => convolution(s, node, [0, 1, 2], false),
         "ConvTranspose" => convolution(s, node, [0, 1, 2], true),
         "QLinearConv" => convolution(s, node, [0, 3, 8], false),
         "MaxPool" | "AveragePool" | "LpPool" | "QLinearAveragePool" => pool(s, node),
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" | "QLinearGlobalAveragePool" => {
             picture(s, node).map(drop)
         }
-        "MatMul" | "MatMulInteger" => product(s, node, [0, 1]),
+        "MatMul" | "MatMulInteger" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" | "FusedMatMul" => {
+            product(s, node, [0, 1])
+        }
         "QLinearMatMul" => product(s, node, [0, 3]),
-        "Gemm" => gemm(s, node),
+        "Gemm" | "FusedGemm" => gemm(s, node),
         _ if layout_rules::knows(s.node(node).schema.name) => layout_rules::arrange(s, node),
         _ => broadcast(s, node),
     }?;
@@ -35,7 +37,8 @@ pub fn arrange_beside(s: &mut Shaper<'_, '_, '_>, node: usize) -> Option<()> {
     if s.node(node).is(&["Softmax", "LogSoftmax", "Hardmax", "LayerNormalization", "RMSNormalization"]) {
         axis(s, node, &[-1, 1, 0], rank)?;
     }
-    let channels = first.and_then(|v| s.dims(v)).and_then(|d| d.get(1).copied());
+    // What has a batch alone counts as one channel.
+    let channels = first.and_then(|v| s.dims(v)).map(|d| d.get(1).copied().unwrap_or(1));
     for slot in 1..s.node(node).inputs.len() {
         let Some(value) = s.input(node, slot) else { continue };
         let Some(formal) = s.node(node).formal(slot) else { continue };
@@ -68,16 +71,23 @@ pub fn arrange_beside(s: &mut Shaper<'_, '_, '_>, node: usize) -> Option<()> {
     Some(())
 }
 
-/// Scale and zero point: one for all, or one for each index of an axis.
+/// Scale and zero point: one for all, one for each index of an axis, or one for each block along it.
 fn scale_by_axis(s: &mut Shaper<'_, '_, '_>, node: usize) -> Option<()> {
     let dims = s.dims(s.input(node, 0)?)?;
     let name = s.node(node).name.clone();
     let scale = s.input(node, 1)?;
     if s.dims(scale).is_none() {
-        let fixed = s.node(node).attrs.get("axis").and_then(Attr::as_int);
+        let number = |s: &Shaper<'_, '_, '_>, name: &str| s.node(node).attrs.get(name).and_then(Attr::as_int);
+        let fixed = number(s, "axis");
         let mut axes: Vec<i64> = (0..dims.len() as i64).collect();
         axes.retain(|axis| fixed.is_none_or(|f| f.rem_euclid(dims.len().max(1) as i64) == *axis));
-        let choice = s.chooser.pick(&format!("{name}.scale"), axes.len() + 2);
+        let blocks = usize::from(s.node(node).schema.attribute("block_size").is_some() && !axes.is_empty());
+        // Some write one scale as a tensor of the data's rank; worth trying where clauses ask it.
+        let odd = usize::from(s.words.ask_rank(&s.draft.values[scale].name));
+        let choice = match number(s, "block_size").unwrap_or(0) {
+            0 => s.chooser.pick(&format!("{name}.scale"), axes.len() + 2 + blocks + odd),
+            _ => axes.len() + 2,
+        };
         match choice {
             0 => s.set(scale, Vec::new())?,
             n if n <= axes.len() => {
@@ -85,7 +95,19 @@ fn scale_by_axis(s: &mut Shaper<'_, '_, '_>, node: usize) -> Option<()> {
                 s.node_mut(node).attrs.entry("axis".into()).or_insert(Attr::Int(axis));
                 s.set(scale, vec![dims[axis as usize]])?;
             }
-            _ => s.set(scale, vec![1])?,
+            n if n == axes.len() + 1 => s.set(scale, vec![1])?,
+            n if n == axes.len() + 2 + blocks => s.set(scale, vec![1; dims.len()])?,
+            _ => {
+                let axis = *axes.last()?;
+                s.node_mut(node).attrs.entry("axis".into()).or_insert(Attr::Int(axis));
+                let spoken = s.words.ints.iter().copied().filter(|size| *size > 1);
+                let sizes: Vec<_> = [2, 3].into_iter().chain(spoken).map(|n| Some(Attr::Int(n))).collect();
+                s.attr(node, "block_size", &sizes);
+                let size = usize::try_from(number(s, "block_size")?).ok().filter(|size| *size > 0)?;
+                let mut scales = dims.clone();
+                scales[axis as usize] = dims[axis as usize].div_ceil(size);
+                s.set(scale, scales)?;
+            }
         }
     }
     let like = s.dims(scale)?;
@@ -145,7 +167,7 @@ fn picture(s: &mut Shaper<'_, '_, '_>, node: usize) -> Option<Vec<usize>> {
         return (dims.len() >= 3).then_some(dims);
     }
     let name = s.draft.values[value].name.clone();
-    let rank = s.pick(&format!("{name}.rank"), &[4, 3, 5])?;
+    let rank = s.rank(&name, &[4, 3, 5], 3)?;
     let batch = s.pick(&format!("{name}.dim0"), &[1, 2, 3])?;
     let mut dims = vec![batch, s.size(&format!("{name}.dim1"))];
     for axis in 2..rank {
@@ -244,11 +266,11 @@ fn product(s: &mut Shaper<'_, '_, '_>, node: usize, [a, b]: [usize; 2]) -> Optio
     let name = s.node(node).name.clone();
     let inner = match (s.dims(left), s.dims(right)) {
         (Some(left), _) => *left.last()?,
-        (None, Some(right)) => right[right.len().checked_sub(2)?],
+        (None, Some(right)) => *right.get(right.len().saturating_sub(2))?,
         (None, None) => s.size(&format!("{name}.inner")),
     };
     if s.dims(left).is_none() {
-        let rank = s.pick(&format!("{name}.rank"), &[2, 3, 4])?;
+        let rank = s.rank(&name, &[2, 3, 4], 1)?;
         let mut dims: Vec<usize> = (1..rank).map(|i| s.size(&format!("{name}.row{i}"))).collect();
         dims.push(inner);
         s.set(left, dims)?;
@@ -258,6 +280,9 @@ fn product(s: &mut Shaper<'_, '_, '_>, node: usize, [a, b]: [usize; 2]) -> Optio
         let batch = batch[..batch.len().saturating_sub(2)].to_vec();
         let mut dims = s.pick(&format!("{name}.batch"), &[vec![], batch, vec![2]])?;
         dims.extend([inner, s.size(&format!("{name}.columns"))]);
+        if s.words.ranks(&[], 0).contains(&1) && s.pick(&format!("{name}.vector"), &[false, true])? {
+            dims = vec![inner];
+        }
         s.set(right, dims)?;
     }
     Some(())

@@ -12,7 +12,9 @@ use crate::random::Rng;
 use crate::{Loaded, ModelOptions, Timings};
 
 /// Models that are made before a search is given up.
-const MOST_TRIES: usize = 1500;
+const MOST_TRIES: usize = 5000;
+/// The same of models whose ranks are not known.
+const MOST_UNRANKED: usize = 200;
 /// Tries without a better one before a search begins anew.
 const PATIENCE: usize = 60;
 
@@ -55,12 +57,21 @@ impl<'t> Searcher<'t> {
 
     /// A model that the pattern matches.
     pub fn matching(&self, rng: &mut Rng) -> Result<Found, Unmade> {
-        self.search(Wish { broken: None }, None, rng)
+        self.search(Wish { broken: None }, None, false, rng)
     }
 
     /// A model that it would match without this clause, as near as possible to one that it does match.
+    /// Where no shape makes the clause false, not knowing a rank may.
     pub fn missing(&self, clause: usize, near: &Choices, rng: &mut Rng) -> Result<Found, Unmade> {
-        self.search(Wish { broken: Some(clause) }, Some(near), rng)
+        let wish = Wish { broken: Some(clause) };
+        let found = self.search(wish, Some(near), false, rng)?;
+        if matches!(found, Found::Model(_)) {
+            return Ok(found);
+        }
+        match self.search(wish, Some(near), true, rng)? {
+            Found::Nothing(_) => Ok(found),
+            model => Ok(model),
+        }
     }
 
     /// Whether the pattern matches a model with all of its clauses.
@@ -88,14 +99,24 @@ impl<'t> Searcher<'t> {
         }
     }
 
-    fn search(&self, wish: Wish, near: Option<&Choices>, rng: &mut Rng) -> Result<Found, Unmade> {
+    /// Models near one, or anywhere; `unranked`: such that hide the ranks that clauses speak of.
+    fn search(
+        &self,
+        wish: Wish,
+        near: Option<&Choices>,
+        unranked: bool,
+        rng: &mut Rng,
+    ) -> Result<Found, Unmade> {
         let most = self.generator.pattern.where_.len();
         // The best so far; none of the model at first, so that any match is better.
         let mut best: Option<(usize, Choices)> = near.map(|choices| (0, choices.clone()));
         let (mut idle, mut nearest) = (0, (0, "no nodes that it matches".to_owned()));
-        for _ in 0..MOST_TRIES {
+        for _ in 0..if unranked { MOST_UNRANKED } else { MOST_TRIES } {
             let start = best.as_ref().map_or_else(Choices::default, |(_, choices)| choices.loosened(rng));
             let made = match self.generator.draw(&start, rng) {
+                Ok(made) if unranked => {
+                    self.generator.unranked(&made.model).map(|model| Made { model, ..made })
+                }
                 Ok(made) => Some(made),
                 Err(Unmade::Clash) => None,
                 Err(unknown) => return Err(unknown),

@@ -15,7 +15,7 @@ use super::{build, rules};
 const MOST_ELEMENTS: usize = 1 << 15;
 
 /// Operators whose first output has the shape of their first input, beside element-wise ones with one operand.
-const KEEP_SHAPE: [&str; 17] = [
+const KEEP_SHAPE: [&str; 21] = [
     "QuantizeLinear",
     "DequantizeLinear",
     "Clip",
@@ -33,6 +33,10 @@ const KEEP_SHAPE: [&str; 17] = [
     "PRelu",
     "CumSum",
     "Trilu",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+    "QLinearLeakyRelu",
+    "QLinearSigmoid",
 ];
 
 pub struct Shaper<'d, 'c, 'r> {
@@ -137,9 +141,15 @@ impl Shaper<'_, '_, '_> {
         self.chooser.of(choice, candidates).cloned()
     }
 
+    /// A rank, `least` or more: a usual one, or one that clauses speak of.
+    pub fn rank(&mut self, name: &str, usual: &[usize], least: usize) -> Option<usize> {
+        let ranks = self.words.ranks(usual, least);
+        self.pick(&format!("{name}.rank"), &ranks)
+    }
+
     /// A shape of any rank, that of an image in the first place.
     pub fn image(&mut self, name: &str) -> Vec<usize> {
-        let rank = self.pick(&format!("{name}.rank"), &[2, 4, 3, 1, 5]).unwrap_or(2);
+        let rank = self.rank(name, &[2, 4, 3, 1, 5], 0).unwrap_or(2);
         (0..rank).map(|axis| self.size(&format!("{name}.dim{axis}"))).collect()
     }
 

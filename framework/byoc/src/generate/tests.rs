@@ -4,10 +4,60 @@ use byoc_plugin::table::PatternTable;
 use super::{Found, Searcher};
 use crate::random::Rng;
 
-const REFNPU: &str = include_str!("../../../../plugins/refnpu/src/table.toml");
-const TEMPLATE: &str = include_str!("../../../../vendor-template/rust/table.toml");
+/// The tables of plugins here.
+const TABLES: [(&str, &str); 6] = [
+    ("refnpu", include_str!("../../../../plugins/refnpu/src/table.toml")),
+    ("onednn", include_str!("../../../../plugins/onednn/src/table.toml")),
+    ("openvino", include_str!("../../../../plugins/openvino/src/table.toml")),
+    ("cuda", include_str!("../../../../runtime/cuda/src/table.toml")),
+    ("the template", include_str!("../../../../vendor-template/rust/table.toml")),
+    ("of all kinds", ALL_KINDS),
+];
 
-fn check(text: &str) {
+/// Clauses that hold and fail by few models only, each for a reason of its own.
+const ALL_KINDS: &str = r#"
+[vendor]
+name = "v"
+[[pattern]]
+name = "equal_types"
+match = "y = Cast(x)"
+where = ["x.dtype == y.dtype || y.dtype == 'float16'", "x.rank == 3"]
+[[pattern]]
+name = "equal_sizes"
+match = "y = MatMul(a, b: const)"
+where = ["a.rank == 2 && b.rank == 2", "a.shape[0] == b.shape[1]", "b.shape[0] % 16 == 0", "a.dtype == 'float32'"]
+[[pattern]]
+name = "held"
+match = "y = Mul(x, c: const)"
+where = ["size(c.value) == 1", "c.value[0] == 2.5", "x.dtype == 'float32'"]
+[[pattern]]
+name = "versions"
+match = "y = Softmax(x: input)"
+where = ["y.opset < 13", "y.attr.axis == x.rank - 1"]
+[[pattern]]
+name = "vectors"
+match = "y = MatMul(a, b)"
+where = ["b.rank == 1", "a.rank == 3"]
+[[pattern]]
+name = "scalars"
+match = "y = Add(a, b)"
+where = ["a.rank == 0 && b.rank == 0"]
+[[pattern]]
+name = "blocks"
+match = "y = DequantizeLinear(x: const, s: const, z?: const)"
+where = ["has(y.attr.block_size) && y.attr.block_size == 32", "x.dtype == 'int8'"]
+[[pattern]]
+name = "named_sizes"
+match = "y = Relu(x)"
+where = ["x.shape[0] == 'batch'", "x.dtype == 'float32'"]
+[[pattern]]
+name = "unknown_ranks"
+match = "y = Split(x: input, s?: const)"
+where = ["x.rank >= 1"]
+"#;
+
+/// Patterns without a model, and clauses without a near miss.
+fn lacking(text: &str) -> Vec<String> {
     let table = PatternTable::parse("table.toml", text).unwrap();
     let trial = Trial::new(&table);
     let mut rng = Rng::new(1);
@@ -26,23 +76,27 @@ fn check(text: &str) {
         let again = searcher.generator().repeat(&made.choices).unwrap();
         assert_eq!(again.model.graph, made.model.graph, "{name}");
         for clause in 0..table.patterns[place].where_.len() {
-            match searcher.missing(clause, &made.choices, &mut rng).unwrap() {
-                Found::Model(missed) => assert!(!searcher.matches(&missed.model)),
-                Found::Nothing(why) => left.push(format!("{name}, clause {clause}: {why}")),
+            // A search is left to chance: what three do not find is not there.
+            let mut tries = (0..3).map(|_| searcher.missing(clause, &made.choices, &mut rng).unwrap());
+            let missed = tries.find_map(|found| match found {
+                Found::Model(missed) => Some(missed),
+                Found::Nothing(_) => None,
+            });
+            match missed {
+                Some(missed) => assert!(!searcher.matches(&missed.model)),
+                None => left.push(format!("{name}, clause {clause}")),
             }
         }
     }
-    assert!(left.is_empty(), "{left:#?}");
+    left
 }
 
 #[test]
-fn every_pattern_of_the_reference_accelerator_has_models_and_near_misses() {
-    check(REFNPU);
-}
-
-#[test]
-fn every_pattern_of_the_template_has_models_and_near_misses() {
-    check(TEMPLATE);
+fn every_pattern_has_models_and_near_misses() {
+    for (name, table) in TABLES {
+        let lacking = lacking(table);
+        assert!(lacking.is_empty(), "{name}: {lacking:#?}");
+    }
 }
 
 #[test]
