@@ -47,13 +47,13 @@ macro_rules! functions {
             pub fn load(path: &Path) -> Result<Api, String> {
                 // SAFETY: OpenVINO's initialisers have no demands on the process.
                 let library = unsafe { libloading::Library::new(path) }.map_err(|e| e.to_string())?;
-                // OpenVINO's own threads may outlive every handle.
-                let library: &'static libloading::Library = Box::leak(Box::new(library));
                 $(
                     // SAFETY: the type is that of the function in OpenVINO's headers.
                     let $name = unsafe { library.get::<$ty>(concat!(stringify!($name), "\0")) };
                     let $name = *$name.map_err(|_| format!("{} has no {}", path.display(), stringify!($name)))?;
                 )*
+                // OpenVINO's own threads may outlive every handle.
+                std::mem::forget(library);
                 Ok(Api { $($name,)* })
             }
         }

@@ -1,6 +1,6 @@
 //! What is taken: OpenVINO's own reading of a match decides, after what is known to come out differently.
 
-use byoc_plugin::{Category, Error, Node, Region, Result, Value};
+use byoc_plugin::{Category, Dim, Error, Node, Region, Result, Value};
 
 use crate::runtime::{Model, Runtime};
 
@@ -41,12 +41,13 @@ fn value_type(value: &Value<'_>, node: &Node<'_>) -> Result<()> {
 /// Operators whose results OpenVINO may size otherwise than the standard: their matches are told apart by shape.
 const SIZED: &str = "AveragePool MaxPool LpPool Resize Upsample ConvTranspose";
 
-/// What OpenVINO's answer depends on: matches that agree in it are asked about once.
+/// What OpenVINO's answer depends on, known sizes apart: matches that agree in it are asked about once.
 pub fn key(region: &Region<'_>) -> String {
     let value = |value: usize, sized: bool| {
         let value = region.value(value);
-        let dims = value.dims.as_ref().filter(|_| sized);
-        (value.constant.is_some(), value.dtype, value.rank(), dims.cloned())
+        let dim = |dim: &Dim| if sized || !matches!(dim, Dim::Known(_)) { *dim } else { Dim::Known(0) };
+        let dims = value.dims.as_ref().map(|dims| dims.iter().map(dim).collect::<Vec<_>>());
+        (value.constant.is_some(), value.dtype, dims)
     };
     let node = |node: &Node<'_>| {
         let values = node.inputs.iter().chain(&node.outputs);
@@ -62,9 +63,11 @@ pub fn read(runtime: &Runtime, region: &Region<'_>, onnx: &[u8]) -> Result<Model
     let model = runtime.read(onnx).map_err(unsupported)?;
     for (port, &output) in model.outputs()?.iter().zip(&region.outputs) {
         let value = region.value(output);
-        let (Some(own), Some(theirs)) = (value.shape(), &port.shape) else { continue };
-        if own != *theirs {
-            let error = format!("`{}` would have the shape {theirs:?}, not {own:?}", value.name);
+        let (Some(own), Some(theirs)) = (&value.dims, &port.shape) else { continue };
+        // A size that is open here is not one number there.
+        let fits = |(own, &size): (&Dim, &usize)| matches!(own, Dim::Unknown) || *own == Dim::Known(size);
+        if own.len() != theirs.len() || !own.iter().zip(theirs).all(fits) {
+            let error = format!("`{}` would have the shape {theirs:?}, which is another here", value.name);
             return Err(Error { node: value.producer.map(|(node, _)| node), ..Error::unsupported(error) });
         }
     }
@@ -83,14 +86,12 @@ const NOTHING: &str = "Identity Reshape Transpose Flatten Squeeze Unsqueeze Conc
 /// Whether an output may be an input as it is.
 pub fn may_be_an_input(region: &Region<'_>, output: usize) -> bool {
     let mut value = region.value(output);
-    loop {
-        let Some(node) = region.producer(value) else { return true };
+    while let Some(node) = region.producer(value) {
         if !lists(NOTHING, node.op) {
             return false;
         }
-        match node.inputs.first().copied().flatten() {
-            Some(input) => value = region.value(input),
-            None => return true,
-        }
+        let Some(input) = node.inputs.first().copied().flatten() else { break };
+        value = region.value(input);
     }
+    true
 }

@@ -46,10 +46,9 @@ impl Plugin for OpenVino {
         let runtime = Runtime::load(&candidates, low_precision).map_err(|tried| {
             format!("OpenVINO is not here: `pip install openvino`, or set openvino.library ({tried})")
         });
-        if let Ok(runtime) = &runtime
-            && !runtime.devices.contains(&device)
-        {
-            let devices = runtime.devices.join(", ");
+        let mut known = runtime.iter().map(|runtime| &runtime.devices);
+        if let Some(known) = known.find(|known| !known.contains(&device)) {
+            let devices = known.join(", ");
             return Err(Error::invalid(format!("OpenVINO has no device `{device}`; it has {devices}")));
         }
         Ok(OpenVino { runtime, device, asked: Mutex::default() })

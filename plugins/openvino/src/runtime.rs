@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use byoc_plugin::{Error, Result};
 
@@ -11,7 +12,7 @@ const INVALID_PARAMETER: Status = -14;
 
 /// A handle that is freed when nobody has it any more.
 struct Handle {
-    api: &'static Api,
+    api: Arc<Api>,
     raw: Raw,
     free: Free,
 }
@@ -29,10 +30,10 @@ impl Drop for Handle {
 }
 
 impl Handle {
-    fn new(api: &'static Api, free: Free, make: impl FnOnce(*mut Raw) -> Status) -> Result<Handle> {
+    fn new(api: &Arc<Api>, free: Free, make: impl FnOnce(*mut Raw) -> Status) -> Result<Handle> {
         let mut raw = std::ptr::null_mut();
         api.check(make(&mut raw))?;
-        Ok(Handle { api, raw, free })
+        Ok(Handle { api: Arc::clone(api), raw, free })
     }
 }
 
@@ -88,16 +89,14 @@ impl Runtime {
         let mut tried = Vec::new();
         for path in candidates {
             match Api::load(path) {
-                Ok(api) => {
-                    return Runtime::new(Box::leak(Box::new(api)), low_precision).map_err(|e| e.message);
-                }
+                Ok(api) => return Runtime::new(&Arc::new(api), low_precision).map_err(|e| e.message),
                 Err(error) => tried.push(error),
             }
         }
         Err(tried.join("; "))
     }
 
-    fn new(api: &'static Api, low_precision: bool) -> Result<Runtime> {
+    fn new(api: &Arc<Api>, low_precision: bool) -> Result<Runtime> {
         // SAFETY: the functions are called as OpenVINO's headers say, here and below.
         let core = Handle::new(api, api.ov_core_free, |raw| unsafe { (api.ov_core_create)(raw) })?;
         let mut version = Version { build: std::ptr::null(), description: std::ptr::null() };
@@ -117,7 +116,7 @@ impl Runtime {
 
     /// Has OpenVINO read a model; an error where it cannot.
     pub fn read(&self, onnx: &[u8]) -> Result<Model> {
-        let (api, null) = (self.core.api, std::ptr::null_mut());
+        let (api, null) = (&self.core.api, std::ptr::null_mut());
         // SAFETY: the bytes are only read, and during the call.
         Ok(Model(Handle::new(api, api.ov_model_free, |raw| unsafe {
             (api.ov_core_read_model_from_memory_buffer)(self.core.raw, onnx.as_ptr(), onnx.len(), null, raw)
@@ -131,12 +130,14 @@ impl Runtime {
         })
     }
 
-    /// Makes a compiled model of what [`Compiled::export`] gave.
+    /// Makes a compiled model of what [`Compiled::export`] gave. Its constants stay where they lie in there.
     pub fn import(&self, blob: &[u8], device: &str, threads: usize) -> Result<Compiled> {
-        // SAFETY: the bytes are only read, and during the call.
-        self.compiled(device, threads, |core, device, raw| unsafe {
+        let blob = blob.to_vec();
+        // SAFETY: the bytes are only read, and stay as long as what is made of them.
+        let compiled = self.compiled(device, threads, |core, device, raw| unsafe {
             (self.core.api.ov_core_import_model)(core, blob.as_ptr(), blob.len(), device, raw)
-        })
+        })?;
+        Ok(Compiled { _blob: blob, ..compiled })
     }
 
     fn compiled(
@@ -146,7 +147,7 @@ impl Runtime {
         make: impl FnOnce(Raw, Text, *mut Raw) -> Status,
     ) -> Result<Compiled> {
         self.configure(device, threads)?;
-        let (api, device) = (self.core.api, c_text(device)?);
+        let (api, device) = (&self.core.api, c_text(device)?);
         let handle =
             Handle::new(api, api.ov_compiled_model_free, |raw| make(self.core.raw, device.as_ptr(), raw))?;
         let set =
@@ -155,7 +156,7 @@ impl Runtime {
         let outputs = (api.ov_compiled_model_outputs_size, api.ov_compiled_model_output_by_index);
         let inputs = ports(&handle, inputs.0, inputs.1, set.0)?;
         let outputs = ports(&handle, outputs.0, outputs.1, set.1)?;
-        Ok(Compiled { handle, inputs, outputs })
+        Ok(Compiled { handle, inputs, outputs, _blob: Vec::new() })
     }
 
     /// One request at a time; float32 stays float32, where OpenVINO alone would round to bfloat16; and quantised
@@ -167,7 +168,7 @@ impl Runtime {
         let cpu =
             [("INFERENCE_NUM_THREADS", threads.as_str()), ("NUM_STREAMS", "1"), ("LP_TRANSFORMS_MODE", low)];
         let cpu = cpu.iter().filter(|_| device.starts_with("CPU"));
-        let (api, device) = (self.core.api, c_text(device)?);
+        let (api, device) = (&self.core.api, c_text(device)?);
         for (key, value) in general.iter().chain(cpu) {
             let (key, value) = (c_text(key)?, c_text(value)?);
             // SAFETY: one key and its value follow.
@@ -185,7 +186,7 @@ pub struct Model(Handle);
 
 impl Model {
     pub fn outputs(&self) -> Result<Vec<Port>> {
-        let (api, set) = (self.0.api, self.0.api.ov_infer_request_set_output_tensor_by_index);
+        let (api, set) = (&self.0.api, self.0.api.ov_infer_request_set_output_tensor_by_index);
         ports(&self.0, api.ov_model_outputs_size, api.ov_model_const_output_by_index, set)
     }
 }
@@ -203,11 +204,13 @@ pub struct Compiled {
     handle: Handle,
     pub inputs: Vec<Port>,
     pub outputs: Vec<Port>,
+    /// Freed behind the handle.
+    _blob: Vec<u8>,
 }
 
 impl Compiled {
     pub fn request(&self) -> Result<Request> {
-        let api = self.handle.api;
+        let api = &self.handle.api;
         // SAFETY: OpenVINO keeps the model for as long as a request has it.
         Ok(Request(Handle::new(api, api.ov_infer_request_free, |raw| unsafe {
             (api.ov_compiled_model_create_infer_request)(self.handle.raw, raw)
@@ -219,7 +222,7 @@ impl Compiled {
         let failed = |error: std::io::Error| Error::internal(format!("the exported model: {error}"));
         let file = tempfile::NamedTempFile::new().map_err(failed)?;
         let path = c_text(&file.path().to_string_lossy())?;
-        let api = self.handle.api;
+        let api = &self.handle.api;
         // SAFETY: the path is valid for the call.
         api.check(unsafe { (api.ov_compiled_model_export_model)(self.handle.raw, path.as_ptr()) })?;
         std::fs::read(file.path()).map_err(failed)
@@ -227,7 +230,7 @@ impl Compiled {
 }
 
 fn ports(of: &Handle, count: Count, at: At, set: SetAt) -> Result<Vec<Port>> {
-    let api = of.api;
+    let api = &of.api;
     let mut len = 0;
     // SAFETY: as the headers say.
     api.check(unsafe { count(of.raw, &mut len) })?;
@@ -269,7 +272,7 @@ impl Request {
     /// # Safety
     /// The bytes stay valid until the request runs no more, or is given others; those of an output may be written to.
     pub unsafe fn bind(&mut self, port: &Port, shape: &[i64], bytes: *mut [u8]) -> Result<()> {
-        let api = self.0.api;
+        let api = &self.0.api;
         // OpenVINO copies the sizes.
         let of = Shape { rank: shape.len() as i64, dims: shape.as_ptr().cast_mut() };
         // SAFETY: the caller's promise; whether the memory has that size is checked below.
@@ -293,7 +296,7 @@ impl Request {
 
     /// Shape and content of an output that OpenVINO has allocated itself.
     pub fn output<R>(&mut self, port: &Port, take: impl FnOnce(&[usize], &[u8]) -> R) -> Result<R> {
-        let api = self.0.api;
+        let api = &self.0.api;
         // SAFETY: as the headers say.
         let tensor = Handle::new(api, api.ov_tensor_free, |raw| unsafe {
             (api.ov_infer_request_get_output_tensor_by_index)(self.0.raw, port.index, raw)
