@@ -133,10 +133,7 @@ pub fn type_of(value: &Value<'_>) -> Option<Type> {
 }
 
 pub fn scalar(value: &Value<'_>) -> Option<f32> {
-    match value.constant_as::<f32>()? {
-        [one] => Some(*one),
-        _ => None,
-    }
+    value.constant_as::<f32>().filter(|all| all.len() == 1).map(|all| all[0])
 }
 
 fn function(algorithm: Algorithm, alpha: f32, beta: f32) -> Result<What> {
@@ -287,10 +284,10 @@ fn reduction(m: &Match<'_>) -> Result<What> {
 }
 
 fn resampling(m: &Match<'_>) -> Result<What> {
-    let mode =
-        (m.node.attr_str("mode").unwrap_or("nearest"), m.node.attr_str("coordinate_transformation_mode"));
-    let (rounding, is_float) =
-        (m.node.attr_str("nearest_mode"), m.bound("x").and_then(type_of) == Some(Type::F32));
+    let text = |name| m.node.attr_str(name);
+    let mode = (text("mode").unwrap_or("nearest"), text("coordinate_transformation_mode"));
+    let (rounding, x) = (text("nearest_mode"), m.bound("x"));
+    let is_float = x.and_then(type_of) == Some(Type::F32);
     let algorithm = match (mode, rounding) {
         (("nearest", None), _) => Algorithm::Nearest,
         (("nearest", Some("asymmetric")), Some("floor")) => Algorithm::Nearest,
@@ -298,16 +295,16 @@ fn resampling(m: &Match<'_>) -> Result<What> {
         (("linear", Some("half_pixel" | "pytorch_half_pixel")), _) if is_float => Algorithm::Bilinear,
         _ => return Err(m.refuse(&format!("Resize of mode {mode:?} {rounding:?}"))),
     };
-    if m.int("antialias", 0) != 0
-        || m.node.attr_str("keep_aspect_ratio_policy").is_some_and(|p| p != "stretch")
-    {
+    if m.int("antialias", 0) != 0 || text("keep_aspect_ratio_policy").is_some_and(|p| p != "stretch") {
         return Err(m.refuse("antialias, or a kept aspect ratio"));
     }
-    let scaling = Scaling::of(m.region, m.node);
-    Ok(What::Resampling(
-        algorithm,
-        scaling.ok_or_else(|| m.refuse("sizes that are known only when it runs"))?,
-    ))
+    // Of sizes that only running tells nothing else is sure to fit.
+    let whole = |scales: &[f32]| scales[..2] == [1.0; 2] && scales.iter().all(|scale| scale.fract() == 0.0);
+    let is_sure = |scaling: &Scaling| matches!(scaling, Scaling::By(scales) if whole(scales));
+    let is_known = x.and_then(Value::shape).is_some();
+    let scaling = Scaling::of(m.region, m.node).filter(|scaling| is_known || is_sure(scaling));
+    let scaling = scaling.ok_or_else(|| m.refuse("sizes that are known only when it runs"))?;
+    Ok(What::Resampling(algorithm, scaling))
 }
 
 fn split(m: &Match<'_>) -> Result<Vec<Layer>> {

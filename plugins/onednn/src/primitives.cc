@@ -301,16 +301,19 @@ void Network::prelu(const Op& op) {
 void Network::reduction(const Op& op) {
     Dims dims = dims_of(op.dims), kept = dims_of(op.kernel);
     std::size_t from = slot(op.inputs[0]);
-    std::size_t into;
-    if (desc(from).get_dims() == kept && op.algorithm != Algorithm::NormL1 && op.algorithm != Algorithm::NormL2) {
-        into = from;  // nothing is reduced
+    if (desc(from).get_dims() == kept) {  // nothing is reduced
+        Op each = op;
+        each.dims = op.kernel;
+        bool norm = op.algorithm == Algorithm::NormL1 || op.algorithm == Algorithm::NormL2;
+        each.algorithm = norm ? Algorithm::Abs : Algorithm::Linear;
+        eltwise(each);
     } else {
         dnnl::reduction::primitive_desc chosen(
             weights_->engine, algorithm(op.algorithm), desc(from), plain(kept), op.alpha, 0.0f, own_scratch());
-        into = new_slot(plain(kept));
+        std::size_t into = new_slot(plain(kept));
         step(dnnl::reduction(chosen), {{DNNL_ARG_SRC, from}, {DNNL_ARG_DST, into}});
+        set(op.output, into, kept);
     }
-    set(op.output, into, kept);
     if (kept != dims) set(op.output, reshaped(op.output, dims), dims);
 }
 
