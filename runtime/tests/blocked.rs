@@ -196,3 +196,12 @@ fn channels_are_dealt_out_anew_elsewhere() {
     let planes: Vec<_> = y.chunks_exact(6).map(|plane| plane[0] / 6.0).collect();
     assert_eq!(planes, [0.0, 3.0, 1.0, 4.0, 2.0, 5.0, 6.0, 9.0, 7.0, 10.0, 8.0, 11.0]);
 }
+
+/// It has no places behind its channels, nor channels.
+#[test]
+fn a_normalisation_of_a_vector_is_no_image() {
+    let graph = "(float[3] x) => (float[3] y) <float[1] s = {2}, float[1] t = {0.5}> {
+        y = BatchNormalization(x, s, t, t, s)
+    }";
+    prepared(&model(graph), true);
+}
