@@ -66,6 +66,8 @@ fn top1(want: &Tensor, a: &[f64], b: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     fn floats(dims: &[usize], values: Vec<f32>) -> (String, Datum) {
@@ -75,11 +77,11 @@ mod tests {
     #[test]
     fn errors_are_of_the_worst_element() {
         let (want, got) = (floats(&[3], vec![4.0, -0.001, 2.0]), floats(&[3], vec![4.5, 0.001, 1.5]));
-        let found = &errors(&[want.clone()], &[got])[0];
+        let found = &errors(from_ref(&want), &[got])[0];
         // The second element is too small for its own error to count.
         assert_eq!((found.max_abs, found.max_rel, found.top1), (0.5, 0.25, None));
         assert!(found.cosine > 0.98 && found.cosine < 1.0);
-        let same = &errors(&[want.clone()], &[want])[0];
+        let same = &errors(from_ref(&want), from_ref(&want))[0];
         assert_eq!((same.max_abs, same.max_rel), (0.0, 0.0));
         assert!((same.cosine - 1.0).abs() < 1e-12);
     }

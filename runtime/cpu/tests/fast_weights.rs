@@ -20,7 +20,8 @@ fn shapes() -> impl Iterator<Item = [usize; 3]> {
 
 /// Whole numbers from -8 to 7, the least of them in each column's every block: all formats hold these.
 fn whole_weights(random: &mut Random, k: usize, n: usize) -> Vec<f32> {
-    let mut number = |i: usize| if i / n % 32 == 0 { -8.0 } else { (random.bits() % 16) as f32 - 8.0 };
+    let mut number =
+        |i: usize| if (i / n).is_multiple_of(32) { -8.0 } else { (random.bits() % 16) as f32 - 8.0 };
     (0..k * n).map(&mut number).collect()
 }
 
