@@ -28,6 +28,18 @@ const FREE: [(&str, &[Candidate]); 15] = [
     ("mode", &[Candidate::Text("linear"), Candidate::Text("cubic")]),
 ];
 
+/// Operators whose attributes of these names mean something else, and their candidates.
+const OF_OPERATORS: [(&str, &str, &[Candidate]); 2] = [
+    ("DepthToSpace", "mode", &[Candidate::Text("CRD"), Candidate::Text("DCR")]),
+    ("SpaceToDepth", "mode", &[Candidate::Text("CRD"), Candidate::Text("DCR")]),
+];
+
+/// What is tried beside the default.
+fn usual(op: &str, attribute: &str) -> &'static [Candidate] {
+    let own = OF_OPERATORS.iter().find(|(of, name, _)| (*of, *name) == (op, attribute)).map(|(.., c)| *c);
+    own.or_else(|| FREE.iter().find(|(name, _)| *name == attribute).map(|(_, c)| *c)).unwrap_or_default()
+}
+
 #[derive(Clone, Copy)]
 enum Candidate {
     Int(i64),
@@ -71,8 +83,7 @@ pub fn settle_free(node: &mut Node, output: &str, words: &Words, chooser: &mut C
             continue;
         }
         let mut candidates: Vec<Option<Attr>> = vec![None];
-        let usual = FREE.iter().find(|(name, _)| *name == attribute.name);
-        candidates.extend(usual.iter().flat_map(|(_, c)| c.iter()).map(|c| Some(c.attr())));
+        candidates.extend(usual(node.schema.name, attribute.name).iter().map(|c| Some(c.attr())));
         if words.mention(output, attribute.name) {
             candidates.extend(spoken(words, attribute.kind).into_iter().map(Some));
         }

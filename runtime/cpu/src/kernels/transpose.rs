@@ -136,7 +136,11 @@ struct Blocks {
 
 fn prepare_blocks(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     let size = usize::try_from(node.int("blocksize")?).ok().filter(|&size| size > 0)?;
-    let outer = node.str("mode").unwrap_or("DCR") == "DCR";
+    let outer = match node.str("mode").unwrap_or("DCR") {
+        "DCR" => true,
+        "CRD" => false,
+        _ => return None,
+    };
     Some(Box::new(Blocks { size, spread: node.op() == "DepthToSpace", outer }))
 }
 

@@ -5,6 +5,7 @@
 use byoc_graph::Tensor;
 
 use super::call::{Call, Outputs};
+use super::complex::by_parts;
 use super::elementwise_unary::map_floats;
 use super::fault::{Fault, ensure, invalid};
 use super::layout;
@@ -241,16 +242,22 @@ fn col2im(call: &Call<'_>) -> Outputs {
         "columns {:?} are not of blocks {block:?} of an image {image:?}",
         tensor.dims()
     );
-    let channels = rows / taps.taps;
-    let dims = [&[batch, channels][..], &image].concat();
-    let mut out = numbers::filled(0.0, &dims)?;
-    let (pixels, values) = (layout::count(&image)?, numbers::floats(tensor)?);
+    let dims = [&[batch, rows / taps.taps][..], &image].concat();
+    Ok(vec![by_parts(tensor, |part, _| add_columns(part, &taps, &dims))?.into()])
+}
+
+/// Images of `dims` from the columns that a kernel saw, added up where it saw the same place.
+fn add_columns(tensor: &Tensor, taps: &Taps, dims: &[usize]) -> Result<Tensor, Fault> {
+    let (batch, channels, pixels) = (dims[0], dims[1], layout::count(&dims[2..])?);
+    let (rows, places) = (tensor.dims()[1], taps.places);
+    let mut out = numbers::filled(0.0, dims)?;
+    let values = numbers::floats(tensor)?;
     for batch in 0..batch {
         let columns = &values[batch * rows * places..][..rows * places];
         let target = &mut out[batch * channels * pixels..][..channels * pixels];
-        scatter_columns(columns, &taps, channels, pixels, target);
+        scatter_columns(columns, taps, channels, pixels, target);
     }
-    Ok(vec![numbers::from_floats_any(tensor.dtype(), &dims, &out)?.into()])
+    numbers::from_floats_any(tensor.dtype(), dims, &out)
 }
 
 /// Depthwise convolution in time that sees what came before, and hands on what comes next will need.

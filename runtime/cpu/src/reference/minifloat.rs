@@ -54,6 +54,11 @@ pub fn format(dtype: DType) -> Option<Format> {
     })
 }
 
+/// Whether quantised numbers may be of this type. Scales alone are of E8M0.
+pub fn is_float8(dtype: DType) -> bool {
+    matches!(dtype, DType::F8E4M3FN | DType::F8E4M3FNUZ | DType::F8E5M2 | DType::F8E5M2FNUZ)
+}
+
 impl Format {
     /// The value of a code between zero and `max`.
     fn magnitude(&self, code: u8) -> f64 {

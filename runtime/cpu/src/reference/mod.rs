@@ -8,6 +8,7 @@
 mod attention;
 mod call;
 mod cast;
+mod complex;
 mod contrib_attention;
 mod contrib_channels_last;
 mod contrib_embedding;

@@ -51,7 +51,13 @@ fn qlinear_matmul(call: &Call<'_>) -> Outputs {
     let row = along(&dims, rank.saturating_sub(2), &a_scale)?;
     let column = along(&dims, rank.saturating_sub(1), &b_scale)?;
     let scale = |i: usize| a_scale[row(i)] as f32 * b_scale[column(i)] as f32;
-    Ok(vec![Requantise::of(call, 6, 7)?.apply(&dims, &sums, scale)?.into()])
+    let result = Requantise::of(call, 6, 7)?;
+    // 32 bits hold sums of integers; those of floats are whatever they are.
+    if call.tensor(0)?.dtype().is_integer() && call.tensor(3)?.dtype().is_integer() {
+        return Ok(vec![result.apply(&dims, &sums, scale)?.into()]);
+    }
+    let scaled = |(i, &sum): (usize, &f64)| (sum * f64::from(scale(i)) / f64::from(result.scale)) as f32;
+    Ok(vec![result.store(&dims, &sums.iter().enumerate().map(scaled).collect::<Vec<f32>>())?.into()])
 }
 
 /// The convolution of inputs `x` and `w` less their zero points. The padding holds the zero point.

@@ -135,20 +135,27 @@ impl Requantise {
         })
     }
 
-    /// One `f32` multiplier, round half to even, add the zero point, saturate.
+    /// Sums of 32 bits, each times one `f32` multiplier.
     pub fn apply(
         &self,
         dims: &[usize],
         sums: &[f64],
         product_scale: impl Fn(usize) -> f32,
     ) -> Result<Tensor, Fault> {
-        let range =
-            int_range(self.dtype).ok_or(Fault::DType { what: "a quantised result", got: self.dtype })?;
-        let one = |(i, &sum): (usize, &f64)| {
-            let scaled = wrapped(sum) as f32 * (product_scale(i) / self.scale);
-            saturated(f64::from(scaled.round_ties_even()) + self.zero, range)
-        };
-        from_ints(self.dtype, dims, &sums.iter().enumerate().map(one).collect::<Vec<i128>>())
+        let one = |(i, &sum): (usize, &f64)| wrapped(sum) as f32 * (product_scale(i) / self.scale);
+        self.store(dims, &sums.iter().enumerate().map(one).collect::<Vec<f32>>())
+    }
+
+    /// Whole numbers are rounded half to even, moved by the zero point and saturated; 8-bit floats have no zero point.
+    pub fn store(&self, dims: &[usize], scaled: &[f32]) -> Result<Tensor, Fault> {
+        if let Some(range) = int_range(self.dtype) {
+            let one = |x: &f32| saturated(f64::from(x.round_ties_even()) + self.zero, range);
+            return from_ints(self.dtype, dims, &scaled.iter().map(one).collect::<Vec<i128>>());
+        }
+        if !minifloat::is_float8(self.dtype) {
+            return Err(Fault::DType { what: "a quantised result", got: self.dtype });
+        }
+        from_floats(self.dtype, dims, &scaled.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>())
     }
 }
 
@@ -161,7 +168,8 @@ pub(super) fn wrapped(sum: f64) -> i32 {
 pub(super) fn centred(call: &Call<'_>, i: usize, zero: usize, axis: usize) -> Result<Vec<f64>, Fault> {
     let tensor = call.tensor(i)?;
     let mut values = numbers::floats(tensor)?;
-    ensure!(tensor.dtype().is_integer(), "input {i} is of {}, where integers are needed", tensor.dtype());
+    let is_code = tensor.dtype().is_integer() || minifloat::is_float8(tensor.dtype());
+    ensure!(is_code, "input {i} is of {}, where integers or 8-bit floats are needed", tensor.dtype());
     if let Some(points) = call.floats_opt(zero)? {
         let of = along(tensor.dims(), axis, &points)?;
         values.iter_mut().enumerate().for_each(|(at, x)| *x -= points[of(at)]);

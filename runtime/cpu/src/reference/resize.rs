@@ -4,6 +4,7 @@
 use byoc_graph::Tensor;
 
 use super::call::{Call, Outputs};
+use super::complex::{Part, by_parts};
 use super::fault::{Fault, ensure, invalid};
 use super::layout::{self, Lanes};
 use super::movement::take;
@@ -128,6 +129,21 @@ fn run(tensor: &Tensor, axes: &[Axis], style: &Style<'_>) -> Outputs {
     if style.mode == "nearest" && !extrapolates {
         return Ok(vec![nearest(tensor, &dims, &mixes)?.into()]);
     }
+    let mixed = by_parts(tensor, |part, which| {
+        let outside = if which == Part::Real { style.extrapolation } else { 0.0 };
+        mix(part, axes, &mixes, style, outside)
+    })?;
+    Ok(vec![mixed.into()])
+}
+
+/// Numbers mixed along each axis in turn; `outside` is what those are that lie beyond the tensor.
+fn mix(
+    tensor: &Tensor,
+    axes: &[Axis],
+    mixes: &[Vec<Mix>],
+    style: &Style<'_>,
+    outside: f64,
+) -> Result<Tensor, Fault> {
     let (mut values, mut shape) = (numbers::floats(tensor)?, tensor.dims().to_vec());
     for (axis, mixes) in mixes.iter().enumerate() {
         let same = |(i, mix): (usize, &Mix)| matches!(mix.as_deref(), Some(&[(at, 1.0)]) if at == i);
@@ -140,7 +156,7 @@ fn run(tensor: &Tensor, axes: &[Axis], style: &Style<'_>) -> Outputs {
         let before = Lanes::new(&shape, &[axis])?;
         shape[axis] = axes[axis].to;
         let after = Lanes::new(&shape, &[axis])?;
-        let mut next = numbers::filled(style.extrapolation, &shape)?;
+        let mut next = numbers::filled(outside, &shape)?;
         for lane in 0..before.outer {
             let from = before.lane(lane);
             for (&to, mix) in after.lane(lane).iter().zip(mixes) {
@@ -151,10 +167,10 @@ fn run(tensor: &Tensor, axes: &[Axis], style: &Style<'_>) -> Outputs {
         }
         values = next;
     }
-    if extrapolates {
-        extrapolate(&mut values, &shape, &mixes, style.extrapolation);
+    if mixes.iter().flatten().any(Option::is_none) {
+        extrapolate(&mut values, &shape, mixes, outside);
     }
-    Ok(vec![from_floats_any(tensor.dtype(), &shape, &values)?.into()])
+    from_floats_any(tensor.dtype(), &shape, &values)
 }
 
 /// Elements that lie outside along any axis have one value, whatever later axes made of them.

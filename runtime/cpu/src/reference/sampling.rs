@@ -3,6 +3,7 @@
 use byoc_graph::Tensor;
 
 use super::call::{Call, Outputs};
+use super::complex::by_parts;
 use super::conv::{add_bias, shapes};
 use super::fault::{Fault, ensure, invalid};
 use super::layout;
@@ -121,8 +122,7 @@ fn cubic(distance: f64) -> f64 {
 
 fn grid_sample(call: &Call<'_>) -> Outputs {
     let (x, grid) = (call.tensor(0)?, call.tensor(1)?);
-    let (&[batch, channels, ref space @ ..], &[grid_batch, ref places @ .., axes]) = (x.dims(), grid.dims())
-    else {
+    let (&[batch, _, ref space @ ..], &[grid_batch, ref places @ .., axes]) = (x.dims(), grid.dims()) else {
         return Err(invalid!("an input of {:?} and a grid of {:?}", x.dims(), grid.dims()));
     };
     let fits =
@@ -138,6 +138,13 @@ fn grid_sample(call: &Call<'_>) -> Outputs {
         }
     };
     let sampler = Sampler { mode: call.text("mode")?, outside, corners: call.flag("align_corners")? };
+    Ok(vec![by_parts(x, |part, _| sample(part, grid, &sampler))?.into()])
+}
+
+/// An image at the places of a grid whose shape fits.
+fn sample(x: &Tensor, grid: &Tensor, sampler: &Sampler<'_>) -> Result<Tensor, Fault> {
+    let (batch, channels, space) = (x.dims()[0], x.dims()[1], &x.dims()[2..]);
+    let (places, axes) = (&grid.dims()[1..grid.rank() - 1], space.len());
     let dims = [&[batch, channels][..], places].concat();
     let mut out = numbers::filled(0.0, &dims)?;
     let (values, grid) = (numbers::floats(x)?, numbers::floats(grid)?);
@@ -153,7 +160,7 @@ fn grid_sample(call: &Call<'_>) -> Outputs {
             }
         }
     }
-    Ok(vec![from_floats_any(x.dtype(), &dims, &out)?.into()])
+    from_floats_any(x.dtype(), &dims, &out)
 }
 
 fn affine_grid(call: &Call<'_>) -> Outputs {

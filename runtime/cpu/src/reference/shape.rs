@@ -193,14 +193,26 @@ fn rearranged(tensor: &Tensor, split: &[usize], order: &[usize], dims: &[usize])
     one(permuted(&tensor.reshaped(split)?, order)?.reshaped(dims)?)
 }
 
+/// Whether the place in a block is the faster part of a channel.
+fn columns_first(call: &Call<'_>) -> Result<bool, Fault> {
+    match call.text_opt("mode")?.unwrap_or("DCR") {
+        "DCR" => Ok(false),
+        "CRD" => Ok(true),
+        other => {
+            let why = format!("is `{other}`, which is not known");
+            Err(Fault::Attribute { name: "mode".into(), why })
+        }
+    }
+}
+
 fn depth_to_space(call: &Call<'_>) -> Outputs {
     let (tensor, [n, c, h, w], b) = image_blocks(call)?;
     ensure!(c.is_multiple_of(b * b), "{c} channels do not make blocks of {b}×{b}");
     let depth = c / (b * b);
     let result = [n, depth, h.saturating_mul(b), w.saturating_mul(b)];
-    match call.text_opt("mode")?.unwrap_or("DCR") {
-        "CRD" => rearranged(tensor, &[n, depth, b, b, h, w], &[0, 1, 4, 2, 5, 3], &result),
-        _ => rearranged(tensor, &[n, b, b, depth, h, w], &[0, 3, 4, 1, 5, 2], &result),
+    match columns_first(call)? {
+        true => rearranged(tensor, &[n, depth, b, b, h, w], &[0, 1, 4, 2, 5, 3], &result),
+        false => rearranged(tensor, &[n, b, b, depth, h, w], &[0, 3, 4, 1, 5, 2], &result),
     }
 }
 
@@ -208,10 +220,7 @@ fn space_to_depth(call: &Call<'_>) -> Outputs {
     let (tensor, [n, c, h, w], b) = image_blocks(call)?;
     ensure!(h.is_multiple_of(b) && w.is_multiple_of(b), "{h}×{w} is not made of blocks of {b}×{b}");
     let result = [n, c.saturating_mul(b * b), h / b, w / b];
-    let order = match call.text_opt("mode")?.unwrap_or("DCR") {
-        "CRD" => [0, 1, 3, 5, 2, 4],
-        _ => [0, 3, 5, 1, 2, 4],
-    };
+    let order = if columns_first(call)? { [0, 1, 3, 5, 2, 4] } else { [0, 3, 5, 1, 2, 4] };
     rearranged(tensor, &[n, c, h / b, b, w / b, b], &order, &result)
 }
 

@@ -24,7 +24,7 @@ pub fn rule(lowering: &mut Lowering<'_, '_>, node: &Node<'_>) -> Option<Result<(
         "Expand" => lowering.moved(node, |l| Ok(Rule::Expand(sizes(&l.required(node, 1)?)?))),
         "Tile" => lowering.moved(node, |l| Ok(Rule::Tile(sizes(&l.required(node, 1)?)?))),
         "Slice" => lowering.moved(node, |l| l.slice(node)),
-        "DepthToSpace" => lowering.moved(node, |_| {
+        "DepthToSpace" if ["DCR", "CRD"].contains(&text(node, "mode", "DCR")) => lowering.moved(node, |_| {
             let block = sizes(&[node.attr_int("blocksize").unwrap_or(0)])?[0];
             Ok(Rule::DepthToSpace { block, columns_first: text(node, "mode", "DCR") == "CRD" })
         }),
