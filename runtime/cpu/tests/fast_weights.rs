@@ -46,6 +46,17 @@ fn product(shape: [usize; 3], a: &[f32], b: &[f32]) -> Vec<f64> {
     sums(shape, a, b, |a, b, _| a * b)
 }
 
+/// The product with weights that are packed for it.
+fn packed_multiply(
+    exec: Exec<'_>,
+    shape @ [_, n, k]: [usize; 3],
+    a: &[f32],
+    b: &[f32],
+    precision: Precision,
+) -> Vec<f32> {
+    multiply(exec, shape, a, &Weights::pack(exec.isa, Matrix::row_major(b, k, n), precision))
+}
+
 fn multiply(exec: Exec<'_>, [m, n, k]: [usize; 3], a: &[f32], weights: &Weights) -> Vec<f32> {
     let mut c = vec![f32::NAN; m * n];
     gemm(exec, Matrix::row_major(a, m, k), weights.rhs(), &mut c, n, &Epilogue::default());
@@ -99,14 +110,7 @@ fn no_further_off_than_the_format_is_coarse() {
                 _ => sums(shape, &a, &b, |a, _, [p, j]| a.abs() * change[p * n + j]),
             };
             everywhere(
-                |exec| {
-                    multiply(
-                        exec,
-                        shape,
-                        &a,
-                        &Weights::pack(exec.isa, Matrix::row_major(&b, k, n), precision),
-                    )
-                },
+                |exec| packed_multiply(exec, shape, &a, &b, precision),
                 |isa, c| {
                     for (i, &got) in c.iter().enumerate() {
                         let error = (f64::from(got) - want[i]).abs();
@@ -218,14 +222,7 @@ fn nothing_to_multiply() {
         let (a, b) = (vec![1.0; m * k], vec![1.0; k * n]);
         for precision in REDUCED {
             everywhere(
-                |exec| {
-                    multiply(
-                        exec,
-                        shape,
-                        &a,
-                        &Weights::pack(exec.isa, Matrix::row_major(&b, k, n), precision),
-                    )
-                },
+                |exec| packed_multiply(exec, shape, &a, &b, precision),
                 |_, c| assert_eq!(c, vec![if k == 0 { 0.0 } else { f32::NAN }; m * n]),
             );
         }
