@@ -1,10 +1,14 @@
 //! oneDNN through its plugin: post-ops, broadcasts, shapes that change from run to run, and what it refuses.
 
 use std::fmt::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use byoc::{Datum, Session, Tensor};
 use byoc_graph::{Dim, Type};
 use byoc_tests::{on_onednn, partition_report, written};
+use regex::Regex;
 
 /// Models that exercise one way through the plugin each; it takes all of their nodes. `RandomNormal` stands for weights.
 const MODELS: [(&str, &str); 13] = [
@@ -283,7 +287,7 @@ fn results_are_those_of_the_host_in_every_way_through_the_plugin() {
     }
 }
 
-fn sessions(library: &std::path::Path, name: &str, text: &str) -> (Session, Session) {
+fn sessions(library: &Path, name: &str, text: &str) -> (Session, Session) {
     let (_folder, path) = written(&model_of(text));
     let host = Session::builder(&path).threads(2).build().unwrap_or_else(|e| panic!("{name}: {e}"));
     let vendor = Session::builder(&path).plugin(library.display().to_string()).threads(2).build();
@@ -301,6 +305,60 @@ fn inputs(session: &Session, batch: usize, run: usize) -> Vec<(String, Datum)> {
         (spec.name.to_string(), input(&dims.iter().map(size).collect::<Vec<_>>(), run))
     });
     inputs.collect()
+}
+
+/// An image that two convolutions read and two outputs are made of: oneDNN has layouts of its own for all of them.
+const SHARED: &str = r#"g (float[1,16,20,20] x) => (float[1,32,18,18] y, float[1,32,18,18] z) {
+    w = RandomNormal<seed=1.0, shape=[32,16,3,3]>()
+    v = RandomNormal<seed=2.0, shape=[32,16,3,3]>()
+    a = Conv(x, w)
+    b = Conv(x, v)
+    y = Add(a, b)
+    z = Sigmoid(b)
+}"#;
+
+/// What oneDNN itself says that it runs, primitive by primitive.
+fn told(library: &Path, model: &str) -> Vec<Vec<String>> {
+    let (_folder, path) = written(&model_of(model));
+    let mut command = Command::new(byoc_tests::byoc());
+    command.arg("run").arg(&path).args(["--random", "1", "--strict", "--plugin"]).arg(library);
+    if model.contains("[N,") {
+        command.args(["--dim", "N=2"]);
+    }
+    let done = byoc_tests::run_command(command.env("ONEDNN_VERBOSE", "1"), Duration::from_secs(60)).expect(0);
+    let ran = done.stdout.lines().filter(|line| line.starts_with("onednn_verbose,exec,cpu,"));
+    ran.map(|line| line.split(',').skip(3).map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn what_crosses_the_border_of_a_region_is_reordered_once() {
+    let Some(library) = on_onednn() else { return };
+    let told = told(&library, SHARED);
+    let reorders = |sizes: &str| told.iter().filter(|of| of[0] == "reorder" && of[6] == sizes).count();
+    // On the way in for both, and each output on its way out.
+    assert_eq!((reorders("1x16x20x20"), reorders("1x32x18x18")), (1, 2), "{told:?}");
+}
+
+/// Regions as what oneDNN runs of them: primitives, post-ops, sizes. Layouts, and so reorders, are the processor's.
+#[test]
+fn regions_become_few_primitives() {
+    let Some(library) = on_onednn() else { return };
+    // Behind the mask of a binary one.
+    let layout = Regex::new(r":a[a-z0-9]+").expect("a pattern");
+    let mut text = String::new();
+    for name in ["residual block", "products with bias, activation and residual", "normalisation"] {
+        let (_, model) = MODELS.iter().find(|(known, _)| *known == name).expect("a model of that name");
+        let _ = writeln!(text, "{name}");
+        for of in told(&library, model).iter().filter(|of| of[0] != "reorder") {
+            let post = of[4].split_once("attr-post-ops:").map_or("", |(_, post)| post.trim());
+            let post = layout.replace_all(post, "");
+            let sizes = of[6].split('_').map(str::to_owned).collect::<Vec<_>>().join(" ");
+            let _ = writeln!(text, "  {} {sizes} {post}", of[0]);
+        }
+    }
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("onednn_primitives", text);
+    });
 }
 
 #[test]

@@ -72,10 +72,9 @@ Network::Value& Network::at(std::size_t value) {
 }
 
 std::size_t Network::new_slot(const Desc& desc, std::size_t root) {
-    std::size_t index = slots_.size();
-    Slot slot{dnnl::memory(desc, weights_->engine, DNNL_MEMORY_NONE), root == none ? index : slots_[root].root};
-    slots_.push_back(slot);
-    return index;
+    dnnl::memory memory(desc, weights_->engine, DNNL_MEMORY_NONE);
+    slots_.push_back({memory, root == none ? slots_.size() : slots_[root].root});
+    return slots_.size() - 1;
 }
 
 void Network::set(std::size_t value, std::size_t slot, const Dims& dims) {
@@ -97,11 +96,9 @@ void Network::constant(
 
 std::size_t Network::constant_slot(std::size_t value, const Desc& plain, const Desc& wanted) {
     dnnl::memory memory = weights_->get(value, plain, wanted, at(value).data);
-    std::size_t index = slots_.size();
-    Slot slot{memory, index};
-    slot.constant = true;
-    slots_.push_back(slot);
-    return index;
+    slots_.push_back({memory, slots_.size()});
+    slots_.back().constant = true;
+    return slots_.size() - 1;
 }
 
 std::size_t Network::packed(std::size_t value, const Desc& given, const Desc& wanted) {
@@ -124,8 +121,11 @@ std::size_t Network::reordered(std::size_t from, const Desc& wanted) {
         // Along a dimension of one element strides may differ, which some primitives take seriously.
         return desc(from).get_strides() == wanted.get_strides() ? from : new_slot(wanted, from);
     }
+    // Whoever else wants it so reads what the first has made.
+    for (auto [slot, copy] : copies_) if (slot == from && desc(copy) == wanted) return reordered(copy, wanted);
     std::size_t into = new_slot(wanted);
     step(reorder(from, into), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, into}});
+    copies_.push_back({from, into});
     return into;
 }
 

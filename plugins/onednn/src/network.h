@@ -127,6 +127,7 @@ private:
     std::vector<Slot> slots_;
     std::vector<Step> steps_;
     std::vector<std::size_t> inputs_, outputs_;  // slots
+    std::vector<std::pair<std::size_t, std::size_t>> copies_;  // slots, and each one's in another layout
     dnnl::stream stream_;
     std::unique_ptr<char, void (*)(void*)> arena_{nullptr, std::free};
 };
