@@ -94,6 +94,18 @@ fn execute(compiled: &Arc<Compiled>) {
     }
 }
 
+/// A region as OpenVINO gets it: nothing is lowered here.
+#[test]
+fn regions_go_as_onnx() {
+    let model = onnx::from_text(MODEL, None).unwrap();
+    let region = adapt::region_data("r", &model.graph, &[], &model.opsets);
+    let bytes = (region.onnx.expect("a region has an ONNX form").0)().unwrap();
+    let text = onnx::to_text(&onnx::from_bytes(bytes, None).unwrap()).unwrap();
+    insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+        insta::assert_snapshot!("openvino_region", text);
+    });
+}
+
 #[test]
 fn an_artefact_stands_for_its_region() {
     let Some(folder) = openvino_folder() else { return };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use byoc_tests::{plugin, run, written};
+use byoc_tests::{on_onednn, on_openvino, on_refnpu, plugin, run, written};
 
 /// Three stages, one for each vendor.
 const MODEL: &str = r#"<ir_version: 8, opset_import: ["": 17]>
@@ -77,4 +77,53 @@ fn independent_regions_of_one_request_run_at_the_same_time() {
         }
     }
     assert_eq!(output_of(&model, &words), alone);
+}
+
+/// Bytes for the accelerator, floats for a library and a compiler, and an operator for the host.
+const MIXED: &str = r#"<ir_version: 8, opset_import: ["": 17]>
+g (float[1,8,16,16] x) => (float[1,4,14,14] y, float[1,4,14,14] n)
+<float s = {0.05}, float u = {0.4}, uint8 z = {128}, int8 m = {3}, int64[4] of = {8,8,3,3}, int64[4] last = {4,8,3,3}> {
+    q = QuantizeLinear(x, s, z)
+    d = DequantizeLinear(q, s, z)
+    k = ConstantOfShape<value = int8[1] {17}>(of)
+    w = DequantizeLinear(k, s, m)
+    c = Conv<pads=[1,1,1,1]>(d, w)
+    e = QuantizeLinear(c, u, z)
+    f = DequantizeLinear(e, u, z)
+    v = ConstantOfShape<value = float[1] {0.01}>(last)
+    g = Conv(f, v)
+    h = Relu(g)
+    n = Neg(h)
+    y = Softmax<axis=1>(h)
+}"#;
+
+#[test]
+fn one_model_runs_on_three_vendors_and_the_host_without_copies_between_them() {
+    let (Some(onednn), Some(openvino)) = (on_onednn(), on_openvino()) else { return };
+    let (folder, model) = written(MIXED);
+    let forced = ["--force", "g=onednn", "--force", "y=openvino", "--force", "n=host", "--policy", "greedy"];
+    let mut words = on_refnpu(None);
+    words.extend(["--plugin".to_owned(), onednn.display().to_string()]);
+    words.extend(openvino.into_iter().chain(forced.map(str::to_owned)));
+
+    let json = folder.path().join("bench.json").display().to_string();
+    let call =
+        ["bench", &model.display().to_string(), "--seconds", "0", "--profile", "--by-step", "--json", &json];
+    run(call.iter().map(ToString::to_string).chain(words.iter().cloned())).expect(0);
+    let text = fs::read_to_string(&json).expect("written");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let steps = report["profile"]["steps"].as_array().expect("the steps");
+    let mut by: Vec<&str> = steps.iter().map(|step| step["target"].as_str().expect("a name")).collect();
+    by.sort_unstable();
+    // The input is quantised by oneDNN. All of them work in the host's memory: nothing is left to convert or to copy.
+    assert_eq!(by, ["host", "onednn", "onednn", "openvino", "refnpu"], "{text}");
+
+    let numbers = |words: &[String]| {
+        let out = output_of(&model, words);
+        let tensor = byoc_graph::onnx::datum_from_bytes(&out.into(), None).expect("an output");
+        tensor.as_tensor().and_then(|t| t.to_f64s()).expect("numbers")
+    };
+    let (host, vendors) = (numbers(&[]), numbers(&words));
+    assert_eq!(host.len(), 4 * 14 * 14);
+    assert!(host.iter().zip(&vendors).all(|(a, b)| (a - b).abs() < 0.01), "{host:?} {vendors:?}");
 }

@@ -140,6 +140,41 @@ fn two_plugins_share_a_model() {
     assert!(outputs == Some(setup.host()));
 }
 
+/// What the device makes goes to the host twice, and what the host makes goes to two regions of the device.
+const BORDERS: &str = r#"<ir_version: 8, opset_import: ["": 17]>
+g (float[64] x) => (float[64] y, float[64] z) {
+    a = Add(x, x)
+    n = Neg(a)
+    b = Mul(x, n)
+    c = Add(a, n)
+    m = Neg(b)
+    y = Sub(b, m)
+    z = Mul(c, a)
+}"#;
+
+#[test]
+fn what_crosses_a_border_is_copied_once() {
+    let setup = Setup::of(BORDERS);
+    let (far, json) = (plugin("byoc-far-device"), setup.folder.path().join("bench.json"));
+    let call = ["bench", text(&setup.model), "--plugin", text(&far), "--policy", "greedy", "--seconds", "0"];
+    run(call.iter().chain(&["--profile", "--by-step", "--json", text(&json)])).expect(0);
+    let report: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&json).expect("written")).expect("JSON");
+    let steps = report["profile"]["steps"].as_array().expect("the steps");
+    let of = |target: &str| -> Vec<&str> {
+        let steps = steps.iter().filter(|step| step["target"] == target);
+        steps.map(|step| step["what"].as_str().expect("a name")).collect()
+    };
+    assert!(of("far-device").len() > 1, "{steps:?}");
+    let mut copied = of("transfer");
+    copied.sort_unstable();
+    assert_eq!(copied, ["a", "b", "n", "x", "z"], "{steps:?}");
+    // And the answer is the host's.
+    let (done, outputs) = setup.run(&["--plugin", text(&far)]);
+    done.expect(0);
+    assert!(outputs == Some(setup.host()));
+}
+
 #[test]
 fn an_option_reaches_the_code_that_computes() {
     let setup = Setup::new();
