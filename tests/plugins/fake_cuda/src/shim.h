@@ -1,12 +1,13 @@
 // What a kernel in CUDA C needs to be compiled as C++ and run on the host: one block after the other, and within a block
 // one thread after the other, each up to the next barrier.
+// Headers that take long to read are left out: there are hundreds of kernels.
 #include <math.h>
+#include <setjmp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
 
 #include <type_traits>
-#include <utility>
-#include <vector>
 
 #define __global__
 #define __device__
@@ -42,76 +43,89 @@ enum { STACK = 64 << 10, WARP = 32 };
 // What a thread waits for: all others of its block, or of its warp.
 enum Wait { NOTHING, BLOCK_MATES, WARP_MATES };
 struct Thread {
-    ucontext_t context;
-    std::vector<char> stack;
+    jmp_buf where;
+    char* stack;
     unsigned int number;
     Wait wait;
-    bool done;
+    bool begun, done;
 };
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static Thread* current;
 static void (*body)();
 
+// Goes back to the scheduler until it goes on here. Neither jump asks the system for anything.
+static void leave() {
+    if (!_setjmp(current->where)) _longjmp(scheduler, 1);
+}
+
+// A thread of one block after the other.
 static void run_current() {
-    body();
-    current->done = true;
-    swapcontext(&current->context, &scheduler);
+    for (;;) {
+        body();
+        current->done = true;
+        leave();
+    }
 }
 
 static void wait_for(Wait wait) {
     current->wait = wait;
-    swapcontext(&current->context, &scheduler);
+    leave();
+}
+
+// Lets a thread run until it leaves.
+static void enter(Thread* thread) {
+    current = thread;
+    threadIdx = Index{thread->number, 0, 0};
+    if (_setjmp(scheduler)) return;
+    if (thread->begun) _longjmp(thread->where, 1);
+    thread->begun = true;
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = thread->stack;
+    context.uc_stack.ss_size = STACK;
+    context.uc_link = nullptr;
+    makecontext(&context, run_current, 0);
+    setcontext(&context);
 }
 
 // Lets some threads go on where all of them wait for each other.
-static bool release(std::vector<Thread>& threads, size_t first, size_t last, Wait wait) {
-    for (size_t t = first; t < last; ++t)
+static bool release(Thread* threads, unsigned int first, unsigned int last, Wait wait) {
+    for (unsigned int t = first; t < last; ++t)
         if (threads[t].done || threads[t].wait != wait) return false;
-    for (size_t t = first; t < last; ++t) threads[t].wait = NOTHING;
+    for (unsigned int t = first; t < last; ++t) threads[t].wait = NOTHING;
     return true;
 }
 
 // One block; false where some threads wait for others that never come.
-static bool run_block(std::vector<Thread>& threads) {
-    for (Thread& thread : threads) {
-        thread.stack.resize(STACK);
-        thread.done = false;
-        thread.wait = NOTHING;
-        getcontext(&thread.context);
-        thread.context.uc_stack.ss_sp = thread.stack.data();
-        thread.context.uc_stack.ss_size = STACK;
-        thread.context.uc_link = nullptr;
-        makecontext(&thread.context, run_current, 0);
+static bool run_block(Thread* threads, unsigned int count) {
+    for (unsigned int t = 0; t < count; ++t) {
+        threads[t].done = false;
+        threads[t].wait = NOTHING;
     }
-    for (size_t done = 0; done < threads.size();) {
-        for (Thread& thread : threads) {
-            if (thread.done || thread.wait != NOTHING) continue;
-            current = &thread;
-            threadIdx = Index{thread.number, 0, 0};
-            swapcontext(&scheduler, &thread.context);
-            done += thread.done;
+    for (unsigned int done = 0; done < count;) {
+        for (Thread* thread = threads; thread < threads + count; ++thread) {
+            if (thread->done || thread->wait != NOTHING) continue;
+            enter(thread);
+            done += thread->done;
         }
-        bool released = release(threads, 0, threads.size(), BLOCK_MATES);
-        for (size_t first = 0; first < threads.size(); first += WARP) {
-            const size_t last = first + WARP < threads.size() ? first + WARP : threads.size();
+        bool released = release(threads, 0, count, BLOCK_MATES);
+        for (unsigned int first = 0; first < count; first += WARP) {
+            const unsigned int last = first + WARP < count ? first + WARP : count;
             released = release(threads, first, last, WARP_MATES) || released;
         }
-        if (!released && done < threads.size()) return false;
+        if (!released && done < count) return false;
     }
     return true;
 }
 
-static bool run_grid(const unsigned int* sizes, bool barriers) {
-    gridDim = Index{sizes[0], sizes[1], sizes[2]};
-    blockDim = Index{sizes[3], 1, 1};
-    std::vector<Thread> threads(barriers ? sizes[3] : 0);
-    for (unsigned int i = 0; i < threads.size(); ++i) threads[i].number = i;
+// All blocks, one thread after the other where `threads` is null.
+static bool run_blocks(const unsigned int* sizes, Thread* threads) {
     for (unsigned int z = 0; z < sizes[2]; ++z)
         for (unsigned int y = 0; y < sizes[1]; ++y)
             for (unsigned int x = 0; x < sizes[0]; ++x) {
                 blockIdx = Index{x, y, z};
-                if (barriers) {
-                    if (!run_block(threads)) return false;
+                if (threads) {
+                    if (!run_block(threads, sizes[3])) return false;
                     continue;
                 }
                 for (unsigned int t = 0; t < sizes[3]; ++t) {
@@ -122,13 +136,39 @@ static bool run_grid(const unsigned int* sizes, bool barriers) {
     return true;
 }
 
+static bool run_grid(const unsigned int* sizes, bool barriers) {
+    gridDim = Index{sizes[0], sizes[1], sizes[2]};
+    blockDim = Index{sizes[3], 1, 1};
+    if (!barriers) return run_blocks(sizes, nullptr);
+    Thread* threads = (Thread*)calloc(sizes[3], sizeof(Thread));
+    char* stacks = (char*)malloc((size_t)sizes[3] * STACK);
+    if (!threads || !stacks) abort();
+    for (unsigned int i = 0; i < sizes[3]; ++i) {
+        threads[i].number = i;
+        threads[i].stack = stacks + (size_t)i * STACK;
+    }
+    const bool ended = run_blocks(sizes, threads);
+    free(stacks);
+    free(threads);
+    return ended;
+}
+
 static void** arguments;
+// Indices<0, 1, …, N - 1> is Count<N>::type.
+template <size_t... I>
+struct Indices {};
+template <size_t N, size_t... I>
+struct Count : Count<N - 1, N - 1, I...> {};
+template <size_t... I>
+struct Count<0, I...> {
+    typedef Indices<I...> type;
+};
 template <class... A, size_t... I>
-static void call(void (*kernel)(A...), std::index_sequence<I...>) {
+static void call(void (*kernel)(A...), Indices<I...>) {
     kernel(*(std::remove_const_t<A>*)arguments[I]...);
 }
 template <class... A>
-static void call(void (*kernel)(A...)) { call(kernel, std::index_sequence_for<A...>()); }
+static void call(void (*kernel)(A...)) { call(kernel, typename Count<sizeof...(A)>::type()); }
 
 // For an address 1 where it is only read, 2 where it is written.
 template <class A>
