@@ -140,6 +140,58 @@ fn what_others_want_is_given_back_once() {
 }
 
 #[test]
+fn images_are_resized_in_blocks() {
+    for (attributes, scale) in [
+        (
+            "mode = \"nearest\", coordinate_transformation_mode = \"asymmetric\", nearest_mode = \"floor\"",
+            "2, 2",
+        ),
+        ("mode = \"linear\", coordinate_transformation_mode = \"align_corners\"", "1.5, 2"),
+        ("mode = \"cubic\"", "2, 0.5"),
+    ] {
+        let graph = format!(
+            "(float[2, 24, 20, 20] x) => (float[] y)
+             <{}, {}, float[4] scales = {{1, 1, {scale}}}> {{
+                a = Conv <pads = [1, 1, 1, 1]> (x, v)
+                up = Resize <{attributes}> (a, , scales)
+                y = Conv <pads = [1, 1, 1, 1]> (up, w)
+             }}",
+            weights("v", &[40, 24, 3, 3]),
+            weights("w", &[16, 40, 3, 3]),
+        );
+        let expected = [("BlockedConv", 2), ("BlockedResize", 1), ("ToBlocked", 1), ("FromBlocked", 1)];
+        check(&graph, &[2, 24, 20, 20], &expected);
+    }
+}
+
+#[test]
+fn what_is_expanded_goes_straight_into_the_depthwise_convolution() {
+    let graph = |size: usize, also: &str| {
+        format!(
+            "(float[2, 24, {size}, {size}] x) => (float[] y{also})
+             <{}, {}, {}, {}, {}, float low = {{0}}, float high = {{6}}> {{
+                expanded = Conv(x, a, b)
+                between = Clip(expanded, low, high)
+                apart = Conv <group = 384, pads = [1, 1, 1, 1], strides = [2, 2]> (between, d)
+                r = Relu(apart)
+                y = Conv(r, e, f)
+             }}",
+            weights("a", &[384, 24, 1, 1]),
+            weights("b", &[384]),
+            weights("d", &[384, 1, 3, 3]),
+            weights("e", &[24, 384, 1, 1]),
+            weights("f", &[24]),
+        )
+    };
+    let joined = [("BlockedExpandDepthwise", 1), ("BlockedConv", 1), ("Clip", 0)];
+    check(&graph(40, ""), &[2, 24, 40, 40], &joined);
+    // What is small stays in the cache as it is, and what others want must be there.
+    let apart = [("BlockedExpandDepthwise", 0), ("BlockedConv", 3)];
+    check(&graph(8, ""), &[2, 24, 8, 8], &apart);
+    check(&graph(40, ", float[] between"), &[2, 24, 40, 40], &apart[..1]);
+}
+
+#[test]
 fn what_does_not_pay_or_fit_stays() {
     // So little arithmetic is not worth turning the image.
     let little = format!(

@@ -15,6 +15,7 @@ mod view;
 pub use buffer::{ALIGN, Buffer, BufferPool};
 pub use kernel::{Ctx, InputDesc, Kernel, KernelError, NodeDesc, Observed, Observer, OutputDesc, Work};
 pub use kernels::batch_normalization::affine as batch_normalization_affine;
+pub use kernels::resize::taps as resize_taps;
 pub use outputs::{Made, Outputs, Slot};
 pub use registry::{Entry, Prepared, Registry};
 pub use view::{TensorView, View, is_aligned};

@@ -3,12 +3,13 @@
 mod common;
 
 use byoc_cpu::fast::blocked::{
-    self, BLOCK, Blocked, BlockedConv, BlockedConvTranspose, Source, THIN, from_blocked, to_blocked,
+    self, BLOCK, Blocked, BlockedConv, BlockedConvTranspose, ExpandDepthwise, Source, THIN, from_blocked,
+    to_blocked,
 };
 use byoc_cpu::fast::conv::{
     Channels, ConvEpilogue, Images, PackedConv, PackedConvTranspose, Window, conv, conv_transpose,
 };
-use byoc_cpu::fast::{Activation, Exec};
+use byoc_cpu::fast::{Activation, Exec, Isa};
 use common::{Random, close, everywhere};
 
 #[derive(Clone, Copy, Debug)]
@@ -376,6 +377,62 @@ fn transposed() {
     check_transpose(case(1, [4, 6, 2], [11, 7], window([3, 3], [1, 1], [2, 1], [2, 1, 0, 1])), [0, 0]);
     check_transpose(case(1, [2, 3, 1], [1, 30], window([1, 4], [1, 3], [1, 2], [0, 5, 0, 4])), [0, 0]);
     check_transpose(case(1, [2, 2, 2], [5, 5], window([3, 3], [3, 3], [1, 1], [0; 4])), [2, 2]);
+}
+
+/// The two convolutions one after the other, which are checked above, give the same bits.
+fn check_expanded(count: usize, [input, expanded]: [usize; 2], size: [usize; 2], depthwise: Window) {
+    let out = depthwise.output(size).unwrap();
+    let (pixels, out_pixels) = (size[0] * size[1], out[0] * out[1]);
+    let mut random = Random((pixels * 17 + expanded) as u64);
+    let x = random.floats(count * input * pixels);
+    let (w, bias) = (random.floats(expanded * input), random.floats(expanded));
+    let (taps, shift) =
+        (random.floats(expanded * depthwise.kernel[0] * depthwise.kernel[1]), random.floats(expanded));
+    let between = Activation::Clip { low: 0.25, high: 2.0 };
+    let last = ConvEpilogue { bias: Some(&shift), addend: None, activation: KINDS[pixels % KINDS.len()] };
+    everywhere(
+        |exec| {
+            let x = into_blocks(exec, &x, [count, input, pixels]);
+            let image = |data, channels| Blocked { data, count, channels, size };
+            let mut wide = vec![f32::NAN; count * blocked::blocks(expanded) * pixels * BLOCK];
+            let channels = Channels { input, output: expanded, groups: 1 };
+            let first = BlockedConv::pack(exec.isa, channels, Window::new([1, 1]), &w, size);
+            let epilogue = ConvEpilogue { bias: Some(&bias), addend: None, activation: between };
+            blocked::conv(exec, image(&x, input), &first, &mut wide, &epilogue);
+            let channels = Channels { input: expanded, output: expanded, groups: expanded };
+            let second = BlockedConv::pack(exec.isa, channels, depthwise, &taps, size);
+            let mut want = vec![f32::NAN; count * blocked::blocks(expanded) * out_pixels * BLOCK];
+            blocked::conv(exec, image(&wide, expanded), &second, &mut want, &last);
+
+            let first = (&w[..], Some(&bias[..]), between);
+            let both = ExpandDepthwise::pack(exec.isa, [input, expanded], first, depthwise, &taps);
+            let mut got = vec![f32::NAN; want.len()];
+            blocked::expand_depthwise(exec, image(&x, input), &both.unwrap(), &mut got, &last);
+            assert!(got == want, "{input} to {expanded} channels of {size:?}, {depthwise:?}, {:?}", exec.isa);
+            got
+        },
+        |_, _| {},
+    );
+}
+
+#[test]
+fn expanded_by_rows() {
+    let three = |stride| window([3, 3], [stride; 2], [1, 1], [1; 4]);
+    for size in [[1, 1], [2, 31], [7, 7], [14, 14], [57, 56], [40, 113]] {
+        check_expanded(1, [16, 96], size, three(1));
+        check_expanded(1, [24, 40], size, three(2));
+    }
+    check_expanded(2, [33, 17], [30, 30], window([5, 5], [2, 2], [1, 1], [1, 2, 2, 1]));
+    check_expanded(1, [16, 32], [50, 20], window([3, 3], [1, 1], [3, 2], [3, 2, 3, 2]));
+    // Rows that nobody sees, and windows that see none.
+    check_expanded(1, [16, 32], [40, 300], window([2, 2], [5, 3], [1, 1], [7, 0, 7, 0]));
+    // A row for itself is more than is held.
+    check_expanded(1, [16, 32], [9, 2500], three(1));
+    check_expanded(0, [16, 32], [9, 9], three(1));
+    let weights = [0.0; 16];
+    let first = (&weights[..], None, Activation::Sigmoid);
+    let pack = ExpandDepthwise::pack(Isa::detect(), [1, 16], first, three(1), &[0.0; 144]);
+    assert!(pack.is_none(), "only clamping has its place between the two");
 }
 
 #[test]

@@ -35,6 +35,8 @@ enum Role {
     Each,
     /// Concat of channels, or `host.PickChannels`.
     Pick,
+    /// Resize or Upsample of height and width.
+    Resize,
     /// BatchNormalization: a convolution of one pixel and one channel to each group.
     Norm,
 }
@@ -118,6 +120,7 @@ fn role(graph: &Graph, id: NodeId) -> Option<(Role, bool)> {
         "ConvTranspose" => (Role::Transposed, is_tiling(graph, node).then_some(false)?),
         "MaxPool" | "AveragePool" => (Role::Pool, is_window(node, "kernel_shape").then_some(false)?),
         "GlobalAveragePool" => (Role::Mean, false),
+        "Resize" | "Upsample" => (Role::Resize, is_of_planes(graph, node).then_some(false)?),
         "BatchNormalization" => (Role::Norm, is_scaling(graph, node).then_some(false)?),
         "Concat" => (Role::Pick, is_of_channels(node).then_some(false)?),
         name if UNARY.contains(&name) => (Role::Each, false),
@@ -149,7 +152,7 @@ fn images<'a>(
     let wanted = move |i: usize, x: ValueId| match role {
         Role::Conv => i == 0 || i == 3,
         Role::Thin => i == 3,
-        Role::Transposed | Role::Pool | Role::Mean | Role::Norm => i == 0,
+        Role::Transposed | Role::Pool | Role::Mean | Role::Resize | Role::Norm => i == 0,
         Role::Pick => true,
         Role::Each => rank(graph, x) == Some(4),
     };
@@ -226,6 +229,14 @@ fn is_scaling(graph: &Graph, norm: &Node) -> bool {
     size_is_known && channels.is_some_and(|n| scaling(graph, norm, n).is_some())
 }
 
+/// Whether an image is resized in height and width alone, in a way that is known beforehand.
+fn is_of_planes(graph: &Graph, resize: &Node) -> bool {
+    let shape = resize.input(0).and_then(|x| graph.value(x).ty.as_ref()?.shape());
+    let dims = shape.map(|shape| shape.iter().map(|d| usize::try_from(d.value()?).ok()).collect::<Vec<_>>());
+    let constant = |i: usize| resize.input(i).and_then(|x| graph.constant(x));
+    dims.is_some_and(|dims| byoc_cpu::resize_taps(resize, &dims, &|i| constant(i).map(|x| &**x)).is_some())
+}
+
 /// Whether images are joined by their channels.
 fn is_of_channels(concat: &Node) -> bool {
     matches!(concat.attrs.get("axis").and_then(Attr::as_int), Some(1 | -3))
@@ -293,6 +304,11 @@ fn change(graph: &mut Graph, node: &Node, role: Role, counts: Vec<i64>, spec: &m
         }
         Role::Conv | Role::Thin | Role::Transposed | Role::Pool | Role::Mean => {
             become_host(&format!("Blocked{}", node.op.name));
+        }
+        Role::Resize => {
+            become_host(&format!("Blocked{}", node.op.name));
+            // What it means depends on its version.
+            spec.opset = node.opset;
         }
     }
 }

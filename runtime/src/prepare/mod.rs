@@ -21,6 +21,7 @@ mod cast;
 mod channel_shuffle;
 mod channels_last;
 mod codes;
+mod expand;
 mod forms;
 mod precision;
 mod projections;
@@ -59,6 +60,7 @@ pub const PASSES: &[Pass] = &[
     activation::PASS,
     channel_shuffle::PASS,
     blocked::PASS,
+    expand::PASS,
 ];
 
 /// Runs the passes that `enabled` lets through.

@@ -35,6 +35,7 @@ const FAMILIES: &[(&str, &[&str], Rule)] = &[
     (HOST, &["MatMul", "Gemm", "Projections", "QLinearGemm"], gemm),
     (HOST, &["BlockedConv"], blocked_conv),
     (HOST, &["BlockedConvTranspose"], blocked_transposed_conv),
+    (HOST, &["BlockedExpandDepthwise"], blocked_expand_depthwise),
     (HOST, &["Attention"], attention_of_heads),
 ];
 
@@ -79,6 +80,12 @@ fn blocked_conv(call: &Call<'_>) -> Count {
 
 fn blocked_transposed_conv(call: &Call<'_>) -> Count {
     pixels(call.input(0)).times(Count::elements(call.input(1)))
+}
+
+/// Two convolutions; the second is depthwise, its weights are input 3.
+fn blocked_expand_depthwise(call: &Call<'_>) -> Count {
+    let expand = pixels(call.input(0)).times(Count::elements(call.input(1)));
+    expand.plus(pixels(call.output(0)).times(Count::elements(call.input(3))))
 }
 
 fn pixels(blocked: Option<&TensorType>) -> Count {

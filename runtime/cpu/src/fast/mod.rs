@@ -19,6 +19,7 @@ pub mod neighbours;
 pub mod pooling;
 pub mod quantize;
 pub mod recurrent;
+pub mod resize;
 pub mod rows;
 pub(crate) mod scratch;
 mod short;

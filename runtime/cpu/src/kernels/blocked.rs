@@ -4,10 +4,10 @@ use byoc_graph::{DType, StaticDims};
 
 use crate::fast::Activation;
 use crate::fast::blocked::{
-    BLOCK, Blocked, BlockedConv, BlockedConvTranspose, blocks, conv, conv_thin, conv_transpose, from_blocked,
-    mean, to_blocked,
+    BLOCK, Blocked, BlockedConv, BlockedConvTranspose, ExpandDepthwise, blocks, conv, conv_thin,
+    conv_transpose, expand_depthwise, from_blocked, mean, to_blocked,
 };
-use crate::fast::conv::{Channels, ConvEpilogue, Images};
+use crate::fast::conv::{Channels, ConvEpilogue, Images, Window};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
 use crate::kernels::epilogue;
 use crate::kernels::windows::{Windows, input_size};
@@ -23,6 +23,7 @@ const fn entry(ops: &'static [&'static str], prepare: Prepare) -> Entry {
 
 pub(super) const ENTRIES: &[Entry] = &[
     entry(&["BlockedConv"], |node| Some(Box::new(Conv::new(node)?))),
+    entry(&["BlockedExpandDepthwise"], |node| Some(Box::new(Expand::new(node)?))),
     entry(&["BlockedConvTranspose"], |node| Some(Box::new(ConvTranspose::new(node)?))),
     entry(&["BlockedGlobalAveragePool"], |_| Some(Box::new(Mean))),
     entry(&["ToBlocked"], |_| Some(Box::new(To))),
@@ -49,13 +50,25 @@ fn dims(count: usize, channels: usize, [height, width]: [usize; 2]) -> StaticDim
 
 /// The bias at input 2, of a known size.
 fn bias<'a>(inputs: &[Option<View<'a>>], channels: usize) -> Result<Option<&'a [f32]>, KernelError> {
-    let bias = optional(inputs, 2)?.map(|b| b.slice::<f32>()).transpose()?;
+    bias_at(inputs, 2, channels)
+}
+
+fn bias_at<'a>(
+    inputs: &[Option<View<'a>>],
+    input: usize,
+    channels: usize,
+) -> Result<Option<&'a [f32]>, KernelError> {
+    let bias = optional(inputs, input)?.map(|b| b.slice::<f32>()).transpose()?;
     match bias {
         Some(bias) if bias.len() != channels => {
             Err(KernelError::invalid("the bias does not have one element for each output channel"))
         }
         bias => Ok(bias),
     }
+}
+
+fn misfit(window: Window, size: [usize; 2]) -> KernelError {
+    KernelError::invalid(format!("the window {window:?} does not fit an image of {size:?}"))
 }
 
 /// Inputs: x, constant weights, bias, and an addend of the output's shape. Images of few channels are not blocked.
@@ -99,9 +112,7 @@ impl Kernel for Conv {
                 (images.count, images.size)
             }
         };
-        let size = window.output(in_size).ok_or_else(|| {
-            KernelError::invalid(format!("the window {window:?} does not fit an image of {in_size:?}"))
-        })?;
+        let size = window.output(in_size).ok_or_else(|| misfit(window, in_size))?;
         let dims = dims(count, channels.output, size);
         let addend = optional(inputs, 3)?;
         if addend.is_some_and(|z| z.dims != &dims[..]) {
@@ -122,6 +133,58 @@ impl Kernel for Conv {
 
     fn owns_input(&self, input: usize) -> bool {
         input == 1
+    }
+}
+
+/// Inputs: x, constant weights and bias of the convolution of single pixels, constant weights and bias of the depthwise
+/// one. The attributes are those of the latter; of the former there are `expand_activation` and its parameters.
+struct Expand {
+    packed: ExpandDepthwise,
+    activation: Activation,
+}
+
+impl Expand {
+    fn new(node: &NodeDesc<'_>) -> Option<Expand> {
+        let (expand, depthwise) = (node.constant(1)?, node.constant(3)?);
+        let (&[expanded, input, 1, 1], &[outputs, 1, height, width]) = (expand.dims(), depthwise.dims())
+        else {
+            return None;
+        };
+        let bias = node.constant(2).map(|bias| bias.as_slice::<f32>()).transpose().ok()?;
+        if outputs != expanded || bias.is_some() != node.has_input(2) {
+            return None;
+        }
+        if bias.as_ref().is_some_and(|bias| bias.len() != expanded) {
+            return None;
+        }
+        let window = Windows::read(node, 4)?.window([height, width], input_size(node, 2))?;
+        let between = epilogue::activation_of(node, "expand_activation")?;
+        let (weights, taps) = (expand.as_slice::<f32>().ok()?, depthwise.as_slice::<f32>().ok()?);
+        let first = (&*weights, bias.as_deref(), between);
+        let packed = ExpandDepthwise::pack(node.isa, [input, expanded], first, window, &taps)?;
+        Some(Expand { packed, activation: epilogue::activation(node)? })
+    }
+}
+
+impl Kernel for Expand {
+    fn run(
+        &self,
+        ctx: &Ctx<'_>,
+        inputs: &[Option<View<'_>>],
+        outputs: &mut Outputs<'_>,
+    ) -> Result<(), KernelError> {
+        let (expanded, window) = (self.packed.expanded(), self.packed.window());
+        let x = images(tensor(inputs, 0)?, self.packed.input())?;
+        let size = window.output(x.size).ok_or_else(|| misfit(window, x.size))?;
+        let bias = bias_at(inputs, 4, expanded)?;
+        let epilogue = ConvEpilogue { bias, addend: None, activation: self.activation };
+        let out = outputs.tensor::<f32>(0, &dims(x.count, expanded, size))?;
+        expand_depthwise(ctx.exec, x, &self.packed, out, &epilogue);
+        Ok(())
+    }
+
+    fn owns_input(&self, input: usize) -> bool {
+        (1..=3).contains(&input)
     }
 }
 

@@ -8,9 +8,14 @@ use crate::kernel::NodeDesc;
 
 /// The activation that a fused node names; `None` where it is not known here.
 pub(super) fn activation(node: &NodeDesc<'_>) -> Option<Activation> {
-    let Some(name) = node.str("activation") else { return Some(Activation::None) };
-    let params = node.floats("activation_params").unwrap_or_default();
-    let single = |i: usize| node.float(["activation_alpha", "activation_beta"][i]);
+    activation_of(node, "activation")
+}
+
+/// The same under another attribute's name.
+pub(super) fn activation_of(node: &NodeDesc<'_>, attr: &str) -> Option<Activation> {
+    let Some(name) = node.str(attr) else { return Some(Activation::None) };
+    let params = node.floats(&format!("{attr}_params")).unwrap_or_default();
+    let single = |i: usize| node.float(&format!("{attr}_{}", ["alpha", "beta"][i]));
     let param = |i: usize, default: f32| params.get(i).copied().or_else(|| single(i)).unwrap_or(default);
     Some(match name {
         "" => Activation::None,

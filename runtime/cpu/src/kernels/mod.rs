@@ -34,6 +34,7 @@ mod quantize;
 mod quantized;
 mod reduce;
 pub(crate) mod reference;
+pub mod resize;
 mod rows;
 mod runs;
 mod select;
@@ -70,6 +71,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     quantize::ENTRIES,
     quantized::ENTRIES,
     reduce::ENTRIES,
+    resize::ENTRIES,
     rows::ENTRIES,
     runs::ENTRIES,
     shape::ENTRIES,

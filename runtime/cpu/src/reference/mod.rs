@@ -48,7 +48,7 @@ mod random;
 mod recurrent;
 mod reduce;
 mod registry;
-mod resize;
+pub(crate) mod resize;
 mod sampling;
 mod sequence;
 mod shape;

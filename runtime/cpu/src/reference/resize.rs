@@ -31,8 +31,19 @@ struct Style<'a> {
     extrapolation: f64,
 }
 
+/// Places of the input with their weights.
+type Taps = Vec<(usize, f64)>;
+
 /// What one place of the output mixes; `None` where it lies outside and is extrapolated.
-type Mix = Option<Vec<(usize, f64)>>;
+type Mix = Option<Taps>;
+
+/// What an image of some dimensions becomes.
+pub(crate) struct Plan<'a> {
+    axes: Vec<Axis>,
+    style: Style<'a>,
+    /// For each axis, what each place of the output mixes.
+    mixes: Vec<Vec<Mix>>,
+}
 
 impl Axis {
     /// Where a place of the output lies in the input.
@@ -117,60 +128,85 @@ impl Axis {
     }
 }
 
-fn run(tensor: &Tensor, axes: &[Axis], style: &Style<'_>) -> Outputs {
-    ensure!(tensor.dims().iter().all(|&d| d > 0), "an empty tensor cannot be resized");
-    let dims: Vec<usize> = axes.iter().map(|a| a.to).collect();
-    layout::count(&dims)?;
-    let mixes: Vec<Vec<Mix>> = axes
-        .iter()
-        .map(|axis| (0..axis.to).map(|place| axis.mix(place, style)).collect())
-        .collect::<Result<_, Fault>>()?;
-    let extrapolates = mixes.iter().flatten().any(Option::is_none);
-    if style.mode == "nearest" && !extrapolates {
-        return Ok(vec![nearest(tensor, &dims, &mixes)?.into()]);
+impl<'a> Plan<'a> {
+    fn new(dims: &[usize], axes: Vec<Axis>, style: Style<'a>) -> Result<Plan<'a>, Fault> {
+        ensure!(dims.iter().all(|&d| d > 0), "an empty tensor cannot be resized");
+        let to: Vec<usize> = axes.iter().map(|a| a.to).collect();
+        layout::count(&to)?;
+        let mixes = axes
+            .iter()
+            .map(|axis| (0..axis.to).map(|place| axis.mix(place, &style)).collect())
+            .collect::<Result<_, Fault>>()?;
+        Ok(Plan { axes, style, mixes })
     }
-    let mixed = by_parts(tensor, |part, which| {
-        let outside = if which == Part::Real { style.extrapolation } else { 0.0 };
-        mix(part, axes, &mixes, style, outside)
-    })?;
-    Ok(vec![mixed.into()])
-}
 
-/// Numbers mixed along each axis in turn; `outside` is what those are that lie beyond the tensor.
-fn mix(
-    tensor: &Tensor,
-    axes: &[Axis],
-    mixes: &[Vec<Mix>],
-    style: &Style<'_>,
-    outside: f64,
-) -> Result<Tensor, Fault> {
-    let (mut values, mut shape) = (numbers::floats(tensor)?, tensor.dims().to_vec());
-    for (axis, mixes) in mixes.iter().enumerate() {
-        let same = |(i, mix): (usize, &Mix)| matches!(mix.as_deref(), Some(&[(at, 1.0)]) if at == i);
-        let unscaled = axes[axis].from == axes[axis].to
-            && axes[axis].scale == 1.0
-            && style.coordinates != "tf_crop_and_resize";
-        if unscaled || (mixes.len() == shape[axis] && mixes.iter().enumerate().all(same)) {
-            continue;
+    /// What each place along the last two axes mixes, if the others stay as they are and nothing lies outside.
+    pub(crate) fn of_planes(self) -> Option<[Vec<Taps>; 2]> {
+        let outer = self.axes.len().checked_sub(2)?;
+        let mut taps = self.axes.iter().zip(&self.mixes).map(|(axis, mixes)| {
+            let stays = self.style.mode != "nearest" && self.leaves(axis);
+            if stays { Some(identity(axis.to)) } else { mixes.iter().cloned().collect::<Option<Vec<_>>>() }
+        });
+        let axes = self.axes.iter().take(outer);
+        let outside_stays = axes.zip(taps.by_ref()).all(|(axis, taps)| taps == Some(identity(axis.from)));
+        if !outside_stays {
+            return None;
         }
-        let before = Lanes::new(&shape, &[axis])?;
-        shape[axis] = axes[axis].to;
-        let after = Lanes::new(&shape, &[axis])?;
-        let mut next = numbers::filled(outside, &shape)?;
-        for lane in 0..before.outer {
-            let from = before.lane(lane);
-            for (&to, mix) in after.lane(lane).iter().zip(mixes) {
-                if let Some(mix) = mix {
-                    next[to] = mix.iter().map(|&(at, weight)| values[from[at]] * weight).sum();
+        Some([taps.next()??, taps.next()??])
+    }
+
+    /// Whether interpolation leaves an axis as it is.
+    fn leaves(&self, axis: &Axis) -> bool {
+        axis.from == axis.to && axis.scale == 1.0 && self.style.coordinates != "tf_crop_and_resize"
+    }
+
+    fn run(&self, tensor: &Tensor) -> Outputs {
+        let extrapolates = self.mixes.iter().flatten().any(Option::is_none);
+        if self.style.mode == "nearest" && !extrapolates {
+            let dims: Vec<usize> = self.axes.iter().map(|a| a.to).collect();
+            return Ok(vec![nearest(tensor, &dims, &self.mixes)?.into()]);
+        }
+        let mixed = by_parts(tensor, |part, which| {
+            let outside = if which == Part::Real { self.style.extrapolation } else { 0.0 };
+            self.mix(part, outside)
+        })?;
+        Ok(vec![mixed.into()])
+    }
+
+    /// Numbers mixed along each axis in turn; `outside` is what those are that lie beyond the tensor.
+    fn mix(&self, tensor: &Tensor, outside: f64) -> Result<Tensor, Fault> {
+        let (mut values, mut shape) = (numbers::floats(tensor)?, tensor.dims().to_vec());
+        for (axis, mixes) in self.mixes.iter().enumerate() {
+            let same = |(i, mix): (usize, &Mix)| matches!(mix.as_deref(), Some(&[(at, 1.0)]) if at == i);
+            if self.leaves(&self.axes[axis])
+                || (mixes.len() == shape[axis] && mixes.iter().enumerate().all(same))
+            {
+                continue;
+            }
+            let before = Lanes::new(&shape, &[axis])?;
+            shape[axis] = self.axes[axis].to;
+            let after = Lanes::new(&shape, &[axis])?;
+            let mut next = numbers::filled(outside, &shape)?;
+            for lane in 0..before.outer {
+                let from = before.lane(lane);
+                for (&to, mix) in after.lane(lane).iter().zip(mixes) {
+                    if let Some(mix) = mix {
+                        next[to] = mix.iter().map(|&(at, weight)| values[from[at]] * weight).sum();
+                    }
                 }
             }
+            values = next;
         }
-        values = next;
+        if self.mixes.iter().flatten().any(Option::is_none) {
+            extrapolate(&mut values, &shape, &self.mixes, outside);
+        }
+        from_floats_any(tensor.dtype(), &shape, &values)
     }
-    if mixes.iter().flatten().any(Option::is_none) {
-        extrapolate(&mut values, &shape, mixes, outside);
-    }
-    from_floats_any(tensor.dtype(), &shape, &values)
+}
+
+/// An axis whose places are taken as they are.
+fn identity(len: usize) -> Vec<Taps> {
+    (0..len).map(|i| vec![(i, 1.0)]).collect()
 }
 
 /// Elements that lie outside along any axis have one value, whatever later axes made of them.
@@ -195,13 +231,17 @@ fn nearest(tensor: &Tensor, dims: &[usize], mixes: &[Vec<Mix>]) -> Result<Tensor
 
 fn upsample(call: &Call<'_>) -> Outputs {
     let tensor = call.tensor(0)?;
+    plan_upsample(call, tensor.dims())?.run(tensor)
+}
+
+/// What Upsample makes of a tensor of these dimensions.
+pub(crate) fn plan_upsample<'a>(call: &Call<'a>, dims: &[usize]) -> Result<Plan<'a>, Fault> {
     let scales = match call.floats_attr("scales")? {
         Some(scales) => scales,
         None => call.floats(1)?,
     };
-    let axes = scaled_axes(tensor.dims(), &scales)?;
     let mode = call.text("mode")?;
-    run(tensor, &axes, &plain(if mode == "bilinear" { "linear" } else { mode }))
+    Plan::new(dims, scaled_axes(dims, &scales)?, plain(if mode == "bilinear" { "linear" } else { mode }))
 }
 
 /// The style that Upsample and the first Resize have.
@@ -258,10 +298,15 @@ fn sized_axes(dims: &[usize], chosen: &[usize], sizes: &[usize], policy: &str) -
 
 fn resize(call: &Call<'_>) -> Outputs {
     let tensor = call.tensor(0)?;
-    let (dims, rank) = (tensor.dims(), tensor.rank());
+    plan_resize(call, tensor.dims())?.run(tensor)
+}
+
+/// What Resize makes of a tensor of these dimensions.
+pub(crate) fn plan_resize<'a>(call: &Call<'a>, dims: &[usize]) -> Result<Plan<'a>, Fault> {
+    let rank = dims.len();
     let mode = call.text("mode")?;
     if call.opset() == 10 {
-        return run(tensor, &scaled_axes(dims, &call.floats(1)?)?, &plain(mode));
+        return Plan::new(dims, scaled_axes(dims, &call.floats(1)?)?, plain(mode));
     }
     let chosen = match call.ints_opt("axes")? {
         Some(axes) => axes.iter().map(|&a| layout::axis(a, rank)).collect::<Result<Vec<_>, _>>()?,
@@ -296,5 +341,5 @@ fn resize(call: &Call<'_>) -> Outputs {
         ensure!(roi.len() == 2 * chosen.len(), "a region of {} numbers for {} axes", roi.len(), chosen.len());
         chosen.iter().enumerate().for_each(|(i, &a)| axes[a].roi = (roi[i], roi[chosen.len() + i]));
     }
-    run(tensor, &axes, &style)
+    Plan::new(dims, axes, style)
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::panels::{FOUR, Packed, Panel, pack};
-use super::tile::{Kernels, THIN, Tile};
+use super::tile::{Kernels, Start, THIN, Tile};
 use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, depthwise, winograd};
 use crate::fast::conv::{Channels, ConvEpilogue, Geometry, Images, Window};
 use crate::fast::gemm::split::{Tiles, part};
@@ -356,10 +356,8 @@ impl<'a> Direct<'a> {
                 out,
                 out_block: self.out.plane * BLOCK,
                 out_step: self.place.step * BLOCK,
-                resume,
-                finish: last.then(|| {
-                    self.ending.finish(panel.out.start, (out_plane * self.out.plane + pixel) * BLOCK)
-                }),
+                start: if resume { Start::Resume } else { self.ending.start(panel.out.start) },
+                finish: last.then(|| self.ending.finish((out_plane * self.out.plane + pixel) * BLOCK)),
                 ahead: weights.as_ptr().wrapping_add(weights.len()).cast::<u8>().wrapping_add(i * share),
                 ahead_step: share / (in_blocks.len() * taps),
             };

@@ -1,6 +1,6 @@
 //! One kernel per channel.
 
-use super::walk::{Gather, Walk};
+use super::walk::{ALL, Gather, Walk};
 use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, load};
 use crate::fast::Exec;
 use crate::fast::conv::Window;
@@ -39,24 +39,26 @@ pub(super) fn run(
         let (rest, block) = (piece / in_blocks, piece % in_blocks);
         let (image, part) = (rest / parts, rest % parts);
         let (plane, rows) = (image * in_blocks + block, part * rows..height.min((part + 1) * rows));
-        let start = plane * out.plane;
-        let gather = &Depthwise {
-            weights: weights[block * taps * BLOCK..][..taps * BLOCK].as_chunks().0,
-            bias: ending.bias_of(block),
-            addend: ending.addend.map(|addend| &addend.as_chunks().0[start..][..out.plane]),
-            width,
-            low: ending.low,
-            high: ending.high,
-        };
+        let weights = weights[block * taps * BLOCK..][..taps * BLOCK].as_chunks().0;
+        let gather = &Depthwise::new(weights, block, plane, out.plane, width, ending);
         // SAFETY: no other piece has these rows of this plane.
         let out = unsafe { out.range(plane, rows.start * width..rows.end * width) };
         let source = &planes[plane * in_plane..][..in_plane];
-        exec.isa.run(Walk { gather, window, size: input.size, plane: source, rows, width, out: &mut *out });
+        exec.isa.run(Walk {
+            gather,
+            window,
+            size: input.size,
+            plane: source,
+            held: ALL,
+            rows,
+            width,
+            out: &mut *out,
+        });
         ending.after(block, out);
     });
 }
 
-struct Depthwise<'a> {
+pub(super) struct Depthwise<'a> {
     weights: &'a [Pixel],
     bias: &'a Pixel,
     addend: Option<&'a [Pixel]>,
@@ -65,10 +67,26 @@ struct Depthwise<'a> {
     high: f32,
 }
 
+impl<'a> Depthwise<'a> {
+    /// For one plane of the output, which has so many `pixels` in rows of `width`, and the weights of its block.
+    pub(super) fn new(
+        weights: &'a [Pixel],
+        block: usize,
+        plane: usize,
+        pixels: usize,
+        width: usize,
+        ending: &'a Ending<'_>,
+    ) -> Self {
+        let addend = ending.addend.map(|addend| &addend.as_chunks().0[plane * pixels..][..pixels]);
+        let &Ending { low, high, .. } = ending;
+        Depthwise { weights, bias: ending.bias_of(block), addend, width, low, high }
+    }
+}
+
 impl Gather for Depthwise<'_> {
     #[inline(always)]
-    fn zero<S: Simd>(&self, s: S) -> S::F {
-        s.splat(0.0)
+    fn start<S: Simd>(&self, s: S, part: usize) -> S::F {
+        load(s, self.bias, part)
     }
     #[inline(always)]
     fn weight<S: Simd>(&self, s: S, tap: usize, part: usize) -> S::F {
@@ -80,7 +98,7 @@ impl Gather for Depthwise<'_> {
     }
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, sum: S::F, [row, col]: [usize; 2], part: usize) -> S::F {
-        let mut sum = s.add(sum, load(s, self.bias, part));
+        let mut sum = sum;
         if let Some(addend) = self.addend {
             sum = s.add(sum, load(s, &addend[row * self.width + col], part));
         }

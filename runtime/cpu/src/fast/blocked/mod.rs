@@ -7,6 +7,7 @@
 
 mod conv;
 mod depthwise;
+mod expand;
 mod layout;
 mod panels;
 mod pick;
@@ -19,6 +20,7 @@ mod winograd;
 use std::ops::Range;
 
 pub use conv::{BlockedConv, conv, conv_thin};
+pub use expand::{ExpandDepthwise, expand_depthwise};
 pub use layout::{from_blocked, to_blocked};
 pub use pick::{Source, pick};
 pub use pool::{mean, pool};
@@ -120,10 +122,15 @@ impl Ending<'_> {
         self.bias[block * BLOCK..].first_chunk().expect("the bias has whole blocks")
     }
 
-    /// What the micro-kernel does for the output at `at`, of channels from `block` on.
-    fn finish(&self, block: usize, at: usize) -> tile::Finish {
+    /// What the sums of channels from `block` on begin with.
+    fn start(&self, block: usize) -> tile::Start {
+        tile::Start::Bias(self.bias[block * BLOCK..].as_ptr())
+    }
+
+    /// What the micro-kernel does for the output at `at`.
+    fn finish(&self, at: usize) -> tile::Finish {
         let addend = self.addend.map(|addend| addend[at..].as_ptr());
-        tile::Finish { bias: self.bias[block * BLOCK..].as_ptr(), addend, low: self.low, high: self.high }
+        tile::Finish { addend, low: self.low, high: self.high }
     }
 
     /// A last pass over finished pixels of one block.

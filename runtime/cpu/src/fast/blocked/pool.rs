@@ -1,6 +1,6 @@
 //! Pooling.
 
-use super::walk::{Gather, Walk};
+use super::walk::{ALL, Gather, Walk};
 use super::{BLOCK, Blocked, Output, Pixel, blocks, load};
 use crate::fast::Exec;
 use crate::fast::conv::Window;
@@ -31,12 +31,19 @@ pub fn pool(exec: Exec<'_>, pooling: Pooling, input: Blocked<'_>, window: Window
         let source = &planes[plane * in_plane..][..in_plane];
         let size = input.size;
         match pooling {
-            Pooling::Max => {
-                exec.isa.run(Walk { gather: &Largest, window, size, plane: source, rows, width, out })
-            }
+            Pooling::Max => exec.isa.run(Walk {
+                gather: &Largest,
+                window,
+                size,
+                plane: source,
+                held: ALL,
+                rows,
+                width,
+                out,
+            }),
             Pooling::Average { counted: pads } => {
                 let gather = &Mean { window, size, pads };
-                exec.isa.run(Walk { gather, window, size, plane: source, rows, width, out })
+                exec.isa.run(Walk { gather, window, size, plane: source, held: ALL, rows, width, out })
             }
         }
     });
@@ -46,7 +53,7 @@ struct Largest;
 
 impl Gather for Largest {
     #[inline(always)]
-    fn zero<S: Simd>(&self, s: S) -> S::F {
+    fn start<S: Simd>(&self, s: S, _: usize) -> S::F {
         s.splat(f32::NEG_INFINITY)
     }
     #[inline(always)]
@@ -71,7 +78,7 @@ struct Mean {
 
 impl Gather for Mean {
     #[inline(always)]
-    fn zero<S: Simd>(&self, s: S) -> S::F {
+    fn start<S: Simd>(&self, s: S, _: usize) -> S::F {
         s.splat(0.0)
     }
     #[inline(always)]

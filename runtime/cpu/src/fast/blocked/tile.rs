@@ -31,8 +31,7 @@ pub(super) struct Tile<'a> {
     /// From a block of output channels to the next, and from a pixel to the next.
     pub out_block: usize,
     pub out_step: usize,
-    /// The sums begin with what is in `out` rather than with zero.
-    pub resume: bool,
+    pub start: Start,
     /// Set in the last call for these sums.
     pub finish: Option<Finish>,
     /// Memory wanted soon: `ahead_step` bytes of it are prefetched with every tap.
@@ -40,15 +39,30 @@ pub(super) struct Tile<'a> {
     pub ahead_step: usize,
 }
 
-/// `min(max(sum + bias + addend, low), high)`, which keeps NaN.
+/// What sums begin with.
+#[derive(Clone, Copy)]
+pub(super) enum Start {
+    Zero,
+    /// A number for each of the tile's output channels.
+    Bias(*const f32),
+    /// What is in the output.
+    Resume,
+}
+
+/// `min(max(sum + addend, low), high)`, which keeps NaN.
 #[derive(Clone, Copy)]
 pub(super) struct Finish {
-    /// Of the tile's output channels.
-    pub bias: *const f32,
     /// Laid out like the output.
     pub addend: Option<*const f32>,
     pub low: f32,
     pub high: f32,
+}
+
+impl Finish {
+    /// Whether it leaves any sum other than it was.
+    fn changes(&self) -> bool {
+        self.addend.is_some() || self.low > f32::NEG_INFINITY || self.high < f32::INFINITY
+    }
 }
 
 type TileFn = unsafe fn(&Tile<'_>);
@@ -136,11 +150,21 @@ unsafe fn compute<S: Simd, const P: usize, const V: usize, const IN: usize>(s: S
     // Sums live in registers only if their indices are constants, so the long loops, which are not unrolled, work on
     // copies.
     let mut start = [[s.splat(0.0); V]; P];
-    if t.resume {
-        for (i, sums) in start.iter_mut().enumerate() {
-            for (j, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: inside the output, by the caller's promise.
-                *sum = unsafe { s.load(t.out.add(place(i, j))) };
+    match t.start {
+        Start::Zero => {}
+        Start::Bias(bias) => {
+            for j in 0..V {
+                // SAFETY: the bias has the tile's output channels.
+                let bias = unsafe { s.load(bias.add(j * S::LANES)) };
+                start.iter_mut().for_each(|sums| sums[j] = bias);
+            }
+        }
+        Start::Resume => {
+            for (i, sums) in start.iter_mut().enumerate() {
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: inside the output, by the caller's promise.
+                    *sum = unsafe { s.load(t.out.add(place(i, j))) };
+                }
             }
         }
     }
@@ -168,21 +192,23 @@ unsafe fn compute<S: Simd, const P: usize, const V: usize, const IN: usize>(s: S
         block = block.wrapping_add(t.x_block);
         (first, left) = (0, left - fours);
     }
-    let done = copied(&sums, s.splat(0.0));
-    for (i, sums) in done.into_iter().enumerate() {
-        for (j, mut sum) in sums.into_iter().enumerate() {
-            let at = place(i, j);
-            // SAFETY: inside the output, which the addend is like, and the bias has the output's channels.
-            unsafe {
-                if let Some(finish) = &t.finish {
-                    sum = s.add(sum, s.load(finish.bias.add(j * S::LANES)));
-                    if let Some(addend) = finish.addend {
-                        sum = s.add(sum, s.load(addend.add(at)));
-                    }
-                    sum = s.min(s.splat(finish.high), s.max(s.splat(finish.low), sum));
+    let mut done = copied(&sums, s.splat(0.0));
+    if let Some(finish) = t.finish.as_ref().filter(|finish| finish.changes()) {
+        let (low, high) = (s.splat(finish.low), s.splat(finish.high));
+        for (i, sums) in done.iter_mut().enumerate() {
+            for (j, sum) in sums.iter_mut().enumerate() {
+                if let Some(addend) = finish.addend {
+                    // SAFETY: the addend is like the output, which this is inside of.
+                    *sum = s.add(*sum, unsafe { s.load(addend.add(place(i, j))) });
                 }
-                s.store(t.out.add(at), sum);
+                *sum = s.min(high, s.max(low, *sum));
             }
+        }
+    }
+    for (i, sums) in done.into_iter().enumerate() {
+        for (j, sum) in sums.into_iter().enumerate() {
+            // SAFETY: inside the output, by the caller's promise.
+            unsafe { s.store(t.out.add(place(i, j)), sum) }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{BLOCK, Pixel};
+use super::{BLOCK, Pixel, load};
 use crate::fast::conv::Window;
 use crate::fast::simd::{Simd, Task};
 
@@ -12,11 +12,15 @@ const PIXELS: usize = 8;
 
 /// What is made of the pixels under a window. `part` is the first channel of a vector.
 pub(super) trait Gather {
-    fn zero<S: Simd>(&self, s: S) -> S::F;
+    /// What sums begin with.
+    fn start<S: Simd>(&self, s: S, part: usize) -> S::F;
     fn weight<S: Simd>(&self, s: S, tap: usize, part: usize) -> S::F;
     fn add<S: Simd>(&self, s: S, sum: S::F, x: S::F, weight: S::F) -> S::F;
     fn finish<S: Simd>(&self, s: S, sum: S::F, pixel: [usize; 2], part: usize) -> S::F;
 }
+
+/// Every row has a place of its own.
+pub(super) const ALL: usize = usize::MAX;
 
 /// Some rows of one plane of the output.
 pub(super) struct Walk<'a, G> {
@@ -24,6 +28,8 @@ pub(super) struct Walk<'a, G> {
     pub window: Window,
     pub size: [usize; 2],
     pub plane: &'a [Pixel],
+    /// Row `y` lies in the plane as row `y & held`: `ALL`, or one less than a power of two of rows that come and go.
+    pub held: usize,
     pub rows: Range<usize>,
     pub width: usize,
     /// The pixels of these rows.
@@ -35,7 +41,8 @@ impl<G: Gather> Task for Walk<'_, G> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        assert!(self.plane.len() == self.size[0] * self.size[1]);
+        let rows = if self.held == ALL { self.size[0] } else { self.held + 1 };
+        assert!(self.plane.len() == rows * self.size[1]);
         assert!(self.out.len() == self.rows.len() * self.width);
         let inside = self.inside();
         for row in self.rows.clone() {
@@ -44,18 +51,10 @@ impl<G: Gather> Task for Walk<'_, G> {
                 let cols = self.taps(1, col);
                 self.pixels::<S, 1>(s, [row, col], [taps.clone(), cols]);
             }
-            let mut col = inside.start;
-            let all = 0..self.window.kernel[1];
-            while col + PIXELS <= inside.end {
-                self.pixels::<S, PIXELS>(s, [row, col], [taps.clone(), all.clone()]);
-                col += PIXELS;
-            }
-            while col + 4 <= inside.end {
-                self.pixels::<S, 4>(s, [row, col], [taps.clone(), all.clone()]);
-                col += 4;
-            }
-            for col in col..inside.end {
-                self.pixels::<S, 1>(s, [row, col], [taps.clone(), all.clone()]);
+            match inside.len() {
+                PIXELS.. => self.line::<S, PIXELS>(s, row, &inside, &taps),
+                4.. => self.line::<S, 4>(s, row, &inside, &taps),
+                _ => self.line::<S, 1>(s, row, &inside, &taps),
             }
         }
     }
@@ -81,17 +80,79 @@ impl<G: Gather> Walk<'_, G> {
         first..end.max(first)
     }
 
+    /// The pixels of a row that see all columns of the window, `P` or more; the last ones may be computed twice.
+    #[inline(always)]
+    fn line<S: Simd, const P: usize>(
+        &mut self,
+        s: S,
+        row: usize,
+        inside: &Range<usize>,
+        taps: &Range<usize>,
+    ) {
+        let Window { kernel, strides, dilations, .. } = self.window;
+        for col in inside.clone().step_by(P).map(|col| col.min(inside.end - P)) {
+            match (kernel[1], dilations[1], strides[1]) {
+                (3, 1, 1) => self.triples::<S, P>(s, [row, col], taps),
+                _ => self.pixels::<S, P>(s, [row, col], [taps.clone(), 0..kernel[1]]),
+            }
+        }
+    }
+
+    /// `P` pixels, each of which sees three neighbouring columns, one further on than the last; what several of them see is loaded once.
+    #[inline(always)]
+    fn triples<S: Simd, const P: usize>(&mut self, s: S, [row, col]: [usize; 2], taps: &Range<usize>) {
+        for part in (0..BLOCK).step_by(S::LANES) {
+            let mut sums = [self.gather.start(s, part); P];
+            for tap_row in taps.clone() {
+                let seen = &self.line_under(row, tap_row)[col - self.window.pads[1]..][..P + 2];
+                let tap = |i: usize| self.gather.weight(s, tap_row * 3 + i, part);
+                let weights = [tap(0), tap(1), tap(2)];
+                for (j, pixel) in seen.iter().enumerate() {
+                    let x = load(s, pixel, part);
+                    for (i, &weight) in weights.iter().enumerate() {
+                        if j >= i && j - i < P {
+                            let sum = &mut sums[j - i];
+                            *sum = self.gather.add(s, *sum, x, weight);
+                        }
+                    }
+                }
+            }
+            self.finish(s, sums, [row, col], part);
+        }
+    }
+
+    /// The row of the image that a row of the window sees from one of the output.
+    #[inline(always)]
+    fn line_under(&self, row: usize, tap_row: usize) -> &[Pixel] {
+        let Window { strides, dilations, pads, .. } = self.window;
+        let y = row * strides[0] + tap_row * dilations[0] - pads[0];
+        &self.plane[(y & self.held) * self.size[1]..][..self.size[1]]
+    }
+
+    #[inline(always)]
+    fn finish<S: Simd, const P: usize>(
+        &mut self,
+        s: S,
+        sums: [S::F; P],
+        [row, col]: [usize; 2],
+        part: usize,
+    ) {
+        let to = (row - self.rows.start) * self.width + col;
+        for (i, (sum, out)) in sums.into_iter().zip(&mut self.out[to..to + P]).enumerate() {
+            let sum = self.gather.finish(s, sum, [row, col + i], part);
+            // SAFETY: a vector from `part` on lies in the pixel.
+            unsafe { s.store(out.as_mut_ptr().add(part), sum) }
+        }
+    }
+
     /// `P` pixels from one on, all of which see these taps.
     #[inline(always)]
     fn pixels<S: Simd, const P: usize>(&mut self, s: S, [row, col]: [usize; 2], taps: [Range<usize>; 2]) {
         let Window { strides, dilations, pads, kernel } = self.window;
-        let to = (row - self.rows.start) * self.width + col;
-        let out = &mut self.out[to..to + P];
         for part in (0..BLOCK).step_by(S::LANES) {
-            let mut sums = [self.gather.zero(s); P];
+            let mut sums = [self.gather.start(s, part); P];
             for tap_row in taps[0].clone() {
-                let y = row * strides[0] + tap_row * dilations[0] - pads[0];
-                let line = &self.plane[y * self.size[1]..][..self.size[1]];
+                let line = self.line_under(row, tap_row);
                 for tap_col in taps[1].clone() {
                     let x = col * strides[1] + tap_col * dilations[1] - pads[1];
                     let seen = &line[x..x + (P - 1) * strides[1] + 1];
@@ -103,11 +164,7 @@ impl<G: Gather> Walk<'_, G> {
                     }
                 }
             }
-            for (i, (sum, out)) in sums.into_iter().zip(&mut *out).enumerate() {
-                let sum = self.gather.finish(s, sum, [row, col + i], part);
-                // SAFETY: a vector from `part` on lies in the pixel.
-                unsafe { s.store(out.as_mut_ptr().add(part), sum) }
-            }
+            self.finish(s, sums, [row, col], part);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 pub(super) use crate::fast::conv::winograd::pays;
 
 use super::panels::{self, FOUR, Panel};
-use super::tile::{Kernels, Tile};
+use super::tile::{Kernels, Start, Tile};
 use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, load};
 use crate::fast::conv::winograd::{IN, OUT, POSITIONS, back, forward, transformed};
 use crate::fast::conv::{Channels, Window};
@@ -213,7 +213,7 @@ impl Layer<'_> {
                 out: sums[range.start..].as_mut_ptr().cast(),
                 out_block: from.tiles * BLOCK,
                 out_step: BLOCK,
-                resume: false,
+                start: Start::Zero,
                 finish: None,
                 ahead: weights.as_ptr().wrapping_add(len).cast::<u8>().wrapping_add(tile * share),
                 ahead_step: share / in_blocks,
