@@ -125,7 +125,16 @@ fn broken_files_are_told_of() {
         ("foreign", foreign, "file/library", Verdict::Fail, "is built for"),
         ("empty", built("empty.so", &["-DEMPTY"]), "file/library", Verdict::Fail, "exports no"),
         ("aborts", built("a.so", &["-I", &include]), "interface/load", Verdict::Crash, "SIGABRT"),
+        (
+            "needing",
+            built("b.so", &["-I", &include, "-DMISSING"]),
+            "interface/load",
+            Verdict::Fail,
+            "undefined symbol: nowhere_to_be_found",
+        ),
     ];
+    let (_folder, model) = byoc_tests::written(LONGER);
+    let model = model.to_str().unwrap();
     for (name, content, label, verdict, words) in cases {
         let library = folder.path().join(format!("lib{name}.so"));
         std::fs::write(&library, content).unwrap();
@@ -133,10 +142,16 @@ fn broken_files_are_told_of() {
         assert_eq!(verified.verdict(label), verdict, "{name}:\n{}", verified.done.stdout);
         assert!(verified.done.stdout.contains(words), "{name}:\n{}", verified.done.stdout);
         verified.done.expect(1);
+        // One error that names the file, and no other end.
+        let library = library.to_str().unwrap();
+        let done = run(["run", model, "--random", "1", "--plugin", library]).expect(1);
+        assert!(done.stderr.starts_with("error: ") && done.stderr.contains(library), "{name}: {done:?}");
+        assert!(done.stderr.contains(words), "{name}: {done:?}");
+        run(["doctor", library]).expect(1);
     }
 }
 
-/// Ends the process when it is loaded; with `EMPTY` it exports nothing at all.
+/// Ends the process when it is loaded; with `EMPTY` it exports nothing at all, with `MISSING` it lacks a function.
 const ABORTS: &str = r#"
 #ifdef EMPTY
 static int nothing;
@@ -145,7 +160,12 @@ int *hidden(void) { return &nothing; }
 #else
 #include <byoc.h>
 #include <stdlib.h>
+void nowhere_to_be_found(void);
+#ifdef MISSING
+__attribute__((constructor)) static void start(void) { nowhere_to_be_found(); }
+#else
 __attribute__((constructor)) static void start(void) { abort(); }
+#endif
 static byoc_error *compile(byoc_compile_args *args) { (void)args; return NULL; }
 static byoc_error *execute(byoc_execute_args *args) { (void)args; return NULL; }
 static void destroy(void *executable) { (void)executable; }

@@ -3,7 +3,7 @@
 use byoc_plugin::abi::layout_text;
 
 /// Versions that were given out, by `epoch.minor`.
-const VERSIONS: &[(&str, &str)] = &[("0.0", include_str!("../../plugin/versions/0.0/layout.txt"))];
+const VERSIONS: &[(&str, &str)] = &[("1.0", include_str!("../../plugin/versions/1.0/layout.txt"))];
 
 /// A struct of some version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn what_is_no_layout_is_none() {
-        for text in ["", "epoch", "#define BYOC_EPOCH 0u\n", "Head size x first 1", "constant A -1\n"] {
+        for text in ["", "epoch", "#define BYOC_EPOCH 1u\n", "Head size x first 1", "constant A -1\n"] {
             assert_eq!(Layout::parse(text), None, "{text}");
         }
     }

@@ -43,7 +43,7 @@ pub struct Missing {
     pub obstacle: Obstacle,
 }
 
-/// Partitions every model below a folder.
+/// Partitions every model below a folder, or the one that is given instead.
 pub fn coverage(
     folder: &Path,
     sources: &[VendorSource],
@@ -51,7 +51,11 @@ pub fn coverage(
     seen: &dyn Fn(&Path),
 ) -> Result<Coverage, Error> {
     let mut paths = Vec::new();
-    find(folder, DEEPEST, &mut paths)?;
+    if folder.is_file() {
+        paths.push(folder.to_owned());
+    } else {
+        find(folder, DEEPEST, &mut paths)?;
+    }
     if paths.is_empty() {
         return Err(Error::Other(format!("{}: holds no .onnx and no .onnxtxt", folder.display())));
     }
@@ -59,7 +63,8 @@ pub fn coverage(
     let mut missing: IndexMap<String, Missing> = IndexMap::new();
     for path in paths {
         seen(&path);
-        let name = path.strip_prefix(folder).unwrap_or(&path).display().to_string();
+        let inside = path.strip_prefix(folder).ok().filter(|inside| !inside.as_os_str().is_empty());
+        let name = inside.unwrap_or(&path).display().to_string();
         if let Err(error) = look_at(&path, &name, sources, options, &mut done, &mut missing) {
             done.failed.push((name, error.to_string()));
         }

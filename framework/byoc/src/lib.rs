@@ -72,7 +72,13 @@ pub use vendors::{DEVICE, PluginOption, PluginOptions, Vendor, VendorSource};
 
 /// What host kernels use of this processor.
 pub fn instructions() -> String {
-    format!("{:?}", byoc_cpu::fast::Isa::detect())
+    use byoc_cpu::fast::Isa;
+    match Isa::detect() {
+        Isa::Avx512 => "AVX-512",
+        Isa::Avx2 => "AVX2",
+        Isa::Portable => "no vector instructions",
+    }
+    .to_owned()
 }
 
 /// Epoch and minor of the plugin interface.

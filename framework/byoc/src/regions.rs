@@ -53,6 +53,8 @@ struct Execution {
     state: Arc<State>,
     context: Option<ExecutionContext>,
     workspace: Buffer,
+    /// Size and alignment of what is used of it.
+    scratch: (usize, usize),
     /// What its stream waits for.
     before: Option<Arc<Event>>,
     start: Instant,
@@ -129,7 +131,9 @@ impl VendorRegion {
 
     /// An execution that has what it needs, from an earlier one where it can.
     fn execution(&self, tensors: &[TensorRef<'_>]) -> Result<Execution, KernelError> {
-        let (size, _) = self.compiled.workspace(tensors).map_err(other)?;
+        let scratch = self.compiled.workspace(tensors).map_err(other)?;
+        // The buffer's own alignment may be less than what is asked for.
+        let size = if scratch.0 == 0 { 0 } else { scratch.0.saturating_add(scratch.1) };
         let spare = lock(&self.state.spare).pop();
         let (context, mut workspace) = match spare {
             Some(spare) => spare,
@@ -138,7 +142,7 @@ impl VendorRegion {
         workspace.resize(size)?;
         let (compiled, state) = (self.compiled.clone(), self.state.clone());
         let (start, took) = (Instant::now(), None);
-        Ok(Execution { compiled, state, context, workspace, before: None, start, took })
+        Ok(Execution { compiled, state, context, workspace, scratch, before: None, start, took })
     }
 
     /// Shapes of the outputs: as the vendor says, else as inference does; `None` for those that only running tells.
@@ -331,7 +335,11 @@ impl VendorRegion {
             execution.before.as_ref().map_or(Ok(()), |event| stream.wait(event))?;
         }
         execution.start = Instant::now();
-        let (context, workspace) = (execution.context.as_mut(), execution.workspace.bytes_mut());
+        let (size, align) = execution.scratch;
+        let buffer = execution.workspace.bytes_mut();
+        let start = buffer.as_ptr().align_offset(align).min(buffer.len());
+        let workspace = &mut buffer[start..][..size];
+        let context = execution.context.as_mut();
         // SAFETY: the caller's promise.
         let done = unsafe { self.compiled.enqueue(context, tensors, wanted, workspace, stream, env)? };
         execution.took = stream.is_none().then(|| execution.start.elapsed());

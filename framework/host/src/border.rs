@@ -44,6 +44,24 @@ fn enter(path: &Path, epoch: u32, host: *const abi::Host) -> Refusal {
 /// What became of a call, by its name.
 type Outcomes = Vec<(&'static str, String)>;
 
+/// Asks for an extension that no plugin has: what is wrong with the answer, in words; `None` for a plugin that has no
+/// extensions at all.
+pub fn unknown_extension(library: &Library) -> Option<Result<(), String>> {
+    let ask = library.raw.get_extension?;
+    let mut args = abi::GetExtensionArgs { name: Str::new("byoc.unknown/0"), ..AbiStruct::empty() };
+    // SAFETY: the arguments are as the interface says.
+    let error = unsafe { ask(&mut args) };
+    // SAFETY: an error of ours, which the plugin has given up.
+    let error = unsafe { take_error(error) };
+    Some(match (error, args.table.is_null()) {
+        (Some(error), _) => {
+            Err(format!("asked for an extension that nobody has, it fails: {}", error.message))
+        }
+        (None, false) => Err("asked for an extension that nobody has, it gives a table".to_owned()),
+        (None, true) => Ok(()),
+    })
+}
+
 /// Every function with null instead of arguments, and with a struct that says that it has no bytes.
 pub fn null_arguments(library: &Library) -> Outcomes {
     let raw = &library.raw;

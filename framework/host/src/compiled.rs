@@ -167,7 +167,7 @@ impl Compiled {
             let specs = unsafe { abi::slice(specs, len) };
             // SAFETY: as above.
             let specs: Option<Vec<IoSpec>> =
-                specs.iter().map(|spec| io_spec(unsafe { abi::IoSpec::read(*spec) }?)).collect();
+                specs.iter().map(|spec| io_spec(unsafe { abi::IoSpec::read(*spec) }?, default)).collect();
             let specs = specs.filter(|specs| specs.len() == count);
             specs.ok_or_else(|| {
                 self.plugin.error("io", Error::internal("its inputs or outputs are not those of the region"))
@@ -422,8 +422,14 @@ impl Drop for ExecutionContext {
     }
 }
 
-fn io_spec(spec: abi::IoSpec) -> Option<IoSpec> {
-    let align = usize::try_from(spec.align.max(1)).ok().filter(|align| align.is_power_of_two())?;
-    let alias = if spec.alias == NONE { None } else { Some(usize::try_from(spec.alias).ok()?) };
-    Some(IoSpec { device: spec.device, align, alias })
+/// `None` for an alignment that is none.
+fn io_spec(spec: abi::IoSpec, default: IoSpec) -> Option<IoSpec> {
+    let device = if spec.device.kind == 0 { default.device } else { spec.device };
+    let align = match spec.align {
+        0 => default.align,
+        align => usize::try_from(align).ok().filter(|align| align.is_power_of_two())?,
+    };
+    let has_alias = spec.head.flags & abi::IO_ALIAS != 0;
+    let alias = if has_alias { Some(usize::try_from(spec.alias).ok()?) } else { None };
+    Some(IoSpec { device, align, alias })
 }

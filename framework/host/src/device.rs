@@ -166,15 +166,23 @@ impl DeviceMemory {
         self.0.table.stream_create.is_some()
     }
 
+    /// Null stands for no stream, and so can be none.
+    fn given(&self, call: &'static str, handle: *mut c_void) -> Result<(), PluginError> {
+        let null = || self.0.plugin.error(call, Error::internal("it gave a handle that is null"));
+        if handle.is_null() { Err(null()) } else { Ok(()) }
+    }
+
     pub fn new_stream(&self) -> Result<Stream, PluginError> {
         let mut args = abi::StreamArgs { device: self.0.raw, ..AbiStruct::empty() };
         self.0.plugin.call("stream_create", self.0.table.stream_create, &mut args)?;
+        self.given("stream_create", args.stream)?;
         Ok(Stream { device: Arc::clone(&self.0), raw: args.stream })
     }
 
     pub fn new_event(&self) -> Result<Event, PluginError> {
         let mut args = abi::EventArgs { device: self.0.raw, ..AbiStruct::empty() };
         self.0.plugin.call("event_create", self.0.table.event_create, &mut args)?;
+        self.given("event_create", args.event)?;
         Ok(Event { device: Arc::clone(&self.0), raw: args.event })
     }
 }

@@ -21,7 +21,7 @@ pub enum LoadError {
     Open { path: PathBuf, why: String },
     #[error("{}: exports no `byoc_plugin_entry`, so it is no BYOC plugin", .path.display())]
     NoEntry { path: PathBuf },
-    #[error("{}: speaks epoch {theirs} of the plugin interface, this host epoch {ours}; build it against this version of byoc-plugin", .path.display())]
+    #[error("{}: speaks epoch {theirs} of the plugin interface, this host epoch {ours}: build it anew for epoch {ours}, or use a host of epoch {theirs}", .path.display())]
     Epoch { path: PathBuf, theirs: u32, ours: u32 },
     #[error("{}: needs features of the plugin interface that this host does not have: bits {bits:#x}", .path.display())]
     Features { path: PathBuf, bits: u64 },

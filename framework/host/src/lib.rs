@@ -16,6 +16,7 @@ mod error;
 mod fp_mode;
 mod host_table;
 pub mod isolate;
+mod last_words;
 mod library;
 mod memory;
 mod plugin;
@@ -37,6 +38,7 @@ pub use compiled::{
 pub use device::{CopyEnd, DeviceMemory, Event, Freed, Stream};
 pub use error::{LoadError, OptionError, PluginError};
 pub use host_table::{Handles, handles};
+pub use last_words::explain_crashes_while_loading;
 pub use library::{Library, OptionInfo, PluginFile};
 pub use memory::{AlignedBuffer, heap_in_use};
 pub use plugin::{ArtefactFit, CompileRequest, DeviceInfo, Plugin};

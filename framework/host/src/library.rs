@@ -14,6 +14,7 @@ use crate::elf::{self, ElfError};
 use crate::error::{LoadError, OptionError};
 use crate::fp_mode::FpMode;
 use crate::isolate::{Launch, Origin};
+use crate::last_words::Watch;
 use crate::version::HostVersion;
 
 /// What a library says of itself, read without running any of its code.
@@ -72,6 +73,14 @@ impl PluginFile {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let (epoch, minor) = (abi::EPOCH, abi::MINOR);
         Ok(PluginFile { path: path.to_owned(), name, version: String::new(), epoch, minor, pattern_table })
+    }
+
+    /// Refuses a library of another epoch than this host's.
+    pub fn check_epoch(&self) -> Result<(), LoadError> {
+        match self.epoch {
+            abi::EPOCH => Ok(()),
+            theirs => Err(LoadError::Epoch { path: self.path.clone(), theirs, ours: abi::EPOCH }),
+        }
     }
 
     /// Parses the pattern table.
@@ -153,8 +162,10 @@ impl Library {
         if let Some(library) = loaded.get(&canonical) {
             return Ok(Arc::clone(library));
         }
+        let watch = Watch::over(path);
         let entry = open_plugin(&canonical)?;
         let library = Arc::new(enter(&canonical, entry, version)?);
+        drop(watch);
         loaded.insert(canonical, Arc::clone(&library));
         Ok(library)
     }
@@ -165,7 +176,7 @@ impl Library {
         let canonical =
             path.canonicalize().map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
         let file = PluginFile::read(&canonical)?;
-        check_epoch(&file)?;
+        file.check_epoch()?;
         let table = file.table()?;
         let origin = Origin::load(&canonical, launch)?;
         let info = origin.info();
@@ -229,15 +240,10 @@ fn expectation(kind: OptionKind, value: &str) -> Option<&'static str> {
 
 /// Opens the library, after a look at its file.
 pub(crate) fn open_plugin(path: &Path) -> Result<abi::Entry, LoadError> {
-    check_epoch(&PluginFile::read(path)?)?;
-    open(path)
-}
-
-fn check_epoch(file: &PluginFile) -> Result<(), LoadError> {
-    match file.epoch {
-        abi::EPOCH => Ok(()),
-        theirs => Err(LoadError::Epoch { path: file.path.clone(), theirs, ours: abi::EPOCH }),
-    }
+    // A bare name would be looked for where the system keeps its libraries.
+    let path = path.canonicalize().map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+    PluginFile::read(&path)?.check_epoch()?;
+    open(&path)
 }
 
 fn open(path: &Path) -> Result<abi::Entry, LoadError> {
@@ -247,8 +253,11 @@ fn open(path: &Path) -> Result<abi::Entry, LoadError> {
     // SAFETY: a plugin's constructors run here; that it is a plugin, its section and its symbol say.
     let opened = unsafe { Unix::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
     drop(fp_mode);
-    let library =
-        opened.map_err(|error| LoadError::Open { path: path.to_owned(), why: error.to_string() })?;
+    let library = opened.map_err(|error| {
+        // What the system says: which library or symbol is missing.
+        let said = std::error::Error::source(&error).map(ToString::to_string);
+        LoadError::Open { path: path.to_owned(), why: said.unwrap_or_else(|| error.to_string()) }
+    })?;
     // Never unloaded: threads, thread-locals and destructors of the plugin may outlive any moment we could choose.
     let library = Box::leak(Box::new(library));
     // SAFETY: the symbol has this type in every epoch.
@@ -283,7 +292,7 @@ fn enter(path: &Path, entry: abi::Entry, version: HostVersion) -> Result<Library
         return Err(LoadError::Features { path: path.to_owned(), bits: raw.required_features });
     }
     if raw.compile.is_none() {
-        return Err(broken("its table has no `compile`"));
+        return Err(broken("its table has no `compile`, and this host uses plugins for nothing but regions"));
     }
     // SAFETY: texts and options live as long as the library.
     let text = |text: abi::Str| unsafe { text.to_text() }.into_owned();

@@ -141,12 +141,21 @@ impl Plugin {
                     Error::internal("a device with memory lacks alloc, free, copy or sync"),
                 ));
             }
+            if table.as_ref().is_some_and(has_some_of_streams) {
+                let why = "a device has some of the functions for streams and events, but not all";
+                return Err(self.error("devices", Error::internal(why)));
+            }
             // SAFETY: as above.
             let name = unsafe { info.name.to_text() }.into_owned();
             let memory_bytes = (info.memory_bytes > 0).then_some(info.memory_bytes);
             Ok(DeviceInfo { id: info.id, name, memory_bytes, table, raw: info.device })
         });
         let devices = read.collect::<Result<Vec<_>, _>>()?;
+        let twice = devices.iter().enumerate().find(|(at, d)| devices[..*at].iter().any(|e| e.id == d.id));
+        if let Some((_, DeviceInfo { id, name, .. })) = twice {
+            let why = format!("two of its devices are {}:{}, one of them `{name}`", id.kind, id.id);
+            return Err(self.error("devices", Error::internal(why)));
+        }
         Ok(if devices.is_empty() { vec![host] } else { devices })
     }
 
@@ -393,6 +402,21 @@ impl Drop for Plugin {
         let mut args = abi::CloseArgs { state: self.state, ..AbiStruct::empty() };
         self.notify(self.library.raw.close, &mut args);
     }
+}
+
+/// They come all together or not at all.
+fn has_some_of_streams(table: &abi::DeviceTable) -> bool {
+    let present = [
+        table.stream_create.is_some(),
+        table.stream_destroy.is_some(),
+        table.stream_wait.is_some(),
+        table.event_create.is_some(),
+        table.event_destroy.is_some(),
+        table.event_record.is_some(),
+        table.event_query.is_some(),
+        table.event_wait.is_some(),
+    ];
+    present.contains(&true) && present.contains(&false)
 }
 
 fn pairs(options: &[(String, String)]) -> Vec<Pair> {

@@ -5,7 +5,9 @@ mod common;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use byoc_host::{CallEnv, Category, CompileRequest, Library, Plugin, PluginFile};
+use byoc_host::{
+    CallEnv, Category, CompileRequest, IoSpec, Library, NodeData, Plugin, PluginFile, RegionData,
+};
 use common::{EXPECTED, execute, scaled_relu};
 
 fn repository() -> PathBuf {
@@ -62,6 +64,101 @@ fn plugins_in_c_and_cpp_walk_the_region_and_compute_it() {
         let Err(error) = compiled.serialise() else { panic!("it cannot serialise") };
         assert_eq!(error.category(), Category::Unsupported);
     }
+}
+
+/// `y = Relu(x)` of four elements.
+fn one_relu() -> RegionData {
+    let mut region = scaled_relu();
+    region.nodes = vec![NodeData { composite: Some(0), ..common::node("Relu", &[0], 1) }];
+    region.values = vec![common::float("x", 4), common::float("y", 4)];
+    region.values[1].producer = Some((0, 0));
+    (region.outputs, region.constants) = (vec![1], Vec::new());
+    region.composites.drain(..2);
+    region.composites[0].nodes = vec![0];
+    region.composites[0].bindings = vec![("x".into(), 0), ("y".into(), 1)];
+    region
+}
+
+#[test]
+fn what_a_plugin_leaves_at_zero_is_the_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = repository().join("framework/plugin/versions/1.0/plugin.c");
+    let library = Library::load(&build("gcc", C, &source, folder.path())).unwrap();
+    let plugin = Plugin::open(&library, library.complete_options(&[]).unwrap()).unwrap();
+    let region = one_relu();
+    for (number, device) in plugin.devices().iter().enumerate() {
+        let request = CompileRequest { device: device.id, ..CompileRequest::new(&region) };
+        let compiled = plugin.compile(&request).unwrap();
+        let spec = IoSpec { device: device.id, align: 64, alias: None };
+        assert_eq!(compiled.inputs(), [spec], "{number}");
+        assert_eq!(compiled.outputs(), [IoSpec { alias: Some(0), ..spec }], "{number}");
+    }
+}
+
+#[test]
+fn devices_that_are_not_whole_are_told_of() {
+    const SOURCE: &str = r#"
+#include <byoc.h>
+static byoc_error *compile(byoc_compile_args *args) { (void)args; return NULL; }
+static byoc_error *execute(byoc_execute_args *args) { (void)args; return NULL; }
+static void destroy(void *executable) { (void)executable; }
+static byoc_error *alloc(byoc_device_alloc_args *args) { (void)args; return NULL; }
+static void release(byoc_device_free_args *args) { (void)args; }
+static byoc_error *copy(byoc_device_copy_args *args) { (void)args; return NULL; }
+static byoc_error *sync(byoc_device_sync_args *args) { (void)args; return NULL; }
+static byoc_error *stream(byoc_stream_args *args) { (void)args; return NULL; }
+static void end_stream(byoc_stream_args *args) { (void)args; }
+static byoc_error *event(byoc_event_args *args) { (void)args; return NULL; }
+static void end_event(byoc_event_args *args) { (void)args; }
+static byoc_error *order(byoc_stream_event_args *args) { (void)args; return NULL; }
+static byoc_error *devices(byoc_devices_args *args) {
+    static byoc_device_table table;
+    static byoc_device_info info;
+    static const byoc_device_info *infos[2] = {&info, &info};
+    BYOC_INIT(table);
+    table.alloc = alloc;
+    table.free = release;
+    table.copy = copy;
+    table.sync = sync;
+    table.stream_create = stream;
+    table.stream_destroy = end_stream;
+    table.stream_wait = table.event_record = order;
+    table.event_create = table.event_query = event;
+    table.event_destroy = end_event;
+    table.event_wait = PARTS == 8 ? event : NULL;
+    BYOC_INIT(info);
+    info.id.kind = 12;
+    info.table = &table;
+    args->devices = infos;
+    args->devices_len = COUNT;
+    return NULL;
+}
+static void set_up(byoc_sdk *sdk) {
+    sdk->compile = compile;
+    sdk->execute = execute;
+    sdk->destroy = destroy;
+    sdk->plugin.devices = devices;
+}
+BYOC_PLUGIN_WITH("twice", "0.1.0", "[vendor]\nname = \"twice\"\n", set_up);
+"#;
+    let plugin = |count: &str, parts: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("twice.c");
+        std::fs::write(&source, SOURCE).unwrap();
+        let path = build("gcc", &[C, &["-D", count, "-D", parts]].concat(), &source, folder.path());
+        Plugin::open(&Library::load(&path).unwrap(), Vec::new())
+    };
+    for (count, parts, why) in [
+        ("COUNT=2", "PARTS=8", "two of its devices are 12:0"),
+        ("COUNT=1", "PARTS=7", "some of the functions for streams"),
+    ] {
+        let error = plugin(count, parts).err().unwrap();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let plugin = plugin("COUNT=1", "PARTS=8").unwrap();
+    let memory = plugin.memory(plugin.devices()[0].id).unwrap();
+    let error = memory.new_stream().err().unwrap();
+    assert!(error.to_string().contains("a handle that is null"), "{error}");
 }
 
 #[test]

@@ -8,7 +8,9 @@
  *     BYOC_PLUGIN("my-npu", "1.0.0", TABLE, compile, execute, destroy)
  *
  * The line negotiates with the host, exports the one symbol of a plugin and writes the section by which it is listed
- * without being run. Everything else that a plugin may offer is set in a function given to BYOC_PLUGIN_WITH.
+ * without being run. Everything else that a plugin may offer is set in a function given to BYOC_PLUGIN_WITH. Whatever
+ * the host calls gets its arguments as this header knows them, zero where the host's own are shorter, never null; only
+ * the functions of a device's table get what the host gives.
  * Compile with -fvisibility=hidden, in C++ with -fno-gnu-unique as well.
  *
  * SPDX-License-Identifier: Apache-2.0 OR MIT
@@ -61,6 +63,9 @@ typedef struct byoc_sdk {
     byoc_error *(*compile)(byoc_compile_args *args);
     byoc_error *(*execute)(byoc_execute_args *args);
     void (*destroy)(void *executable);
+    /* What the plugin has set in the tables above, where the host now finds what reads and answers its arguments. */
+    byoc_plugin_table own_plugin;
+    byoc_executable_table own_executable;
 } byoc_sdk;
 
 #ifdef __cplusplus
@@ -317,6 +322,7 @@ static inline byoc_error *byoc_call_compile(byoc_compile_args *args) BYOC_NOEXCE
         return byoc_fail(BYOC_ERROR_INVALID, "compile: arguments too short");
     }
     own.table = &byoc_the_sdk.executable;
+    own.options_len = own.options == NULL ? 0 : own.options_len;
     BYOC_TRY
     error = byoc_the_sdk.compile(&own);
     BYOC_CATCH(byoc_exception("the plugin threw an exception in compile"))
@@ -345,6 +351,77 @@ static inline void byoc_call_destroy(byoc_executable_args *args) BYOC_NOEXCEPT {
     }
 }
 
+/* What the host calls in place of a function that the plugin has set. */
+#define BYOC_CALL(TABLE, NAME, ARGS, MIN_SIZE, BEFORE)                                                                 \
+    static inline byoc_error *byoc_call_##NAME(ARGS *args) BYOC_NOEXCEPT {                                             \
+        ARGS own;                                                                                                      \
+        byoc_error *error;                                                                                             \
+        if (!byoc_read(&own, sizeof own, args, MIN_SIZE)) {                                                            \
+            return byoc_fail(BYOC_ERROR_INVALID, #NAME ": arguments too short");                                       \
+        }                                                                                                              \
+        BEFORE;                                                                                                        \
+        BYOC_TRY                                                                                                       \
+        error = byoc_the_sdk.TABLE.NAME(&own);                                                                         \
+        BYOC_CATCH(byoc_exception("the plugin threw an exception in " #NAME))                                          \
+        if (error == NULL) {                                                                                           \
+            byoc_write_back(args, &own, sizeof own);                                                                   \
+        }                                                                                                              \
+        return error;                                                                                                  \
+    }
+#define BYOC_NOTIFY(TABLE, NAME, ARGS, MIN_SIZE)                                                                       \
+    static inline void byoc_call_##NAME(ARGS *args) BYOC_NOEXCEPT {                                                    \
+        ARGS own;                                                                                                      \
+        if (byoc_read(&own, sizeof own, args, MIN_SIZE)) {                                                             \
+            BYOC_TRY                                                                                                   \
+            byoc_the_sdk.TABLE.NAME(&own);                                                                             \
+            BYOC_CATCH_SILENT                                                                                          \
+        }                                                                                                              \
+    }
+
+BYOC_CALL(own_plugin, open, byoc_open_args, BYOC_OPEN_ARGS_MIN_SIZE,
+          own.options_len = own.options == NULL ? 0 : own.options_len)
+BYOC_CALL(own_plugin, devices, byoc_devices_args, BYOC_DEVICES_ARGS_MIN_SIZE, (void)0)
+BYOC_CALL(own_plugin, check_match, byoc_check_match_args, BYOC_CHECK_MATCH_ARGS_MIN_SIZE, (void)0)
+BYOC_CALL(own_plugin, check_region, byoc_check_region_args, BYOC_CHECK_REGION_ARGS_MIN_SIZE, (void)0)
+BYOC_CALL(own_plugin, load, byoc_load_args, BYOC_LOAD_ARGS_MIN_SIZE, own.table = &byoc_the_sdk.executable)
+BYOC_CALL(own_plugin, check_artefact, byoc_check_artefact_args, BYOC_CHECK_ARTEFACT_ARGS_MIN_SIZE, (void)0)
+BYOC_CALL(own_plugin, get_extension, byoc_get_extension_args, BYOC_GET_EXTENSION_ARGS_MIN_SIZE, (void)0)
+BYOC_CALL(own_executable, io, byoc_io_args, BYOC_IO_ARGS_MIN_SIZE, (void)0)
+BYOC_CALL(own_executable, workspace, byoc_workspace_args, BYOC_WORKSPACE_ARGS_MIN_SIZE, (void)0)
+BYOC_CALL(own_executable, output_shapes, byoc_output_shapes_args, BYOC_OUTPUT_SHAPES_ARGS_MIN_SIZE, (void)0)
+BYOC_CALL(own_executable, serialise, byoc_serialise_args, BYOC_SERIALISE_ARGS_MIN_SIZE, (void)0)
+BYOC_CALL(own_executable, device_time, byoc_device_time_args, BYOC_DEVICE_TIME_ARGS_MIN_SIZE, (void)0)
+BYOC_CALL(own_executable, context_create, byoc_context_args, BYOC_CONTEXT_ARGS_MIN_SIZE, (void)0)
+BYOC_NOTIFY(own_executable, context_destroy, byoc_context_args, BYOC_CONTEXT_ARGS_MIN_SIZE)
+BYOC_NOTIFY(own_plugin, close, byoc_close_args, BYOC_CLOSE_ARGS_MIN_SIZE)
+#undef BYOC_CALL
+#undef BYOC_NOTIFY
+
+/* Puts what reads and answers the host's arguments in front of what the plugin has set. */
+static inline void byoc_wrap(byoc_sdk *sdk) {
+    byoc_plugin_table *plugin = &sdk->plugin;
+    byoc_executable_table *executable = &sdk->executable;
+    sdk->own_plugin = *plugin;
+    sdk->own_executable = *executable;
+#define BYOC_WRAP(table, name) table->name = table->name == NULL ? NULL : byoc_call_##name
+    BYOC_WRAP(plugin, open);
+    BYOC_WRAP(plugin, close);
+    BYOC_WRAP(plugin, devices);
+    BYOC_WRAP(plugin, check_match);
+    BYOC_WRAP(plugin, check_region);
+    BYOC_WRAP(plugin, load);
+    BYOC_WRAP(plugin, check_artefact);
+    BYOC_WRAP(plugin, get_extension);
+    BYOC_WRAP(executable, io);
+    BYOC_WRAP(executable, workspace);
+    BYOC_WRAP(executable, output_shapes);
+    BYOC_WRAP(executable, serialise);
+    BYOC_WRAP(executable, device_time);
+    BYOC_WRAP(executable, context_create);
+    BYOC_WRAP(executable, context_destroy);
+#undef BYOC_WRAP
+}
+
 /* Answers the host's first call. With another epoch nothing of it can be used: no table says so. */
 static inline byoc_error *byoc_enter(byoc_sdk *sdk, byoc_entry_args *args, const char *name, const char *version,
                                      const char *table, void (*setup)(byoc_sdk *sdk)) {
@@ -355,7 +432,9 @@ static inline byoc_error *byoc_enter(byoc_sdk *sdk, byoc_entry_args *args, const
     own.plugin = NULL;
     own.plugin_epoch = BYOC_EPOCH;
     own.agreed_minor = own.minor < BYOC_MINOR + 1u ? own.minor : BYOC_MINOR;
-    if (own.epoch == BYOC_EPOCH && byoc_read(&sdk->host, sizeof sdk->host, own.host, BYOC_HOST_MIN_SIZE)) {
+    /* The first host is kept: a table that is in use must not change. */
+    if (own.epoch == BYOC_EPOCH && sdk->plugin.compile == NULL &&
+        byoc_read(&sdk->host, sizeof sdk->host, own.host, BYOC_HOST_MIN_SIZE)) {
         BYOC_INIT(sdk->plugin);
         BYOC_INIT(sdk->executable);
         sdk->plugin.name = byoc_text(name);
@@ -365,6 +444,9 @@ static inline byoc_error *byoc_enter(byoc_sdk *sdk, byoc_entry_args *args, const
         sdk->executable.execute = byoc_call_execute;
         sdk->executable.destroy = byoc_call_destroy;
         setup(sdk);
+        byoc_wrap(sdk);
+    }
+    if (own.epoch == BYOC_EPOCH && sdk->plugin.compile != NULL) {
         own.plugin = &sdk->plugin;
     }
     byoc_write_back(args, &own, sizeof own);

@@ -28,9 +28,9 @@
 #include "byoc.h"
 
 namespace byoc {
-inline namespace epoch0 {
+inline namespace epoch1 {
 
-static_assert(BYOC_EPOCH == 0, "the namespace is named after the epoch");
+static_assert(BYOC_EPOCH == 1, "the namespace is named after the epoch");
 
 // Why a call failed.
 class error : public std::exception {
@@ -425,7 +425,7 @@ void setup(byoc_sdk *sdk) {
     sdk->destroy = destroy_trampoline;
 }
 
-} // namespace epoch0
+} // namespace epoch1
 } // namespace byoc
 
 // A plugin of one function. NAME, VERSION and TABLE are string literals or constexpr arrays of characters.

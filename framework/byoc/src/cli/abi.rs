@@ -63,8 +63,12 @@ fn read(reference: &str) -> anyhow::Result<Layout> {
             known.join(", ")
         );
     }
-    let text = std::fs::read_to_string(reference).with_context(|| reference.to_owned())?;
-    let layout = Layout::parse(&text);
+    let path = Path::new(reference);
+    let text = std::fs::read_to_string(path).with_context(|| reference.to_owned())?;
+    // byoc.h takes the layout from the header beside it.
+    let beside = text.contains("#include \"byoc_abi.h\"").then(|| path.with_file_name("byoc_abi.h"));
+    let beside = beside.and_then(|path| std::fs::read_to_string(path).ok());
+    let layout = Layout::parse(&text).or_else(|| Layout::parse(&beside?));
     layout.with_context(|| {
         format!("{reference}: holds no layout; give byoc_abi.h, or what `byoc abi layout` prints")
     })

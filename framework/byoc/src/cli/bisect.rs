@@ -64,16 +64,16 @@ fn tell(args: &BisectArgs, culprit: &bisect::Culprit) -> anyhow::Result<()> {
         let graph = &part.model.graph;
         graph.model_order().into_iter().map(|n| &*graph.node(n).op.name).collect()
     };
-    let and_vendors = if culprit.got.is_empty() { "" } else { ", and the vendor's in {0}/vendor" };
+    let and_vendors = if culprit.got.is_empty() { "" } else { ", the vendor's in vendor/" };
     ui::print(&format!(
-        "{}: {} differs: {}\n  nodes {}\n  as {}\n  wrote {0}/model.onnx with inputs, the host's outputs{}\n",
+        "{}: {} differs: {}\n  nodes {}\n  as {}\n  wrote {} with its inputs and the host's outputs{and_vendors}\n",
         culprit.region,
         part.name,
         culprit.difference,
         part.nodes.join(", "),
         ops.join(", "),
-        and_vendors,
-    ).replace("{0}", &folder.display().to_string()));
+        folder.join("model.onnx").display(),
+    ));
     bail!("{} leaves the host's result in region {}", culprit.vendor, culprit.region)
 }
 
@@ -82,6 +82,10 @@ fn tell(args: &BisectArgs, culprit: &bisect::Culprit) -> anyhow::Result<()> {
 pub fn compare_layers(job: &JobArgs, session: &Session, inputs: &[(String, Datum)]) -> anyhow::Result<()> {
     let placed = place::partitioned(job, &job.placement.placement()?, &mut byoc::Timings::default())?;
     let layers = layers(job, &placed, inputs)?;
+    if layers.regions().is_empty() {
+        ui::print("no region of the main graph is a vendor's: there is nothing to compare\n");
+        return Ok(());
+    }
     let mut table = Table::new(&[
         ("region", Align::Left),
         ("vendor", Align::Left),

@@ -30,6 +30,14 @@ use args::Command;
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> anyhow::Result<()> {
+    let is_worker = matches!(
+        cli.command,
+        Command::ConformanceWorker(_) | Command::PluginWorker | Command::VerifyWorker(_)
+    );
+    if !is_worker {
+        // How a worker has ended, its parent tells.
+        byoc_host::explain_crashes_while_loading();
+    }
     match cli.command {
         Command::Partition(args) => partition::run(&args),
         Command::Run(args) => run::run(&args),

@@ -44,7 +44,10 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     ui::print(&format!("{:.1} s\n{results}\n", results.seconds));
     match results.bad() {
         0 => Ok(()),
-        bad => bail!("{bad} of {} show something wrong", ui::count(results.checks.len(), "check")),
+        bad => {
+            let show = if bad == 1 { "shows" } else { "show" };
+            bail!("{bad} of {} {show} something wrong", ui::count(results.checks.len(), "check"))
+        }
     }
 }
 

@@ -116,6 +116,15 @@ pub(super) fn survived(
     Ok(Answer::Pass(told.join("; ")))
 }
 
+/// An extension that nobody has is none, and no error.
+pub(super) fn unknown_extension(subject: &Subject) -> Result<Answer, String> {
+    Ok(match byoc_host::border::unknown_extension(&*library(subject).map_err(text)?) {
+        None => Answer::Skip("the plugin has no extensions".into()),
+        Some(Ok(())) => Answer::Pass("none was given".into()),
+        Some(Err(wrong)) => Answer::Fail(wrong),
+    })
+}
+
 /// In the plain order of the table, whatever has been measured.
 pub(super) fn plain() -> Placement {
     Placement { policy: Some(Policy::Greedy), profile: ProfileSource::None, ..Placement::default() }

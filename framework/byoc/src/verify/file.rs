@@ -13,7 +13,7 @@ const ENTRY: &str = "byoc_plugin_entry";
 
 /// A library for this machine, with the entry and its section.
 pub(super) fn library(path: &Path) -> Answer {
-    match PluginFile::read(path) {
+    match PluginFile::read(path).and_then(|file| file.check_epoch().map(|()| file)) {
         Ok(file) => {
             Answer::Pass(format!("{} {}, interface {}.{}", file.name, file.version, file.epoch, file.minor))
         }

@@ -38,6 +38,7 @@ pub(super) enum Job {
     ShortHost,
     NullArguments,
     AbsurdArguments,
+    UnknownExtension,
     Model {
         name: String,
     },
@@ -105,6 +106,7 @@ fn work(subject: &Subject, job: &Job) -> Result<Answer, String> {
         Job::ShortHost => case::refused(subject, byoc_host::border::short_host),
         Job::NullArguments => case::survived(subject, byoc_host::border::null_arguments),
         Job::AbsurdArguments => case::survived(subject, byoc_host::border::absurd_arguments),
+        Job::UnknownExtension => case::unknown_extension(subject),
         Job::Model { name } => models::run(subject, name),
         Job::Rounds { cases, count } => life::rounds(subject, cases, *count),
         Job::Threads { case } => life::threads(subject, case),

@@ -226,6 +226,7 @@ impl Plan<'_> {
             ("short host", Job::ShortHost),
             ("null arguments", Job::NullArguments),
             ("absurd arguments", Job::AbsurdArguments),
+            ("unknown extension", Job::UnknownExtension),
         ];
         jobs.iter().try_for_each(|(name, job)| self.job("interface", name, job).map(drop))
     }

@@ -1,5 +1,6 @@
 //! A device's own memory, streams and events. The host decides when they are made, used and destroyed; everything
-//! that crosses a stream crosses by event.
+//! that crosses a stream crosses by event. An event is recorded before anybody waits for it or asks; recorded again, it
+//! stands for the later point. Handles are the plugin's own and never null.
 
 use std::ffi::c_void;
 
@@ -9,8 +10,10 @@ abi_structs! {
     head 48 struct DeviceAllocArgs {
         head: Head,
         device: *mut c_void,
+        /// 0 gives an address of its own, too.
         size: u64,
         align: u64,
+        /// Never null. Perhaps no address that can be followed or added to: offsets are given beside it.
         data: *mut c_void,
     }
 
@@ -24,7 +27,8 @@ abi_structs! {
         reserved: u32,
     }
 
-    /// A copy between host memory and the device, or within the device. Offsets are in bytes.
+    /// A copy between host memory and the device, within the device, or to it from another device of the plugin; an
+    /// error of category unsupported says that it cannot reach that one. Offsets are in bytes; the ends do not overlap.
     head 88 struct DeviceCopyArgs {
         head: Head,
         device: *mut c_void,
@@ -49,6 +53,7 @@ abi_structs! {
     head 40 struct DeviceMemoryInfoArgs {
         head: Head,
         device: *mut c_void,
+        /// In bytes, both `NONE` where they are not known.
         free: u64,
         total: u64,
     }
@@ -99,7 +104,7 @@ abi_structs! {
 
 abi_constants! {
     FREE_DONE: u32 = 0;
-    /// The address must never be used again.
+    /// The address must never be used again. What an unknown answer means, too.
     FREE_QUARANTINED: u32 = 1;
     /// Nothing has changed.
     FREE_FAILED: u32 = 2;

@@ -5,10 +5,11 @@ use std::ffi::c_void;
 use super::head::{Call, CallToken, DType, DeviceId, Head, Notify, Str};
 
 abi_structs! {
-    /// A tensor with DLPack's fields. `head.flags` may hold `TENSOR_PENDING`.
+    /// A tensor with DLPack's fields; in an execution every dimension is known. `head.flags` may hold
+    /// `TENSOR_PENDING`. Elements below 8 bits are packed as ONNX packs them, the first in the lowest bits.
     head 96 struct Tensor {
         head: Head,
-        /// Null for an output that `output_alloc` is to allocate.
+        /// Null for an output that `output_alloc` is to allocate; of no meaning where there are no elements.
         data: *mut c_void,
         byte_offset: u64,
         byte_len: u64,
@@ -32,6 +33,7 @@ abi_structs! {
         inputs_len: u64,
         outputs: *const *mut Tensor,
         outputs_len: u64,
+        /// Host memory, as `workspace` has asked for it; nothing is kept in it from one execution to the next.
         workspace: *mut c_void,
         workspace_len: u64,
         /// Null: complete on return. Else enqueued on return; inputs and workspace stay valid until the event behind.
@@ -50,13 +52,14 @@ abi_structs! {
         context: *mut c_void,
     }
 
-    /// What the executable wants of one input or output.
+    /// What the executable wants of one input or output; all zeros are the default. `head.flags` may hold `IO_ALIAS`.
     head 40 struct IoSpec {
         head: Head,
+        /// Of kind 0 for where it was compiled for, or host memory where that device has none of its own.
         device: DeviceId,
-        /// In bytes, a power of two.
+        /// In bytes, a power of two; 0 for 64.
         align: u64,
-        /// For an output: the input whose memory it may be given, or `NONE`.
+        /// For an output with `IO_ALIAS`: the input whose memory it may be given.
         alias: u64,
     }
 
@@ -70,7 +73,8 @@ abi_structs! {
         outputs_len: u64,
     }
 
-    /// Scratch memory for one execution with inputs of these shapes.
+    /// Scratch memory for one execution with inputs of these shapes, in host memory. What a device needs of its own the
+    /// executable allocates there.
     head 56 struct WorkspaceArgs {
         head: Head,
         executable: *mut c_void,
@@ -89,7 +93,8 @@ abi_structs! {
         inputs_len: u64,
     }
 
-    /// The artefact is in memory from the host's `alloc`; the compatibility string lives as long as the executable.
+    /// The artefact is in memory from the host's `alloc`, which the host frees; the compatibility string lives as long as
+    /// the executable.
     head 56 struct SerialiseArgs {
         head: Head,
         executable: *mut c_void,
@@ -130,6 +135,8 @@ abi_structs! {
 abi_constants! {
     /// Flag of a tensor: the output has no memory yet.
     TENSOR_PENDING: u32 = 1;
+    /// Flag of an `IoSpec`: `alias` counts.
+    IO_ALIAS: u32 = 1;
     /// Flag of an executable, and of a plugin: calls may overlap.
     CONCURRENT: u32 = 1;
 }

@@ -38,8 +38,9 @@ abi_structs! {
     frozen 16 struct Head {
         /// The size that the writer's version has.
         struct_size: u32,
+        /// What the struct says of them; others are ignored.
         flags: u32,
-        /// Reserved, null.
+        /// Reserved: null, and not looked at.
         next: *mut c_void,
     }
 
@@ -57,7 +58,7 @@ abi_structs! {
 
     /// A dimension of a shape.
     frozen 24 struct Dim {
-        /// `DIM_KNOWN`, `DIM_SYMBOL` or `DIM_UNKNOWN`.
+        /// `DIM_KNOWN`, `DIM_SYMBOL` or `DIM_UNKNOWN`; an unknown one is `DIM_UNKNOWN`.
         kind: u32,
         reserved: u32,
         /// The size, -1 where it is not known.
@@ -73,7 +74,8 @@ abi_structs! {
         id: u32,
     }
 
-    /// An element type as DLPack names it; code `DTYPE_NONE` for types that DLPack does not have.
+    /// An element type as DLPack names it; code `DTYPE_NONE` for types that DLPack does not have. Codes may be added: what
+    /// has an unknown one is not taken.
     frozen 16 struct DType {
         code: u32,
         bits: u32,

@@ -12,7 +12,7 @@ abi_structs! {
     /// Makes an error; it is what the function returns. `head.flags` may hold `ERROR_RETRY` and `ERROR_PANICKED`.
     head 48 struct ErrorNewArgs {
         head: Head,
-        /// One of `ERROR_*`.
+        /// One of `ERROR_*`; an unknown one is `ERROR_INTERNAL`.
         category: u32,
         reserved: u32,
         /// The region's node that is at fault, or `NONE`.
@@ -137,10 +137,11 @@ abi_structs! {
         end_ns: u64,
     }
 
-    /// Asks for a table by name and version, as `byoc.kernel/1`; null where it is not known.
+    /// Asks for a table by name and version, as `byoc.kernel/1`.
     head 40 struct GetExtensionArgs {
         head: Head,
         name: Str,
+        /// A struct with a head; null, and no error, where the name is not known.
         table: *const c_void,
     }
 

@@ -2,11 +2,13 @@
 
 use std::fmt::Write;
 
-use super::{CONSTANTS, ENTRY_SYMBOL, EPOCH, MINOR, STRUCTS, StructLayout};
+use super::{CONSTANTS, ENTRY_SYMBOL, EPOCH, MINOR, STRUCTS, StructLayout, section};
 
-/// The entry, the numbers by their names, and size, fields and offsets of every struct.
+/// The entry, the section, the numbers by their names, and size, fields and offsets of every struct.
 pub fn layout_text() -> String {
     let mut text = format!("epoch {EPOCH}\nminor {MINOR}\nentry {ENTRY_SYMBOL}\n");
+    let magic: String = section::MAGIC.iter().map(|byte| format!("{byte:02x}")).collect();
+    let _ = writeln!(text, "section {} magic {magic} header {}", section::NAME, section::HEADER);
     for constant in CONSTANTS.iter().copied().flatten() {
         let _ = writeln!(text, "constant {} {}", constant.name, constant.value);
     }

@@ -14,7 +14,7 @@ abi_structs! {
     /// An option that the plugin has.
     head 72 struct OptionDecl {
         head: Head,
-        /// One of `OPTION_*`.
+        /// One of `OPTION_*`; an unknown one is a string.
         kind: u32,
         reserved: u32,
         name: Str,
@@ -22,7 +22,8 @@ abi_structs! {
         help: Str,
     }
 
-    /// Options are complete and valid; the state is what every later call gets.
+    /// Options are complete and valid; the state is what every later call gets. A host may open a plugin several times:
+    /// the states have nothing to do with each other.
     head 40 struct OpenArgs {
         head: Head,
         options: *const Pair,
@@ -38,6 +39,7 @@ abi_structs! {
     /// A device. Lives as long as the state.
     head 64 struct DeviceInfo {
         head: Head,
+        /// No two devices of a plugin have the same.
         id: DeviceId,
         name: Str,
         /// 0 where it is not known.
@@ -116,7 +118,7 @@ abi_structs! {
         state: *mut c_void,
         device: DeviceId,
         compatibility: Str,
-        /// One of `ARTEFACT_*`.
+        /// One of `ARTEFACT_*`; an unknown one is `ARTEFACT_FOREIGN`.
         answer: u32,
         reserved: u32,
     }
@@ -130,13 +132,13 @@ abi_structs! {
         pattern_table: Str,
         options: *const *const OptionDecl,
         options_len: u64,
-        /// `THREADS_HOST` or `THREADS_OWN`.
+        /// `THREADS_HOST` or `THREADS_OWN`; an unknown one is `THREADS_HOST`.
         thread_policy: u32,
         /// How many of its own.
         own_threads: u32,
         /// Features that the host may ignore.
         optional_features: u64,
-        /// Features without which the plugin does not work; the host refuses those it does not know.
+        /// Features without which the plugin does not work; the host refuses those it does not know. 1.0 has none.
         required_features: u64,
         /// Default: no state.
         open: Call<OpenArgs>,
@@ -147,13 +149,13 @@ abi_structs! {
         check_match: Call<CheckMatchArgs>,
         /// Default: accept, cost unknown.
         check_region: Call<CheckRegionArgs>,
-        /// Mandatory.
+        /// Mandatory in a plugin that takes regions, as all of 1.0 do.
         compile: Call<CompileArgs>,
         /// Default: not serialisable.
         load: Call<LoadArgs>,
-        /// Default: strings must be equal.
+        /// Default: `ARTEFACT_FOREIGN`, so that the region is compiled anew.
         check_artefact: Call<CheckArtefactArgs>,
-        /// Default: none.
+        /// Default: none. Answers by the name alone, at any time after the entry; what it gives lives as long as the library.
         get_extension: Call<GetExtensionArgs>,
     }
 

@@ -6,7 +6,8 @@
 /// The section's name in the library.
 pub const NAME: &str = ".byoc";
 pub const MAGIC: [u8; 8] = *b"BYOC\x00\x01\r\n";
-const HEADER: usize = 32;
+/// How many bytes come before the texts.
+pub const HEADER: usize = 32;
 
 /// What the section says.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -143,11 +143,14 @@ unsafe extern "C" fn io(args: *mut abi::IoArgs) -> *mut abi::Error {
     let body = |state: &State, args: &mut abi::IoArgs| {
         let arrays = state.io.get_or_init(|| {
             let io = state.executable.io().unwrap_or_default();
-            let spec = |spec: crate::sdk::IoSpec| abi::IoSpec {
-                device: spec.device,
-                align: spec.align as u64,
-                alias: spec.alias.map_or(abi::NONE, |input| input as u64),
-                ..AbiStruct::empty()
+            let spec = |spec: crate::sdk::IoSpec| {
+                let (device, align) = (spec.device, spec.align as u64);
+                let mut raw = abi::IoSpec { device, align, ..AbiStruct::empty() };
+                if let Some(input) = spec.alias {
+                    raw.head.flags |= abi::IO_ALIAS;
+                    raw.alias = input as u64;
+                }
+                raw
             };
             IoArrays {
                 inputs: Pointers::new(io.inputs.into_iter().map(spec)),

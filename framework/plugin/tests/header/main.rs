@@ -1,6 +1,6 @@
 //! The C header says what the Rust definitions say, C and C++ compilers agree, and nothing moves unnoticed.
 //!
-//! `BYOC_BLESS=1` writes the header and the snapshot anew.
+//! `BYOC_BLESS=1` writes the header anew, and the folder of a version that is not released yet.
 
 mod emit;
 
@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use byoc_plugin::abi::{EPOCH, MINOR, layout_text};
+
+/// Versions that were given out, and what their folders hold. They stay as they are: a change of the interface begins
+/// a version, in a folder of its own, and it comes here with the release that has it.
+const RELEASED: &[(&str, u64)] = &[("1.0", 0xcbeb_37fe_58ae_fc3a)];
 
 fn manifest_dir() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -28,15 +32,54 @@ fn the_committed_header_is_the_generated_one() {
     assert_committed(&manifest_dir().join("include/byoc_abi.h"), &emit::header());
 }
 
-/// A change here is a change of the interface: appended fields raise `MINOR`, everything else raises `EPOCH`. Both begin
-/// a folder of their own; that of the version before stays, with the headers that plugins were built with.
+/// A change here is a change of the interface: appended fields raise `MINOR`, everything else raises `EPOCH`.
 #[test]
 fn this_version_is_the_committed_one() {
-    let folder = manifest_dir().join(format!("versions/{EPOCH}.{MINOR}"));
+    let version = format!("{EPOCH}.{MINOR}");
+    let folder = manifest_dir().join("versions").join(&version);
+    if RELEASED.iter().any(|(released, _)| *released == version) {
+        // The headers may get better comments and more helpers; the layout is what it was.
+        let committed = std::fs::read_to_string(folder.join("layout.txt")).unwrap();
+        assert!(
+            committed == layout_text(),
+            "{version} is released: what changes the interface begins another"
+        );
+        return;
+    }
     assert_committed(&folder.join("layout.txt"), &layout_text());
-    for header in ["byoc.h", "byoc_abi.h"] {
+    for header in ["byoc.h", "byoc_abi.h", "byoc.hpp"] {
         let content = std::fs::read_to_string(manifest_dir().join("include").join(header)).unwrap();
         assert_committed(&folder.join(header), &content);
+    }
+}
+
+/// FNV-1a over the names and contents of a folder's files, in the order of their names.
+fn fingerprint(folder: &Path) -> u64 {
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for file in files {
+        let name = file.file_name().unwrap().as_encoded_bytes().to_vec();
+        for byte in name.into_iter().chain(std::fs::read(&file).unwrap()) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    hash
+}
+
+#[test]
+fn released_versions_stay_as_they_are() {
+    let versions = manifest_dir().join("versions");
+    for (version, expected) in RELEASED {
+        let found = fingerprint(&versions.join(version));
+        assert!(found == *expected, "{version} is released, and was {expected:#x}; now it is {found:#x}");
+    }
+    // Nothing else is kept but what is about to be released.
+    let current = format!("{EPOCH}.{MINOR}");
+    for entry in std::fs::read_dir(&versions).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name == current || RELEASED.iter().any(|(version, _)| *version == name), "{name}");
     }
 }
 

@@ -19,7 +19,7 @@ extern "C" {
 #define BYOC_ASSERT(condition) _Static_assert(condition, #condition)
 #endif
 
-#define BYOC_EPOCH 0u
+#define BYOC_EPOCH 1u
 #define BYOC_MINOR 0u
 
 /* No index. */
@@ -72,12 +72,14 @@ extern "C" {
 #define BYOC_ATTR_STRINGS UINT32_C(6)
 #define BYOC_ATTR_TENSOR UINT32_C(7)
 #define BYOC_FREE_DONE UINT32_C(0)
-/* The address must never be used again. */
+/* The address must never be used again. What an unknown answer means, too. */
 #define BYOC_FREE_QUARANTINED UINT32_C(1)
 /* Nothing has changed. */
 #define BYOC_FREE_FAILED UINT32_C(2)
 /* Flag of a tensor: the output has no memory yet. */
 #define BYOC_TENSOR_PENDING UINT32_C(1)
+/* Flag of an IoSpec: alias counts. */
+#define BYOC_IO_ALIAS UINT32_C(1)
 /* Flag of an executable, and of a plugin: calls may overlap. */
 #define BYOC_CONCURRENT UINT32_C(1)
 #define BYOC_OPTION_STRING UINT32_C(0)
@@ -169,8 +171,9 @@ typedef void (*byoc_loop_body)(void *user, uint64_t index);
 struct byoc_head {
     /* The size that the writer's version has. */
     uint32_t struct_size;
+    /* What the struct says of them; others are ignored. */
     uint32_t flags;
-    /* Reserved, null. */
+    /* Reserved: null, and not looked at. */
     void *next;
 };
 
@@ -188,7 +191,7 @@ struct byoc_indices {
 
 /* A dimension of a shape. */
 struct byoc_dim {
-    /* DIM_KNOWN, DIM_SYMBOL or DIM_UNKNOWN. */
+    /* DIM_KNOWN, DIM_SYMBOL or DIM_UNKNOWN; an unknown one is DIM_UNKNOWN. */
     uint32_t kind;
     uint32_t reserved;
     /* The size, -1 where it is not known. */
@@ -204,7 +207,7 @@ struct byoc_device_id {
     uint32_t id;
 };
 
-/* An element type as DLPack names it; code DTYPE_NONE for types that DLPack does not have. */
+/* An element type as DLPack names it; code DTYPE_NONE for types that DLPack does not have. Codes may be added: what has an unknown one is not taken. */
 struct byoc_dtype {
     uint32_t code;
     uint32_t bits;
@@ -227,7 +230,7 @@ struct byoc_pair {
 /* Makes an error; it is what the function returns. head.flags may hold ERROR_RETRY and ERROR_PANICKED. */
 struct byoc_error_new_args {
     byoc_head head;
-    /* One of ERROR_*. */
+    /* One of ERROR_*; an unknown one is ERROR_INTERNAL. */
     uint32_t category;
     uint32_t reserved;
     /* The region's node that is at fault, or NONE. */
@@ -352,10 +355,11 @@ struct byoc_profile_event_args {
     uint64_t end_ns;
 };
 
-/* Asks for a table by name and version, as byoc.kernel/1; null where it is not known. */
+/* Asks for a table by name and version, as byoc.kernel/1. */
 struct byoc_get_extension_args {
     byoc_head head;
     byoc_str name;
+    /* A struct with a head; null, and no error, where the name is not known. */
     const void *table;
 };
 
@@ -495,8 +499,10 @@ struct byoc_region_onnx_args {
 struct byoc_device_alloc_args {
     byoc_head head;
     void *device;
+    /* 0 gives an address of its own, too. */
     uint64_t size;
     uint64_t align;
+    /* Never null. Perhaps no address that can be followed or added to: offsets are given beside it. */
     void *data;
 };
 
@@ -510,7 +516,7 @@ struct byoc_device_free_args {
     uint32_t reserved;
 };
 
-/* A copy between host memory and the device, or within the device. Offsets are in bytes. */
+/* A copy between host memory and the device, within the device, or to it from another device of the plugin; an error of category unsupported says that it cannot reach that one. Offsets are in bytes; the ends do not overlap. */
 struct byoc_device_copy_args {
     byoc_head head;
     void *device;
@@ -535,6 +541,7 @@ struct byoc_device_sync_args {
 struct byoc_device_memory_info_args {
     byoc_head head;
     void *device;
+    /* In bytes, both NONE where they are not known. */
     uint64_t free;
     uint64_t total;
 };
@@ -582,10 +589,10 @@ struct byoc_device_table {
     byoc_error *(*event_wait)(byoc_event_args *args);
 };
 
-/* A tensor with DLPack's fields. head.flags may hold TENSOR_PENDING. */
+/* A tensor with DLPack's fields; in an execution every dimension is known. head.flags may hold TENSOR_PENDING. Elements below 8 bits are packed as ONNX packs them, the first in the lowest bits. */
 struct byoc_tensor {
     byoc_head head;
-    /* Null for an output that output_alloc is to allocate. */
+    /* Null for an output that output_alloc is to allocate; of no meaning where there are no elements. */
     void *data;
     uint64_t byte_offset;
     uint64_t byte_len;
@@ -609,6 +616,7 @@ struct byoc_execute_args {
     uint64_t inputs_len;
     byoc_tensor *const *outputs;
     uint64_t outputs_len;
+    /* Host memory, as workspace has asked for it; nothing is kept in it from one execution to the next. */
     void *workspace;
     uint64_t workspace_len;
     /* Null: complete on return. Else enqueued on return; inputs and workspace stay valid until the event behind. */
@@ -627,13 +635,14 @@ struct byoc_context_args {
     void *context;
 };
 
-/* What the executable wants of one input or output. */
+/* What the executable wants of one input or output; all zeros are the default. head.flags may hold IO_ALIAS. */
 struct byoc_io_spec {
     byoc_head head;
+    /* Of kind 0 for where it was compiled for, or host memory where that device has none of its own. */
     byoc_device_id device;
-    /* In bytes, a power of two. */
+    /* In bytes, a power of two; 0 for 64. */
     uint64_t align;
-    /* For an output: the input whose memory it may be given, or NONE. */
+    /* For an output with IO_ALIAS: the input whose memory it may be given. */
     uint64_t alias;
 };
 
@@ -647,7 +656,7 @@ struct byoc_io_args {
     uint64_t outputs_len;
 };
 
-/* Scratch memory for one execution with inputs of these shapes. */
+/* Scratch memory for one execution with inputs of these shapes, in host memory. What a device needs of its own the executable allocates there. */
 struct byoc_workspace_args {
     byoc_head head;
     void *executable;
@@ -666,7 +675,7 @@ struct byoc_output_shapes_args {
     uint64_t inputs_len;
 };
 
-/* The artefact is in memory from the host's alloc; the compatibility string lives as long as the executable. */
+/* The artefact is in memory from the host's alloc, which the host frees; the compatibility string lives as long as the executable. */
 struct byoc_serialise_args {
     byoc_head head;
     void *executable;
@@ -706,7 +715,7 @@ struct byoc_executable_table {
 /* An option that the plugin has. */
 struct byoc_option_decl {
     byoc_head head;
-    /* One of OPTION_*. */
+    /* One of OPTION_*; an unknown one is a string. */
     uint32_t kind;
     uint32_t reserved;
     byoc_str name;
@@ -714,7 +723,7 @@ struct byoc_option_decl {
     byoc_str help;
 };
 
-/* Options are complete and valid; the state is what every later call gets. */
+/* Options are complete and valid; the state is what every later call gets. A host may open a plugin several times: the states have nothing to do with each other. */
 struct byoc_open_args {
     byoc_head head;
     const byoc_pair *options;
@@ -730,6 +739,7 @@ struct byoc_close_args {
 /* A device. Lives as long as the state. */
 struct byoc_device_info {
     byoc_head head;
+    /* No two devices of a plugin have the same. */
     byoc_device_id id;
     byoc_str name;
     /* 0 where it is not known. */
@@ -808,7 +818,7 @@ struct byoc_check_artefact_args {
     void *state;
     byoc_device_id device;
     byoc_str compatibility;
-    /* One of ARTEFACT_*. */
+    /* One of ARTEFACT_*; an unknown one is ARTEFACT_FOREIGN. */
     uint32_t answer;
     uint32_t reserved;
 };
@@ -822,13 +832,13 @@ struct byoc_plugin_table {
     byoc_str pattern_table;
     const byoc_option_decl *const *options;
     uint64_t options_len;
-    /* THREADS_HOST or THREADS_OWN. */
+    /* THREADS_HOST or THREADS_OWN; an unknown one is THREADS_HOST. */
     uint32_t thread_policy;
     /* How many of its own. */
     uint32_t own_threads;
     /* Features that the host may ignore. */
     uint64_t optional_features;
-    /* Features without which the plugin does not work; the host refuses those it does not know. */
+    /* Features without which the plugin does not work; the host refuses those it does not know. 1.0 has none. */
     uint64_t required_features;
     /* Default: no state. */
     byoc_error *(*open)(byoc_open_args *args);
@@ -839,13 +849,13 @@ struct byoc_plugin_table {
     byoc_error *(*check_match)(byoc_check_match_args *args);
     /* Default: accept, cost unknown. */
     byoc_error *(*check_region)(byoc_check_region_args *args);
-    /* Mandatory. */
+    /* Mandatory in a plugin that takes regions, as all of 1.0 do. */
     byoc_error *(*compile)(byoc_compile_args *args);
     /* Default: not serialisable. */
     byoc_error *(*load)(byoc_load_args *args);
-    /* Default: strings must be equal. */
+    /* Default: ARTEFACT_FOREIGN, so that the region is compiled anew. */
     byoc_error *(*check_artefact)(byoc_check_artefact_args *args);
-    /* Default: none. */
+    /* Default: none. Answers by the name alone, at any time after the entry; what it gives lives as long as the library. */
     byoc_error *(*get_extension)(byoc_get_extension_args *args);
 };
 
