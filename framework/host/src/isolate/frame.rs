@@ -4,7 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -21,14 +21,23 @@ const HEADER: usize = 12;
 const MOST: u64 = 1 << 30;
 /// So much is read at once, and so much is reserved ahead of what has come.
 const CHUNK: usize = 64 << 10;
+/// So much of a message comes first; most end within it.
+const FIRST: usize = 2 << 10;
 /// Descriptors that one message may have.
 const MOST_FDS: usize = 2;
+/// Where the last wait was shorter than this, the next one asks again and again before it sleeps: to be woken takes
+/// longer than many a region.
+const SHORT: Duration = Duration::from_micros(100);
 
 /// One end of a conversation in which both sides take turns.
 pub(super) struct Channel {
     socket: UnixStream,
     /// The last frame in either direction, kept for its memory.
     buffer: Vec<u8>,
+    /// Whether to ask for a while before sleeping.
+    eager: bool,
+    /// The other side can run while this one asks.
+    beside: bool,
 }
 
 /// A message with its descriptors.
@@ -49,7 +58,8 @@ pub(super) enum Broken {
 
 impl Channel {
     pub fn new(socket: UnixStream) -> Self {
-        Channel { socket, buffer: Vec::new() }
+        let beside = std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1);
+        Channel { socket, buffer: Vec::new(), eager: false, beside }
     }
 
     /// How long the other side may take to send or to read something.
@@ -103,8 +113,9 @@ impl Channel {
     pub fn receive<T: DeserializeOwned>(&mut self) -> Result<Received<T>, Broken> {
         let mut fds = Vec::new();
         self.buffer.clear();
+        self.wait(&mut fds)?;
         while self.buffer.len() < HEADER {
-            self.receive_some(CHUNK, &mut fds)?;
+            self.receive_some(FIRST, &mut fds, RecvFlags::empty())?;
         }
         let (magic, len) = self.buffer[..HEADER].split_at(4);
         if magic != MAGIC {
@@ -116,7 +127,7 @@ impl Channel {
         }
         let end = HEADER + len as usize;
         while self.buffer.len() < end {
-            self.receive_some((end - self.buffer.len()).min(CHUNK), &mut fds)?;
+            self.receive_some((end - self.buffer.len()).min(CHUNK), &mut fds, RecvFlags::empty())?;
         }
         if self.buffer.len() > end {
             return Err(Broken::Malformed("something follows it out of turn".into()));
@@ -125,14 +136,28 @@ impl Channel {
         Ok((message.map_err(|e| Broken::Malformed(e.to_string()))?, fds))
     }
 
+    /// Waits for the beginning of a message.
+    fn wait(&mut self, fds: &mut Vec<OwnedFd>) -> Result<(), Broken> {
+        let start = Instant::now();
+        while self.eager && start.elapsed() < SHORT {
+            match self.receive_some(FIRST, fds, RecvFlags::DONTWAIT) {
+                Err(Broken::Late) => std::thread::yield_now(),
+                done => return done,
+            }
+        }
+        let done = self.receive_some(FIRST, fds, RecvFlags::empty());
+        self.eager = self.beside && start.elapsed() < SHORT;
+        done
+    }
+
     /// Appends what comes next, at most `most` bytes.
-    fn receive_some(&mut self, most: usize, fds: &mut Vec<OwnedFd>) -> Result<(), Broken> {
+    fn receive_some(&mut self, most: usize, fds: &mut Vec<OwnedFd>, flags: RecvFlags) -> Result<(), Broken> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let start = self.buffer.len();
         self.buffer.resize(start + most, 0);
         let mut part = [IoSliceMut::new(&mut self.buffer[start..])];
-        let received = recvmsg(&self.socket, &mut part, &mut control, RecvFlags::CMSG_CLOEXEC);
+        let received = recvmsg(&self.socket, &mut part, &mut control, flags | RecvFlags::CMSG_CLOEXEC);
         self.buffer.truncate(start + received.as_ref().map_or(0, |r| r.bytes));
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(more) = message {
