@@ -1,6 +1,6 @@
 //! Pad and Tile: along each axis, every place of the output shows one of the input, or none.
 
-use byoc_graph::StaticDims;
+use byoc_graph::{DType, StaticDims};
 use bytemuck::Pod;
 use smallvec::SmallVec;
 
@@ -20,14 +20,22 @@ const fn entry(
 }
 
 pub(super) const ENTRIES: &[Entry] = &[
-    entry(&["Pad"], 11, |node| {
+    entry(&["Pad"], 2, |node| {
         let edge = match node.str("mode").unwrap_or("constant") {
             "constant" => Edge::Constant,
             "edge" => Edge::Repeat,
             "reflect" => Edge::Reflect,
             _ => return None,
         };
-        Some(Box::new(Pad { edge }))
+        let given = match node.opset() {
+            11.. => None,
+            // Its value is an f32, whatever the tensor is.
+            _ if node.dtype(0) == Some(DType::F32) => {
+                Some((node.ints("pads")?.into(), node.float("value").unwrap_or(0.0)))
+            }
+            _ => return None,
+        };
+        Some(Box::new(Pad { edge, given }))
     }),
     entry(&["Tile"], 6, |_| Some(Box::new(Tile))),
 ];
@@ -135,6 +143,8 @@ impl Edge {
 
 struct Pad {
     edge: Edge,
+    /// Pads and value of the first versions, which have them as attributes.
+    given: Option<(SmallVec<[i64; 8]>, f32)>,
 }
 
 impl Kernel for Pad {
@@ -146,7 +156,10 @@ impl Kernel for Pad {
     ) -> Result<(), KernelError> {
         let x = tensor(inputs, 0)?;
         let wrong = || KernelError::invalid(format!("the pads do not suit {:?}", x.dims));
-        let pads = tensor(inputs, 1)?.to_i64s().ok_or_else(wrong)?;
+        let pads = match &self.given {
+            Some((pads, _)) => pads.clone(),
+            None => tensor(inputs, 1)?.to_i64s().ok_or_else(wrong)?,
+        };
         let axes: SmallVec<[i64; 8]> = match optional(inputs, 3)? {
             Some(axes) => axes.to_i64s().ok_or_else(wrong)?,
             None => (0..x.rank() as i64).collect(),
@@ -172,7 +185,10 @@ impl Kernel for Pad {
         if let Some(other) = value.filter(|v| v.dtype != x.dtype) {
             return Err(KernelError::DType { expected: x.dtype, got: other.dtype });
         }
-        let blank = value.map(|v| &v.bytes()[..x.dtype.bits() / 8]);
+        let blank = match &self.given {
+            Some((_, value)) => Some(bytemuck::bytes_of(value)),
+            None => value.map(|v| &v.bytes()[..x.dtype.bits() / 8]),
+        };
         by_size!(x.dtype, show(ctx, x, &places, blank, outputs))
     }
 }
