@@ -25,6 +25,7 @@ mod loops;
 mod lstm;
 mod matmul;
 mod matmul_blocks;
+mod matmul_integer;
 mod neighbours;
 mod pixels;
 mod places;

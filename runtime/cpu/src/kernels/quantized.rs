@@ -1,6 +1,4 @@
-//! Products and convolutions of 8-bit tensors: QLinearConv, QLinearMatMul, MatMulInteger.
-
-use std::marker::PhantomData;
+//! Products and convolutions of 8-bit tensors: QLinearConv, QLinearMatMul, MatMulInteger by constant weights.
 
 use byoc_graph::{DType, Element, StaticDims, Tensor};
 
@@ -12,10 +10,11 @@ use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
 use crate::kernels::codings::{
     ImageDims, channels_last, coding, compute_last, constant_coding, output_dtype,
 };
+use crate::kernels::matmul_integer::{self, zeros};
 use crate::kernels::windows::{Windows, input_size};
 use crate::outputs::Outputs;
 use crate::registry::Entry;
-use crate::view::{TensorView, View};
+use crate::view::View;
 
 const fn entry(
     domain: &'static str,
@@ -29,7 +28,9 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry("", &["QLinearConv"], prepare_conv),
     entry("host", &["QLinearConv", "QLinearGemm"], prepare_conv),
     entry("", &["QLinearMatMul"], |node| prepare_product(node, true)),
-    entry("", &["MatMulInteger"], |node| prepare_product(node, false).or_else(|| prepare_inputs(node))),
+    entry("", &["MatMulInteger"], |node| {
+        prepare_product(node, false).or_else(|| matmul_integer::prepare(node))
+    }),
 ];
 
 /// The one element of a constant scalar.
@@ -254,18 +255,10 @@ impl<T: Quantized + Element> Kernel for Product<T> {
         let mut dims: StaticDims = outer.into();
         dims.push(self.n);
         let data = a.slice::<T>()?;
-        let zeros;
-        let zero = match (&self.to, optional(inputs, 2)?) {
-            (Some((zero, ..)), _) => Zero::All(*zero),
-            (None, None) => Zero::All(T::narrow(0)),
-            (None, Some(view)) => {
-                zeros = view.slice::<T>()?;
-                match zeros.len() {
-                    1 => Zero::All(zeros[0]),
-                    len if len == rows && outer.len() == 1 => Zero::Rows(zeros),
-                    len => return Err(KernelError::invalid(format!("{len} zero points for {rows} rows"))),
-                }
-            }
+        let zero = match &self.to {
+            Some((zero, ..)) => Zero::All(*zero),
+            // A stack of matrices has one zero point.
+            None => zeros(optional(inputs, 2)?, if outer.len() == 1 { rows } else { 1 }, Zero::Rows)?,
         };
         let a = IntMatrix::row_major(data, rows, k, zero);
         let right = IntRhs::<T>::Packed(&self.packed);
@@ -298,66 +291,5 @@ impl<T: Quantized + Element> Kernel for Product<T> {
     fn owns_input(&self, input: usize) -> bool {
         // MatMulInteger may get the left zero point anew in each run.
         if self.to.is_some() { input > 0 } else { input == 1 || input == 3 }
-    }
-}
-
-/// A product of two matrices that are known only in a run; the left one may be a stack of them.
-struct ProductOfInputs<T, W>(PhantomData<(T, W)>);
-
-fn prepare_inputs(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
-    let single = |i: usize| node.shape(i).is_some_and(|shape| shape.iter().all(|d| d.value() == Some(1)));
-    let zeros_fit = |i: usize, rows: bool| !node.has_input(i) || single(i) || rows && node.rank(i) == Some(1);
-    if node.rank(1)? != 2 || !zeros_fit(2, node.rank(0)? == 2) || !zeros_fit(3, true) {
-        return None;
-    }
-    Some(match (node.dtype(0)?, node.dtype(1)?) {
-        (DType::U8, DType::U8) => Box::new(ProductOfInputs::<u8, u8>(PhantomData)),
-        (DType::U8, DType::I8) => Box::new(ProductOfInputs::<u8, i8>(PhantomData)),
-        (DType::I8, DType::U8) => Box::new(ProductOfInputs::<i8, u8>(PhantomData)),
-        (DType::I8, DType::I8) => Box::new(ProductOfInputs::<i8, i8>(PhantomData)),
-        _ => return None,
-    })
-}
-
-/// One zero point, or one for each of `count` rows or columns.
-fn zeros<'a, T: Quantized + Element>(
-    view: Option<TensorView<'a>>,
-    count: usize,
-    each: fn(&'a [T]) -> Zero<'a, T>,
-) -> Result<Zero<'a, T>, KernelError> {
-    match view.map(|view| view.slice::<T>()).transpose()? {
-        None => Ok(Zero::All(T::narrow(0))),
-        Some(&[zero]) => Ok(Zero::All(zero)),
-        Some(zeros) if zeros.len() == count => Ok(each(zeros)),
-        Some(zeros) => Err(KernelError::invalid(format!("{} zero points for {count}", zeros.len()))),
-    }
-}
-
-impl<T: Quantized + Element, W: Quantized + Element> Kernel for ProductOfInputs<T, W> {
-    fn run(
-        &self,
-        ctx: &Ctx<'_>,
-        inputs: &[Option<View<'_>>],
-        outputs: &mut Outputs<'_>,
-    ) -> Result<(), KernelError> {
-        let (a, b) = (tensor(inputs, 0)?, tensor(inputs, 1)?);
-        let (Some((&k, outer)), &[b_rows, n]) = (a.dims.split_last(), b.dims) else {
-            return Err(KernelError::invalid(format!("a product of {:?} and {:?}", a.dims, b.dims)));
-        };
-        if k != b_rows {
-            return Err(KernelError::invalid(format!("a product of {:?} and {:?}", a.dims, b.dims)));
-        }
-        let rows: usize = outer.iter().product();
-        let mut dims: StaticDims = outer.into();
-        dims.push(n);
-        let left = zeros(optional(inputs, 2)?, rows, Zero::Rows)?;
-        let right = zeros(optional(inputs, 3)?, n, Zero::Columns)?;
-        let a = IntMatrix::row_major(a.slice::<T>()?, rows, k, left);
-        let b = IntMatrix::row_major(b.slice::<W>()?, k, n, right);
-        let out = outputs.tensor::<i32>(0, &dims)?;
-        if !out.is_empty() {
-            gemm_int(ctx.exec, a, IntRhs::Plain(b), out, n);
-        }
-        Ok(())
     }
 }
