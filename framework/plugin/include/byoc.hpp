@@ -5,6 +5,8 @@
 //     std::unique_ptr<byoc::executable> compile(const byoc::region &region, byoc::compile_context &context);
 //     BYOC_CPP_PLUGIN("my-npu", "1.0.0", TABLE, compile);
 //
+// One with options, devices or artefacts is a class: see byoc_class.hpp.
+//
 // A byoc::error becomes an error of the host's. Any other exception is reported too, and poisons the plugin.
 // Nothing of the standard library crosses the border. Compile with -fvisibility=hidden -fno-gnu-unique.
 //
@@ -103,6 +105,8 @@ struct value {
     std::optional<span<const byoc_dim>> dims;
     std::optional<std::uint64_t> producer;
     std::optional<span<const std::uint8_t>> constant;
+    // By which load finds the constant again.
+    std::optional<std::uint64_t> constant_index{};
 
     bool is_float32() const { return dtype.code == BYOC_DTYPE_FLOAT && dtype.bits == 32; }
 
@@ -236,7 +240,7 @@ private:
     static byoc::value read_value(const byoc_region *raw, byoc_constants *constants, std::uint64_t index) {
         byoc_region_value_args args;
         check(byoc_value(raw, index, &args));
-        byoc::value read{view(args.name), args.dtype, std::nullopt, std::nullopt, std::nullopt};
+        byoc::value read{view(args.name), args.dtype, std::nullopt, std::nullopt, std::nullopt, std::nullopt};
         if (args.rank >= 0) {
             read.dims.emplace(args.dims, static_cast<std::size_t>(args.rank));
         }
@@ -247,6 +251,7 @@ private:
             byoc_str data{};
             check(byoc_get_constant(constants, args.constant, &data));
             read.constant.emplace(data.data, static_cast<std::size_t>(data.len));
+            read.constant_index = args.constant;
         }
         return read;
     }

@@ -104,18 +104,19 @@ pub(crate) unsafe fn compute<A: Arith, S: Simd, const MR: usize, const NV: usize
     let mut sums = copied(&start, A::zero(s));
     let (mut a, mut b, mut ahead) = (t.a, t.b, t.ahead);
     for _ in 0..t.k / UNROLL {
+        // Ahead of the products: what stands behind them the compiler takes for a reason to load all their operands
+        // before it, into memory.
+        s.prefetch(ahead);
+        for line in (64..t.ahead_step).step_by(64) {
+            s.prefetch(ahead.wrapping_add(line));
+        }
+        ahead = ahead.wrapping_add(t.ahead_step);
         for _ in 0..UNROLL {
             // SAFETY: these two run `k` times together, over what the caller promises to be readable.
             unsafe { step::<A, S, MR, NV>(s, &mut sums, (a, a_row), b) };
             // `wrapping_add` because the last advance may leave the operands.
             (a, b) = (a.wrapping_add(a_step), b.wrapping_add(t.b_row));
         }
-        let next = ahead.wrapping_add(t.ahead_step);
-        s.prefetch(ahead);
-        for line in (64..t.ahead_step).step_by(64) {
-            s.prefetch(ahead.wrapping_add(line));
-        }
-        ahead = next;
     }
     for _ in 0..t.k % UNROLL {
         // SAFETY: as above.
