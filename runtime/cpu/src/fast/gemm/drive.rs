@@ -208,24 +208,40 @@ impl<P: Problem> Nest<'_, P> {
         let packed = matches!(self.problem.right(0), Operand::Packed(_));
         let (m_parts, n_parts) = pieces(d, self.kernels.panel, packed);
         let (m_parts, n_parts) = (m_parts.min(self.rows.count()), n_parts.min(panels));
-        exec.pool.parallel_for(d.batch * n_parts * m_parts, &|piece| {
-            let (rest, m_part) = (piece / m_parts, piece % m_parts);
-            let (batch, n_part) = (rest / n_parts, rest % n_parts);
-            self.piece(batch, part(self.rows.count(), m_parts, m_part), part(panels, n_parts, n_part));
-        });
+        let blocks = d.k.div_ceil(K_BLOCK).max(1);
+        // A left operand that the second-level cache cannot keep meets all panels block after block.
+        let rounds = if packed && d.m.saturating_mul(d.k) > RESIDENT { blocks } else { 1 };
+        for round in 0..rounds {
+            exec.pool.parallel_for(d.batch * n_parts * m_parts, &|piece| {
+                let (rest, m_part) = (piece / m_parts, piece % m_parts);
+                let (batch, n_part) = (rest / n_parts, rest % n_parts);
+                let (tiles, panels) =
+                    (part(self.rows.count(), m_parts, m_part), part(panels, n_parts, n_part));
+                self.piece(batch, tiles.clone(), panels.clone(), (part(blocks, rounds, round), blocks));
+                if round + 1 == rounds {
+                    self.after(batch, tiles, panels);
+                }
+            });
+        }
     }
 
-    fn piece(&self, batch: usize, tiles: Range<usize>, panels: Range<usize>) {
+    /// Some of the `count` blocks of the inner dimension, for one piece of the output.
+    fn piece(
+        &self,
+        batch: usize,
+        tiles: Range<usize>,
+        panels: Range<usize>,
+        (blocks, count): (Range<usize>, usize),
+    ) {
         let (k, width) = (self.d.k, self.kernels.panel);
         let (a, a_row) = match self.problem.left(batch) {
             Operand::Packed(a) => (a, None),
             Operand::Rows(a, row) => (a, Some(row)),
             Operand::OnTheSpot => (&self.left[batch * self.d.m * k..], None),
         };
-        let blocks = k.div_ceil(K_BLOCK).max(1);
-        for i in 0..blocks {
-            let range = part(k, blocks, i);
-            let finish = (i + 1 == blocks).then(|| self.problem.finish(batch));
+        for i in blocks {
+            let range = part(k, count, i);
+            let finish = (i + 1 == count).then(|| self.problem.finish(batch));
             let (tiles, panels, k_block) = (tiles.clone(), panels.clone(), range.clone());
             match self.problem.right(batch) {
                 Operand::Packed(b) => {
@@ -263,7 +279,6 @@ impl<P: Problem> Nest<'_, P> {
                 }),
             }
         }
-        self.after(batch, tiles, panels);
     }
 
     fn columns(&self, panel: usize) -> Range<usize> {
