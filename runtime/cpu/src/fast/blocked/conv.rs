@@ -282,20 +282,25 @@ impl<'a> Direct<'a> {
     pub(super) fn run(&self, exec: Exec<'_>, images: usize) {
         let tiles = self.lines * self.line.count();
         let panels = self.weights.panels.len();
-        let (tile_parts, panel_parts) = self.parts(tiles, panels);
+        let image_leads = self.blocks[0] * self.in_block * self.geometry.plane() >= self.weights.data.len();
+        let (tile_parts, panel_parts) = self.parts(tiles, panels, image_leads);
         exec.pool.parallel_for(images * tile_parts * panel_parts, &|piece| {
-            let (rest, panel_part) = (piece / panel_parts, piece % panel_parts);
-            let (image, tile_part) = (rest / tile_parts, rest % tile_parts);
+            // A thread's pieces follow each other: what leads, it reads once, and no other thread reads it.
+            let (rows, panel_part) = match image_leads {
+                true => (piece / panel_parts, piece % panel_parts),
+                false => (piece % (images * tile_parts), piece / (images * tile_parts)),
+            };
+            let (image, tile_part) = (rows / tile_parts, rows % tile_parts);
             self.piece(image, part(tiles, tile_parts, tile_part), part(panels, panel_parts, panel_part));
         });
     }
 
-    /// Into how many parts the tiles and the panels of output channels are cut: the larger of image and weights is
-    /// rather read once.
-    fn parts(&self, tiles: usize, panels: usize) -> (usize, usize) {
+    /// Into how many parts the tiles and the panels of output channels are cut: the larger of image and weights leads
+    /// and is rather read once.
+    fn parts(&self, tiles: usize, panels: usize, image_leads: bool) -> (usize, usize) {
         let weights = self.weights.data.len();
         let wanted = (self.geometry.pixels() * weights).div_ceil(PIECE);
-        if self.blocks[0] * self.in_block * self.geometry.plane() >= weights {
+        if image_leads {
             let tile_parts = wanted.min(tiles.div_ceil(MIN_TILES));
             (tile_parts, wanted.div_ceil(tile_parts).min(panels))
         } else {
