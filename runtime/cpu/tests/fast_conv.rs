@@ -174,7 +174,7 @@ fn square_kernels() {
 #[test]
 fn deep_square_kernels() {
     // These are large enough for Winograd's method.
-    for size in [[12, 12], [14, 14], [13, 15], [28, 28], [56, 17], [30, 61]] {
+    for size in [[6, 6], [7, 9], [12, 12], [14, 14], [13, 15], [16, 90], [28, 28], [56, 17], [30, 61]] {
         check(case(1, [16, 19, 1], size, window([3, 3], [1, 1], [1, 1], [1; 4])));
         check(case(2, [17, 16, 1], size, window([3, 3], [1, 1], [1, 1], [0, 2, 1, 1])));
     }

@@ -42,7 +42,7 @@ impl BlockedConv {
         let weights = if channels.is_depthwise() {
             Weights::Depthwise(depthwise::pack(weights, channels.output, taps))
         } else if winograd::pays(channels, window, size) {
-            Weights::Winograd(winograd::transform_weights(isa, channels, weights))
+            Weights::Winograd(winograd::transform_weights(isa, channels, weights, size))
         } else {
             let at = |o: usize, i: usize, tap: usize| weights[(o * inputs + i) * taps + tap];
             Weights::Direct(pack(isa, channels, BLOCK, taps, at))

@@ -1,14 +1,14 @@
-//! 3 × 3 convolutions by Winograd's F(4×4, 3×3), see [`crate::fast::conv::winograd`]. Transforms take 16 channels at a
-//! time; the product of one position is a convolution with a kernel of one pixel, whose pixels are tiles.
+//! 3 × 3 convolutions by Winograd's minimal filtering, see [`crate::fast::conv::filtering`]. Transforms take 16 channels
+//! at a time; the product of one position is a convolution with a kernel of one pixel, whose pixels are tiles.
 
+use std::marker::PhantomData;
 use std::ops::Range;
-
-pub(super) use crate::fast::conv::winograd::pays;
 
 use super::panels::{self, FOUR, Panel};
 use super::tile::{Kernels, Start, Tile};
 use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, load};
-use crate::fast::conv::winograd::{IN, OUT, POSITIONS, back, forward, transformed};
+use crate::fast::conv::filtering::{F23, F43, Filtering, transformed};
+use crate::fast::conv::winograd::applies;
 use crate::fast::conv::{Channels, Window};
 use crate::fast::gemm::split::{Tiles, part};
 use crate::fast::scratch::with_scratch;
@@ -27,24 +27,42 @@ const HELD: usize = 384 * 1024;
 /// The most tiles of such a piece: more would leave threads without work.
 const MOST_TILES: usize = 56;
 
+/// Images of no more pixels along their shorter side go by F(2×2, 3×3): tiles of 4 × 4 fit them badly, and its
+/// transformed weights, which come from memory, are less than half.
+const SMALL: usize = 16;
+
+/// Smaller ones yet are worth it where the weights are few: else these, not the arithmetic, are the limit.
+const TINY: usize = 12;
+const TINY_KERNELS: usize = 128 * 1024;
+
+/// Whether the method applies, and pays for images of this size.
+pub(super) fn pays(channels: Channels, window: Window, size: [usize; 2]) -> bool {
+    let few = channels.input * channels.output <= TINY_KERNELS;
+    applies(channels, window, size, if few { TINY / 2 } else { TINY })
+}
+
 /// Transformed weights, packed for one instruction set.
 pub(super) struct Packed {
-    /// The 36 positions one after the other, each as of [`panels::pack`].
+    small: bool,
+    /// The positions one after the other, each as of [`panels::pack`].
     data: Aligned<f32>,
     /// Those of each position.
     panels: Vec<Panel>,
 }
 
-pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -> Packed {
-    let plain = transformed(weights);
+/// For images of the given height and width; what it gives serves all.
+pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32], size: [usize; 2]) -> Packed {
+    let small = size[0].min(size[1]) <= SMALL;
+    let plain = if small { transformed::<F23, 4, 2>(weights) } else { transformed::<F43, 6, 4>(weights) };
     let (inputs, count) = (channels.input, channels.input * channels.output);
-    let mut packed = Packed { data: Aligned::zeroed(0), panels: Vec::new() };
-    for position in 0..POSITIONS {
-        let plain = &plain[position * count..][..count];
+    let positions = plain.len() / count;
+    let mut packed = Packed { small, data: Aligned::zeroed(0), panels: Vec::new() };
+    for (position, plain) in plain.chunks_exact(count).enumerate() {
         let own = panels::pack(isa, channels, BLOCK, 1, |o, i, _| plain[o * inputs + i]);
         let len = own.data.len();
         if position == 0 {
-            packed = Packed { data: Aligned::zeroed(len * POSITIONS), panels: own.panels };
+            packed.data = Aligned::zeroed(len * positions);
+            packed.panels = own.panels;
         }
         packed.data[position * len..][..len].copy_from_slice(&own.data);
     }
@@ -59,26 +77,13 @@ pub(super) fn run(
     out: Output<'_>,
     ending: &Ending<'_>,
 ) {
-    let size = window.output(input.size).expect("the window does not fit the images");
-    let layer = &Layer {
-        kernels: Kernels::of(exec.isa),
-        input,
-        planes: input.planes(),
-        pads: [window.pads[0], window.pads[1]],
-        weights,
-        blocks: [blocks(input.channels), blocks(ending.channels)],
-        size,
-        tiles: size.map(|len| len.div_ceil(OUT)),
-        out,
-        ending,
-    };
-    match layer.count() <= STAGED_TILES {
-        true => (0..input.count).for_each(|image| layer.run_staged(exec, image)),
-        false => layer.run(exec),
+    match weights.small {
+        true => Layer::<F23, 4, 2>::new(exec.isa, input, window, weights, out, ending).run(exec),
+        false => Layer::<F43, 6, 4>::new(exec.isa, input, window, weights, out, ending).run(exec),
     }
 }
 
-struct Layer<'a> {
+struct Layer<'a, F, const IN: usize, const OUT: usize> {
     kernels: Kernels,
     input: Blocked<'a>,
     planes: &'a [Pixel],
@@ -93,6 +98,7 @@ struct Layer<'a> {
     tiles: [usize; 2],
     out: Output<'a>,
     ending: &'a Ending<'a>,
+    filtering: PhantomData<F>,
 }
 
 /// For each position, for each block of channels, a pixel for each tile. A pixel more lies between positions: else
@@ -107,30 +113,59 @@ impl Positions {
     fn position(self) -> usize {
         self.blocks * self.tiles + 1
     }
-
-    fn len(self) -> usize {
-        POSITIONS * self.position()
-    }
 }
 
-impl Layer<'_> {
+impl<'a, F: Filtering<IN, OUT>, const IN: usize, const OUT: usize> Layer<'a, F, IN, OUT> {
+    const POSITIONS: usize = IN * IN;
+
+    fn new(
+        isa: Isa,
+        input: Blocked<'a>,
+        window: Window,
+        weights: &'a Packed,
+        out: Output<'a>,
+        ending: &'a Ending<'a>,
+    ) -> Self {
+        let size = window.output(input.size).expect("the window does not fit the images");
+        Layer {
+            kernels: Kernels::of(isa),
+            input,
+            planes: input.planes(),
+            pads: [window.pads[0], window.pads[1]],
+            weights,
+            blocks: [blocks(input.channels), blocks(ending.channels)],
+            size,
+            tiles: size.map(|len| len.div_ceil(OUT)),
+            out,
+            ending,
+            filtering: PhantomData,
+        }
+    }
+
+    fn run(&self, exec: Exec<'_>) {
+        match self.count() <= STAGED_TILES {
+            true => (0..self.input.count).for_each(|image| self.run_staged(exec, image)),
+            false => self.run_at_once(exec),
+        }
+    }
+
     fn count(&self) -> usize {
         self.tiles[0] * self.tiles[1]
     }
 
     /// A few tiles after the other, from the input's transform to the output's: all of it stays in the second-level
     /// cache, and the weights are read once for each.
-    fn run(&self, exec: Exec<'_>) {
+    fn run_at_once(&self, exec: Exec<'_>) {
         let in_blocks = self.blocks[0];
-        let tile = POSITIONS * in_blocks * size_of::<Pixel>();
+        let tile = Self::POSITIONS * in_blocks * size_of::<Pixel>();
         let at_a_time = (HELD / tile).next_multiple_of(self.kernels.pixels).min(MOST_TILES);
         let parts = self.count().div_ceil(at_a_time.max(1));
         exec.pool.parallel_for(self.input.count * parts, &|piece| {
             let (image, tiles) = (piece / parts, part(self.count(), parts, piece % parts));
             let from = Positions { blocks: in_blocks, tiles: tiles.len() };
             let to = Positions { blocks: self.kernels.blocks, tiles: tiles.len() };
-            with_scratch(from.len() + to.len(), |scratch: &mut [Pixel]| {
-                let (v, sums) = scratch.split_at_mut(from.len());
+            with_scratch(Self::POSITIONS * (from.position() + to.position()), |scratch: &mut [Pixel]| {
+                let (v, sums) = scratch.split_at_mut(Self::POSITIONS * from.position());
                 let shared = SharedSlice::new(v);
                 exec.isa.run(Forward {
                     layer: self,
@@ -141,7 +176,7 @@ impl Layer<'_> {
                     to: from,
                 });
                 for panel in &self.weights.panels {
-                    for position in 0..POSITIONS {
+                    for position in 0..Self::POSITIONS {
                         let sums = &mut sums[position * to.position()..][..panel.out.len() * to.tiles];
                         self.multiply(position, panel, (v, from), sums);
                     }
@@ -162,8 +197,8 @@ impl Layer<'_> {
         let volume = tiles * in_blocks * out_blocks * BLOCK * BLOCK;
         let panels = &self.weights.panels;
         let parts = volume.div_ceil(STAGED_PIECE).min(panels.len());
-        with_scratch(from.len() + to.len(), |scratch: &mut [Pixel]| {
-            let (v, sums) = scratch.split_at_mut(from.len());
+        with_scratch(Self::POSITIONS * (from.position() + to.position()), |scratch: &mut [Pixel]| {
+            let (v, sums) = scratch.split_at_mut(Self::POSITIONS * from.position());
             let shared = SharedSlice::new(v);
             exec.pool.parallel_for(in_blocks, &|block| {
                 exec.isa.run(Forward {
@@ -176,7 +211,7 @@ impl Layer<'_> {
                 });
             });
             let shared = SharedSlice::new(sums);
-            exec.pool.parallel_for(POSITIONS * parts, &|piece| {
+            exec.pool.parallel_for(Self::POSITIONS * parts, &|piece| {
                 let (position, own) = (piece / parts, part(panels.len(), parts, piece % parts));
                 for panel in &panels[own] {
                     let start = position * to.position() + panel.out.start * tiles;
@@ -197,7 +232,7 @@ impl Layer<'_> {
         let in_blocks = self.blocks[0];
         let data = &self.weights.data;
         let len = panel.fours.len() * FOUR * panel.width();
-        let weights = &data[position * (data.len() / POSITIONS) + panel.start..][..len];
+        let weights = &data[position * (data.len() / Self::POSITIONS) + panel.start..][..len];
         let v = &v[position * from.position()..][..in_blocks * from.tiles];
         assert_eq!(sums.len(), panel.out.len() * from.tiles);
         let tiles = Tiles::new(from.tiles, self.kernels.pixels);
@@ -243,8 +278,8 @@ impl Layer<'_> {
 }
 
 /// The transform of the input.
-struct Forward<'a, 'v> {
-    layer: &'a Layer<'a>,
+struct Forward<'a, 'v, F, const IN: usize, const OUT: usize> {
+    layer: &'a Layer<'a, F, IN, OUT>,
     image: usize,
     tiles: Range<usize>,
     /// Nobody else transforms these at the same time.
@@ -253,7 +288,7 @@ struct Forward<'a, 'v> {
     to: Positions,
 }
 
-impl Task for Forward<'_, '_> {
+impl<F: Filtering<IN, OUT>, const IN: usize, const OUT: usize> Task for Forward<'_, '_, F, IN, OUT> {
     type Output = ();
 
     #[inline(always)]
@@ -282,10 +317,10 @@ impl Task for Forward<'_, '_> {
                                 *x = unsafe { s.load(pixel.as_ptr().add(lane)) };
                             }
                         }
-                        *d = forward(s, x);
+                        *d = F::forward(s, x);
                     }
                     for x in 0..IN {
-                        for (y, value) in forward(
+                        for (y, value) in F::forward(
                             s,
                             d.map(
                                 #[inline(always)]
@@ -307,8 +342,8 @@ impl Task for Forward<'_, '_> {
 }
 
 /// The transform of one block's sums back to pixels.
-struct Back<'a> {
-    layer: &'a Layer<'a>,
+struct Back<'a, F, const IN: usize, const OUT: usize> {
+    layer: &'a Layer<'a, F, IN, OUT>,
     image: usize,
     tiles: Range<usize>,
     block: usize,
@@ -317,7 +352,7 @@ struct Back<'a> {
     from: Positions,
 }
 
-impl Task for Back<'_> {
+impl<F: Filtering<IN, OUT>, const IN: usize, const OUT: usize> Task for Back<'_, F, IN, OUT> {
     type Output = ();
 
     #[inline(always)]
@@ -339,11 +374,11 @@ impl Task for Back<'_> {
                     for (i, x) in x.iter_mut().enumerate() {
                         *x = load(s, &self.sums[(y * IN + i) * self.from.position() + index], lane);
                     }
-                    *m = back(s, x);
+                    *m = F::back(s, x);
                 }
                 let bias = load(s, bias, lane);
                 for x in 0..cols {
-                    for (y, sum) in back(
+                    for (y, sum) in F::back(
                         s,
                         m.map(
                             #[inline(always)]

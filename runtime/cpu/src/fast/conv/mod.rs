@@ -2,6 +2,7 @@
 //! windows panel by panel, never materialised; depthwise ones directly.
 
 mod depthwise;
+pub(crate) mod filtering;
 mod line;
 mod pixels;
 mod transpose;

@@ -1,16 +1,14 @@
-//! 3 × 3 convolutions by Winograd's minimal filtering F(4×4, 3×3): 36 multiplications where 144 are plain
-//! (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks"), with the interpolation points
-//! 0, ±√½, ±√2 and ∞, whose rounding errors are about half those of 0, ±1, ±2, ∞.
+//! 3 × 3 convolutions by Winograd's minimal filtering F(4×4, 3×3), see [`super::filtering`].
 //!
 //! The output is cut into tiles of 4 × 4 pixels. Their 6 × 6 inputs are transformed, channel by channel; each of
 //! the 36 positions is multiplied by its transformed weights; and the sums are transformed back. Where there are
 //! many tiles, a piece of work does all that for a panel of them, which stays in the second-level cache; where
 //! there are few, all tiles go through one stage after the other.
 
-use std::f32::consts::{FRAC_1_SQRT_2 as A, SQRT_2 as B};
 use std::ops::Range;
 
 use super::depthwise::SLACK;
+use super::filtering::{F43, Filtering, KERNEL, transformed};
 use super::{Channels, ConvEpilogue, Geometry, Images, Window, copy_plane};
 use crate::fast::gemm::kernels::Kernels;
 use crate::fast::gemm::split::{Tiles, part};
@@ -22,11 +20,10 @@ use crate::fast::{Exec, Isa};
 use crate::memory::Aligned;
 use crate::pool::SharedSlice;
 
-/// Pixels of an output tile, of the input that it depends on, and of the kernel, along one axis.
-pub(crate) const OUT: usize = 4;
-pub(crate) const IN: usize = 6;
-pub(crate) const KERNEL: usize = 3;
-pub(crate) const POSITIONS: usize = IN * IN;
+/// Pixels of an output tile and of the input that it depends on, along one axis.
+const OUT: usize = 4;
+const IN: usize = 6;
+const POSITIONS: usize = IN * IN;
 
 /// Output channels of a piece of work: enough to repay the transform of the input.
 const CHANNEL_PIECE: usize = 128;
@@ -45,9 +42,14 @@ const MAX_LANES: usize = 16;
 const MOST_KERNELS: usize = 512 * 1024;
 
 /// Whether the method applies, and pays for images of this size.
-pub(crate) fn pays(channels: Channels, window: Window, size: [usize; 2]) -> bool {
+pub(super) fn pays(channels: Channels, window: Window, size: [usize; 2]) -> bool {
+    applies(channels, window, size, 12)
+}
+
+/// Whether the method applies, there are enough channels, and the output has so many pixels along both sides.
+pub(crate) fn applies(channels: Channels, window: Window, size: [usize; 2], least: usize) -> bool {
     let plain = Window { pads: window.pads, ..Window::new([KERNEL; 2]) } == window;
-    let wide = window.output(size).is_some_and(|[height, width]| height >= 12 && width >= 12);
+    let wide = window.output(size).is_some_and(|[height, width]| height.min(width) >= least);
     let deep = channels.input.min(channels.output) >= 16 && channels.input * channels.output <= MOST_KERNELS;
     plain && wide && deep && channels.groups == 1
 }
@@ -55,40 +57,12 @@ pub(crate) fn pays(channels: Channels, window: Window, size: [usize; 2]) -> bool
 /// Transforms weights: the 36 positions, each packed as a left operand.
 pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -> Aligned<f32> {
     let count = (channels.output * channels.input).max(1);
-    let plain = transformed(weights);
+    let plain = transformed::<F43, IN, OUT>(weights);
     let mut packed = Aligned::zeroed(plain.len());
     for (from, to) in plain.chunks_exact(count).zip(packed.chunks_exact_mut(count)) {
         pack_left(isa, Matrix::row_major(from, channels.output, channels.input), to);
     }
     packed
-}
-
-/// The kernels transformed: for each of the 36 positions all of them, in their order.
-pub(crate) fn transformed(weights: &[f32]) -> Vec<f32> {
-    let (a, b) = (f64::from(A), f64::from(B));
-    let g = [
-        [1.0, 0.0, 0.0],
-        [-2.0 / 3.0, -2.0 / 3.0 * a, -1.0 / 3.0],
-        [-2.0 / 3.0, 2.0 / 3.0 * a, -1.0 / 3.0],
-        [1.0 / 6.0, b / 6.0, 1.0 / 3.0],
-        [1.0 / 6.0, -b / 6.0, 1.0 / 3.0],
-        [0.0, 0.0, 1.0],
-    ];
-    let count = weights.len() / (KERNEL * KERNEL);
-    let mut plain = vec![0.0; POSITIONS * count];
-    for (i, kernel) in weights.chunks_exact(KERNEL * KERNEL).enumerate() {
-        // Along columns first, then along rows.
-        let column =
-            |g: &[f64; KERNEL], x: usize| (0..KERNEL).map(|y| g[y] * f64::from(kernel[y * KERNEL + x])).sum();
-        let half: [[f64; KERNEL]; IN] = std::array::from_fn(|y| std::array::from_fn(|x| column(&g[y], x)));
-        for (y, half) in half.iter().enumerate() {
-            for (x, g) in g.iter().enumerate() {
-                let sum: f64 = half.iter().zip(g).map(|(half, g)| half * g).sum();
-                plain[(y * IN + x) * count + i] = sum as f32;
-            }
-        }
-    }
-    plain
 }
 
 /// `weights` are as [`transform_weights`] gives them.
@@ -343,10 +317,10 @@ impl Task for Forward<'_, '_, '_> {
                         // SAFETY: every vector begins inside the frame, so it ends within the slack.
                         *x = unsafe { s.load(row.as_ptr().add(tap)) };
                     }
-                    *d = forward(s, x);
+                    *d = F43::forward(s, x);
                 }
                 for x in 0..IN {
-                    for (y, value) in forward(s, d.map(|d| d[x])).into_iter().enumerate() {
+                    for (y, value) in F43::forward(s, d.map(|d| d[x])).into_iter().enumerate() {
                         let at = ((y * IN + x) * inputs + channel) * width + index;
                         // SAFETY: the channel is this call's alone, and `out` has `n` elements.
                         unsafe {
@@ -392,11 +366,11 @@ impl Task for Back<'_, '_> {
                     // SAFETY: `from` has `LANES` elements.
                     *x = unsafe { s.load(from.as_ptr()) };
                 }
-                *m = back(s, x);
+                *m = F43::back(s, x);
             }
             let mut pixels = [[s.splat(0.0); OUT]; OUT];
             for x in 0..OUT {
-                let column = back(s, m.map(|m| m[x]));
+                let column = F43::back(s, m.map(|m| m[x]));
                 for (row, value) in pixels.iter_mut().zip(column) {
                     row[x] = value;
                 }
@@ -430,33 +404,4 @@ impl Task for Back<'_, '_> {
             }
         }
     }
-}
-
-/// Along one axis, the input transform: row `p` of it is the product of `x - q` over the other points `q`.
-#[inline(always)]
-pub(crate) fn forward<S: Simd>(s: S, d: [S::F; IN]) -> [S::F; IN] {
-    let sub = |x: S::F, factor: f32, y: S::F| s.fma(s.splat(-factor), y, x);
-    let even = [sub(d[4], 2.0, d[2]), sub(d[4], 0.5, d[2])];
-    let odd = [s.mul(s.splat(A), sub(d[3], 2.0, d[1])), s.mul(s.splat(B), sub(d[3], 0.5, d[1]))];
-    [
-        s.add(sub(d[0], 2.5, d[2]), d[4]),
-        s.add(even[0], odd[0]),
-        s.sub(even[0], odd[0]),
-        s.add(even[1], odd[1]),
-        s.sub(even[1], odd[1]),
-        s.add(sub(d[1], 2.5, d[3]), d[5]),
-    ]
-}
-
-/// Along one axis, the output transform: output `i` is the sum of `pⁱ · m` over the points `p`.
-#[inline(always)]
-pub(crate) fn back<S: Simd>(s: S, m: [S::F; IN]) -> [S::F; OUT] {
-    let (sum, rest) = ([s.add(m[1], m[2]), s.add(m[3], m[4])], [s.sub(m[1], m[2]), s.sub(m[3], m[4])]);
-    let weigh = |x: [S::F; 2], a: f32, b: f32| s.fma(x[0], s.splat(a), s.mul(x[1], s.splat(b)));
-    [
-        s.add(m[0], s.add(sum[0], sum[1])),
-        weigh(rest, A, B),
-        weigh(sum, 0.5, 2.0),
-        s.add(weigh(rest, 0.5 * A, 2.0 * B), m[5]),
-    ]
 }
