@@ -10,7 +10,7 @@ pub(super) const PASS: Pass =
     Pass { name: "fuse_attention", about: "computes attention over heads in one operator", run };
 
 /// Axes of `[batch, rows, heads, size]` as `[batch, heads, rows, size]`, and back.
-const SWAP_ROWS_AND_HEADS: &[i64] = &[0, 2, 1, 3];
+pub(super) const SWAP_ROWS_AND_HEADS: &[i64] = &[0, 2, 1, 3];
 const SWAP_LAST: &[i64] = &[0, 1, 3, 2];
 /// From `[batch, rows, heads, size]` to transposed heads.
 const ROWS_TO_COLUMNS: &[i64] = &[0, 2, 3, 1];
@@ -131,7 +131,7 @@ fn is_transpose(node: &Node, perm: &[i64]) -> bool {
 }
 
 /// The input of the transposition that makes a value.
-fn transposed(graph: &Graph, value: ValueId, perm: &[i64]) -> Option<ValueId> {
+pub(super) fn transposed(graph: &Graph, value: ValueId, perm: &[i64]) -> Option<ValueId> {
     let node = graph.node(graph.value(value).producer()?.0);
     is_transpose(node, perm).then(|| node.input(0))?
 }

@@ -28,6 +28,7 @@ mod projections;
 mod promote_f16;
 mod quantised;
 mod requantise;
+mod rotary;
 mod transposed;
 mod twins;
 
@@ -49,6 +50,7 @@ pub const PASSES: &[Pass] = &[
     codes::PASS,
     requantise::PASS,
     channels_last::PASS,
+    rotary::PASS,
     attention::PASS,
     projections::PASS,
     forms::PASS,

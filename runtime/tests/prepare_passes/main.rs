@@ -250,6 +250,65 @@ fn attention_is_one_operator_however_it_is_written() {
 }
 
 #[test]
+fn a_rotary_embedding_is_one_operator() {
+    let turn = "a = Slice(h, zero, two, axis, one) b = Slice(h, two, end, axis) n = Neg(b) c = Concat <axis = -1> (n, a)";
+    let cases = [
+        // Heads as they are, tables for all of them.
+        (
+            "(float[2, 3, 5, 4] h, float[1, 1, 5, 4] cos, float[2, 1, 1, 4] sin) => (float[] y)".to_owned(),
+            format!("{turn} p = Mul(h, cos) q = Mul(sin, c) y = Add(q, p)"),
+            vec![waves(&[2, 3, 5, 4]), waves(&[1, 1, 5, 4]), waves(&[2, 1, 1, 4])],
+            vec!["RotateHalves"],
+        ),
+        // Rows are transposed to heads behind it, not before.
+        (
+            "(float[2, 5, 3, 4] x, float[2, 1, 5, 4] cos, float[1, 3, 5, 4] sin) => (float[] y)".to_owned(),
+            format!(
+                "h = Transpose <perm = [0, 2, 1, 3]> (x) {turn} p = Mul(cos, h) q = Mul(c, sin) y = Add(p, q)"
+            ),
+            vec![waves(&[2, 5, 3, 4]), waves(&[2, 1, 5, 4]), waves(&[1, 3, 5, 4])],
+            vec!["RotateHalves", "Transpose"],
+        ),
+    ];
+    for (types, nodes, inputs, after) in cases {
+        let constants = "int64[1] zero = {0}, int64[1] one = {1}, int64[1] two = {2}, int64[1] axis = {3},
+                         int64[1] end = {9223372036854775807}";
+        let before = model(&format!("{types} <{constants}> {{ {nodes} }}"));
+        let passed = prepared(&before, "rotary");
+        assert_eq!(operators(&passed), after);
+        let expected = run(&before, &Registry::reference(), &inputs);
+        let found = run(&passed, &Registry::default(), &inputs);
+        assert_eq!(f64s(&expected[0]), f64s(&found[0]));
+    }
+}
+
+#[test]
+fn a_rotation_that_is_no_rotary_embedding_stays() {
+    // Quarters change places; a half is used elsewhere; the table makes more of the rows.
+    for (types, turn) in [
+        (
+            "(float[1, 2, 5, 8] h, float[1, 1, 5, 8] t) => (float[] y)",
+            "a = Slice(h, zero, two, axis) b = Slice(h, two, end, axis)",
+        ),
+        (
+            "(float[1, 2, 5, 4] h, float[1, 1, 5, 4] t) => (float[] y, float[] b)",
+            "a = Slice(h, zero, two, axis) b = Slice(h, two, end, axis)",
+        ),
+        (
+            "(float[1, 2, 1, 4] h, float[1, 1, 5, 4] t) => (float[] y)",
+            "a = Slice(h, zero, two, axis) b = Slice(h, two, end, axis)",
+        ),
+    ] {
+        let before = model(&format!(
+            "{types} <int64[1] zero = {{0}}, int64[1] two = {{2}}, int64[1] axis = {{3}}, int64[1] end = {{99}}> {{
+                {turn} n = Neg(b) c = Concat <axis = -1> (n, a) p = Mul(h, t) q = Mul(c, t) y = Add(p, q)
+             }}"
+        ));
+        assert_eq!(operators(&prepared(&before, "rotary")), operators(&before));
+    }
+}
+
+#[test]
 fn attention_whose_scores_somebody_wants_stays() {
     let before = model(
         "(float[1, 2, 5, 4] x) => (float[] y, float[] p) {

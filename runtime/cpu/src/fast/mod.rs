@@ -20,6 +20,7 @@ pub mod pooling;
 pub mod quantize;
 pub mod recurrent;
 pub mod resize;
+pub mod rotary;
 pub mod rows;
 pub(crate) mod scratch;
 mod short;

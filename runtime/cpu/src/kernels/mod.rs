@@ -36,6 +36,7 @@ mod quantized;
 mod reduce;
 pub(crate) mod reference;
 pub mod resize;
+mod rotary;
 mod rows;
 mod runs;
 mod select;
@@ -73,6 +74,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     quantized::ENTRIES,
     reduce::ENTRIES,
     resize::ENTRIES,
+    rotary::ENTRIES,
     rows::ENTRIES,
     runs::ENTRIES,
     shape::ENTRIES,
