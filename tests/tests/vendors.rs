@@ -100,6 +100,7 @@ fn every_kind_of_plugin_gives_the_answer_of_the_host() {
             3,
             setup.build("g++", "cpp_elementwise/plugin.cc", &["-std=c++17", "-fno-gnu-unique"]),
         ),
+        ("cpp-class", 3, setup.build("c++", "cpp_class/plugin.cc", &["-std=c++17", "-fno-gnu-unique"])),
     ];
     for (name, taken, path) in plugins {
         let (done, outputs) = setup.run(&["--plugin", text(&path)]);

@@ -48,6 +48,22 @@ fn the_reference_accelerator_passes() {
 }
 
 #[test]
+fn a_plugin_that_is_a_cpp_class_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libclass.so");
+    let mut compile = std::process::Command::new("c++");
+    compile.args(["-shared", "-fPIC", "-O1", "-std=c++17", "-fvisibility=hidden", "-fno-gnu-unique"]);
+    compile.arg("-Wl,-Bsymbolic").arg("-I").arg(byoc_tests::root().join("framework/plugin/include"));
+    compile.arg(byoc_tests::root().join("tests/plugins/cpp_class/plugin.cc")).arg("-o").arg(&library);
+    assert!(compile.status().expect("a C++ compiler is needed for this test").success());
+    let verified = verify(&library, &["--cases", "8"]);
+    assert_eq!(verified.bad(), [""; 0], "{}", verified.done.stdout);
+    for label in ["life/artefact", "life/threads", "numerics/binary"] {
+        assert_eq!(verified.verdict(label), Verdict::Pass);
+    }
+}
+
+#[test]
 fn a_device_is_chosen() {
     let words = ["--plugin-option", "far-device.devices=2", "--filter", "load|numerics", "--cases", "4"];
     for (device, status, what) in

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use byoc_host::{
-    CallEnv, Category, CompileRequest, IoSpec, Library, NodeData, Plugin, PluginFile, RegionData,
+    ArtefactFit, CallEnv, Category, CompileRequest, IoSpec, Library, NodeData, Plugin, PluginFile,
+    RegionData, Signature,
 };
 use common::{EXPECTED, execute, scaled_relu};
 
@@ -63,6 +64,50 @@ fn plugins_in_c_and_cpp_walk_the_region_and_compute_it() {
         assert!(!error.is_poisoned());
         let Err(error) = compiled.serialise() else { panic!("it cannot serialise") };
         assert_eq!(error.category(), Category::Unsupported);
+    }
+}
+
+#[test]
+fn a_class_in_cpp_has_options_devices_checks_and_artefacts() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = repository().join("tests/plugins/cpp_class/plugin.cc");
+    let library = Library::load(&build("g++", CPP, &source, folder.path())).unwrap();
+    let open = |options: &[(&str, &str)]| {
+        let given: Vec<_> = options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        Plugin::open(&library, library.complete_options(&given).unwrap())
+    };
+    let error = open(&[("rate", "-1e3")]).err().unwrap();
+    assert!(error.to_string().contains("a rate above 0 is needed"), "{error}");
+
+    let plugin = open(&[("label", "npu")]).unwrap();
+    let names: Vec<&str> = plugin.devices().iter().map(|device| device.name.as_str()).collect();
+    assert_eq!(names, ["npu 0", "npu 1"]);
+    let device = plugin.devices()[1].id;
+    let region = scaled_relu();
+    plugin.check_match(&region, CallEnv::default()).unwrap();
+    let answer = plugin.check_region(&region, device, CallEnv::default()).unwrap();
+    // Twelve elements at 2,500 a microsecond.
+    assert_eq!((answer.fixed_us, answer.compute_us), (Some(1.0), Some(0.0048)));
+
+    let without = open(&[("relu", "false"), ("most", "3")]).unwrap();
+    let error = without.check_match(&region, CallEnv::default()).unwrap_err();
+    assert_eq!((error.category(), error.error.node), (Category::Unsupported, Some(2)), "{error}");
+    let answer = without.check_region(&region, device, CallEnv::default()).unwrap();
+    assert_eq!(answer.refused[1], (1, "more elements than 3".to_owned()));
+
+    let compiled = plugin.compile(&CompileRequest { device, ..CompileRequest::new(&region) }).unwrap();
+    assert!(compiled.is_concurrent());
+    assert_eq!(execute(&compiled, CallEnv::default()).unwrap(), EXPECTED);
+    let artefact = compiled.serialise().unwrap();
+    assert_eq!(plugin.check_artefact(&artefact.compatibility, device).unwrap(), ArtefactFit::Best);
+    assert_eq!(plugin.check_artefact("cpp-class 0", device).unwrap(), ArtefactFit::Foreign);
+    drop(compiled);
+    let load = |bytes: &[u8]| {
+        plugin.load(bytes, &region.constants, Signature::of(&region), device, CallEnv::default())
+    };
+    assert_eq!(execute(&load(&artefact.bytes).unwrap(), CallEnv::default()).unwrap(), EXPECTED);
+    for len in 0..artefact.bytes.len() {
+        assert_eq!(load(&artefact.bytes[..len]).err().unwrap().category(), Category::Invalid, "{len} bytes");
     }
 }
 

@@ -62,13 +62,15 @@ const CPP: &[File] = template!(
 const BYOC_H: File = ("include/byoc.h", include_str!("../../../plugin/include/byoc.h"));
 const BYOC_ABI_H: File = ("include/byoc_abi.h", include_str!("../../../plugin/include/byoc_abi.h"));
 const BYOC_HPP: File = ("include/byoc.hpp", include_str!("../../../plugin/include/byoc.hpp"));
+const BYOC_CLASS_HPP: File =
+    ("include/byoc_class.hpp", include_str!("../../../plugin/include/byoc_class.hpp"));
 
 /// Every file of a project.
 pub(super) fn of(language: Language) -> Vec<File> {
     match language {
         Language::Rust => RUST.to_vec(),
         Language::C => [C, &[BYOC_H, BYOC_ABI_H]].concat(),
-        Language::Cpp => [CPP, &[BYOC_H, BYOC_ABI_H, BYOC_HPP]].concat(),
+        Language::Cpp => [CPP, &[BYOC_H, BYOC_ABI_H, BYOC_HPP, BYOC_CLASS_HPP]].concat(),
     }
 }
 
