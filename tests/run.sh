@@ -6,6 +6,11 @@ cd "$(dirname "$0")/.."
 
 step() { printf '\n==> %s\n' "$*"; }
 
+if [ -n "${CI:-}" ]; then
+    # Nobody builds there again, or debugs.
+    export CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=none
+fi
+
 step "Python packages for the tests that ask other runtimes"
 venv="$PWD/target/python"
 if ! cmp -s tests/requirements.txt "$venv/requirements.txt"; then

@@ -118,7 +118,7 @@ fn the_plugin_passes_on_the_pretended_gpu_and_its_kernels_compile() {
     let library = on.remove(1);
     on.remove(0);
     let first =
-        ["verify", &library, "--cases", "24", "--rounds", "40", "--timeout", "60", "--save", text(&save)];
+        ["verify", &library, "--cases", "12", "--rounds", "40", "--timeout", "60", "--save", text(&save)];
     let mut command = std::process::Command::new(byoc());
     let done = run_command(command.args(words(&first, &on)), Duration::from_secs(900));
     assert_eq!(done.status, Some(0), "{}{}", done.stdout, done.stderr);
