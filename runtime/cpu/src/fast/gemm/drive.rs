@@ -177,6 +177,8 @@ struct Block<'a, 'f, P: Problem> {
     /// The right operand: where the first panel begins, and how far apart panels are.
     b: &'a [<P::A as Arith>::Word],
     b_panel: usize,
+    /// How far behind a panel's part that lies which is wanted next.
+    b_next: usize,
     tiles: Range<usize>,
     panels: Range<usize>,
     finish: Option<<P::A as Arith>::Finish<'f>>,
@@ -239,6 +241,7 @@ impl<P: Problem> Nest<'_, P> {
             Operand::Rows(a, row) => (a, Some(row)),
             Operand::OnTheSpot => (&self.left[batch * self.d.m * k..], None),
         };
+        let all_blocks = blocks.len() == count;
         for i in blocks {
             let range = part(k, count, i);
             let finish = (i + 1 == count).then(|| self.problem.finish(batch));
@@ -247,6 +250,8 @@ impl<P: Problem> Nest<'_, P> {
                 Operand::Packed(b) => {
                     let b = &b[panels.start * k * width + range.start * width..];
                     let b_panel = k * width;
+                    // A panel by itself goes on with its next block, and then with the panel behind it.
+                    let by_itself = panels.len() == 1 && all_blocks;
                     self.stream_panels(&Block {
                         batch,
                         k: k_block,
@@ -254,6 +259,7 @@ impl<P: Problem> Nest<'_, P> {
                         a_row,
                         b,
                         b_panel,
+                        b_next: if by_itself { range.len() * width } else { b_panel },
                         tiles,
                         panels,
                         finish,
@@ -272,6 +278,7 @@ impl<P: Problem> Nest<'_, P> {
                         a_row,
                         b,
                         b_panel,
+                        b_next: b_panel,
                         tiles,
                         panels,
                         finish,
@@ -292,7 +299,7 @@ impl<P: Problem> Nest<'_, P> {
         let share = if far { block.k.len() * self.kernels.panel / block.tiles.len() } else { 0 };
         for panel in block.panels.clone() {
             let b = block.panel(panel);
-            let next = b.as_ptr().wrapping_add(block.b_panel);
+            let next = b.as_ptr().wrapping_add(block.b_next);
             for (i, tile) in block.tiles.clone().enumerate() {
                 let rows = self.rows.get(tile);
                 let a = block.tile(&rows, self.d.k);
