@@ -1,13 +1,15 @@
 //! Local response normalisation: `x / (bias + alpha · Σ x²)^beta` over neighbouring channels.
 //! Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", section 3.3.
 
+use smallvec::SmallVec;
+
+use super::Exec;
 use super::math;
-use super::simd::{Simd, Task};
-use super::{Exec, Isa};
+use super::simd::{MOST_LANES, Simd, Task};
 use crate::pool::SharedSlice;
 
 /// Elements of one piece of work: a stretch of each channel.
-const PIECE: usize = 16 * 1024;
+const PIECE: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Response {
@@ -36,7 +38,7 @@ pub fn normalise(
         return;
     }
     assert!(x.len().is_multiple_of(image), "whole images");
-    let len = (PIECE / channels).clamp(1, plane);
+    let len = (PIECE / channels).next_multiple_of(MOST_LANES).clamp(1, plane);
     let parts = plane.div_ceil(len);
     let out = SharedSlice::new(out);
     exec.pool.parallel_for(x.len() / image * parts, &|piece| {
@@ -48,53 +50,35 @@ pub fn normalise(
             let at = start + channel * plane;
             // SAFETY: no other piece has this stretch of these channels.
             let out = unsafe { out.range(at + from..at + to) };
-            let rows = near.map(|c| &x[start + c * plane + from..start + c * plane + to]);
-            one(exec.isa, response, &x[at + from..at + to], rows, out);
+            let rows: SmallVec<[&[f32]; 8]> =
+                near.map(|c| &x[start + c * plane + from..start + c * plane + to]).collect();
+            exec.isa.run(Stretch { response, x: &x[at + from..at + to], rows: &rows, out });
         }
     });
 }
 
-fn one<'a>(isa: Isa, response: Response, x: &[f32], rows: impl Iterator<Item = &'a [f32]>, out: &mut [f32]) {
-    out.fill(0.0);
-    for row in rows {
-        isa.run(Squares { row, out });
-    }
-    isa.run(Divide { response, x, out });
-}
-
-/// Adds squares.
-struct Squares<'a> {
-    row: &'a [f32],
-    out: &'a mut [f32],
-}
-
-impl Task for Squares<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for at in (0..self.out.len()).step_by(S::LANES) {
-            let x = math::load_at(s, self.row, at);
-            math::store_at(s, self.out, at, s.fma(x, x, math::load_at(s, self.out, at)));
-        }
-    }
-}
-
-/// Makes results of sums of squares.
-struct Divide<'a> {
+/// A stretch of one channel.
+struct Stretch<'a> {
     response: Response,
     x: &'a [f32],
+    /// The same stretch of all channels that count.
+    rows: &'a [&'a [f32]],
     out: &'a mut [f32],
 }
 
-impl Task for Divide<'_> {
+impl Task for Stretch<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Response { alpha, beta, bias, .. } = self.response;
         for at in (0..self.out.len()).step_by(S::LANES) {
-            let base = s.fma(math::load_at(s, self.out, at), s.splat(alpha), s.splat(bias));
+            let mut sum = s.splat(0.0);
+            for row in self.rows {
+                let x = math::load_at(s, row, at);
+                sum = s.fma(x, x, sum);
+            }
+            let base = s.fma(sum, s.splat(alpha), s.splat(bias));
             let power = math::exp(s, s.mul(s.splat(-beta), math::ln(s, base)));
             math::store_at(s, self.out, at, s.mul(math::load_at(s, self.x, at), power));
         }

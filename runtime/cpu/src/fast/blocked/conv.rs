@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::panels::{FOUR, Packed, Panel, pack};
-use super::tile::{Kernels, Start, THIN, Tile};
+use super::tile::{Input, Kernels, Start, THIN, Tile};
 use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, depthwise, winograd};
 use crate::fast::conv::{Channels, ConvEpilogue, Geometry, Images, Window};
 use crate::fast::gemm::split::{Tiles, part};
@@ -242,6 +242,7 @@ pub(super) struct Direct<'a> {
     frames: &'a [f32],
     /// The channels of an input pixel.
     in_block: usize,
+    input: Input,
     /// Blocks of input and output channels.
     blocks: [usize; 2],
     weights: &'a Packed,
@@ -276,7 +277,26 @@ impl<'a> Direct<'a> {
         let taps = geometry.taps.iter().map(|tap| tap * in_block).collect();
         let blocks = [inputs.div_ceil(in_block), blocks(ending.channels)];
         let line = Tiles::new(width, kernels.pixels);
-        Direct { geometry, frames, in_block, blocks, weights, ending, out, place, kernels, line, lines, taps }
+        let input = match (in_block, inputs) {
+            (BLOCK, _) => Input::Blocks,
+            (_, 0..=3) => Input::Three,
+            _ => Input::Thin,
+        };
+        Direct {
+            geometry,
+            frames,
+            in_block,
+            input,
+            blocks,
+            weights,
+            ending,
+            out,
+            place,
+            kernels,
+            line,
+            lines,
+            taps,
+        }
     }
 
     pub(super) fn run(&self, exec: Exec<'_>, images: usize) {
@@ -368,7 +388,7 @@ impl<'a> Direct<'a> {
             };
             // SAFETY: the frames hold every tap of these pixels (checked above) in each of the blocks, and the weights a
             // row for each; the first and the last output are inside (`at` checks), and no two pieces share one.
-            unsafe { self.kernels.run(cols.len(), panel.out.len(), self.in_block == THIN, &call) }
+            unsafe { self.kernels.run(cols.len(), panel.out.len(), self.input, &call) }
         }
         if last && self.place.step == 1 && self.place.line == self.geometry.output[1] {
             self.after(image, tiles, panel.out.clone());

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::depthwise::{self, Depthwise};
 use super::panels::{Packed, Panel, pack};
-use super::tile::{Finish, Kernels, Start, Tile};
+use super::tile::{Finish, Input, Kernels, Start, Tile};
 use super::walk::Walk;
 use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks};
 use crate::fast::activation::Activation;
@@ -203,7 +203,7 @@ impl Pair<'_> {
             };
             // SAFETY: the pixels lie within the image in each of its blocks, the panel has weights for all of them, and
             // the buffer a plane for each block of the panel (all checked above), which is this thread's own.
-            unsafe { self.kernels.run(cols.len(), panel.out.len(), false, &tile) }
+            unsafe { self.kernels.run(cols.len(), panel.out.len(), Input::Blocks, &tile) }
         }
     }
 

@@ -16,6 +16,15 @@ use crate::fast::simd::{Isa, Portable, Simd};
 /// The channels of a thin image's pixel, the last ones zero: one that has too few to fill a block.
 pub const THIN: usize = 4;
 
+/// What the pixels of the input are.
+#[derive(Clone, Copy)]
+pub(super) enum Input {
+    Blocks,
+    Thin,
+    /// Thin ones whose fourth channel is not looked at: there are three.
+    Three,
+}
+
 /// One call of the micro-kernel. The pointers reach to the tile's first pixel; distances are in elements.
 pub(super) struct Tile<'a> {
     /// In the first block of input channels, where a tap of 0 sees it.
@@ -74,44 +83,48 @@ pub(super) struct Kernels {
     pub pixels: usize,
     /// The most blocks of output channels.
     pub blocks: usize,
-    /// For blocked images, and for thin ones.
-    tiles: [&'static [TileFn]; 2],
+    /// For each kind of input.
+    tiles: [&'static [TileFn]; 3],
 }
 
 impl Kernels {
     pub(super) fn of(isa: Isa) -> Kernels {
-        let (pixels, blocks, tiles): (_, _, [&[TileFn]; 2]) = match isa.or_portable() {
+        /// The kernels of one instruction set for each kind of input.
+        macro_rules! tiles {
+            ($set:ident) => {
+                [&Table::<BLOCK, FOUR>::$set[..], &Table::<THIN, FOUR>::$set, &Table::<THIN, 3>::$set]
+            };
+        }
+        let (pixels, blocks, tiles) = match isa.or_portable() {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 => (14, 2, [&Table::<BLOCK>::AVX512, &Table::<THIN>::AVX512]),
+            Isa::Avx512 => (14, 2, tiles!(AVX512)),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => (6, 1, [&Table::<BLOCK>::AVX2, &Table::<THIN>::AVX2]),
-            _ => (2, 1, [&Table::<BLOCK>::PORTABLE, &Table::<THIN>::PORTABLE]),
+            Isa::Avx2 => (6, 1, tiles!(AVX2)),
+            _ => (2, 1, tiles!(PORTABLE)),
         };
         Kernels { pixels, blocks, tiles }
     }
 
-    /// `thin` says that the input's pixels are of `THIN` channels instead of blocks.
-    ///
     /// # Safety
     /// The numbers are at least 1 and at most this set's. The tile's pointers are valid for that many pixels and
     /// blocks, its input at every tap and in every block, the first four is in the first block, and nobody else uses
     /// that part of the output.
-    pub(super) unsafe fn run(&self, pixels: usize, blocks: usize, thin: bool, tile: &Tile<'_>) {
+    pub(super) unsafe fn run(&self, pixels: usize, blocks: usize, input: Input, tile: &Tile<'_>) {
         // SAFETY: the caller's promise, and `of` found the instructions.
-        unsafe { self.tiles[usize::from(thin)][(blocks - 1) * self.pixels + pixels - 1](tile) }
+        unsafe { self.tiles[input as usize][(blocks - 1) * self.pixels + pixels - 1](tile) }
     }
 }
 
-/// The kernels for input pixels of `IN` channels.
-struct Table<const IN: usize>;
+/// The kernels for input pixels of `IN` channels, `READ` of each four.
+struct Table<const IN: usize, const READ: usize>;
 
-/// Expands to the kernels `$f::<PIXELS, VECTORS, IN>` for each listed number of pixels, repeated for each of vectors.
+/// Expands to the kernels `$f::<PIXELS, VECTORS, IN, READ>` for each listed number of pixels, repeated for each of vectors.
 macro_rules! table {
     ($f:ident; $pixels:tt; $($vectors:literal)*) => { table!(@flat $f; [$($vectors $pixels)*]) };
-    (@flat $f:ident; [$($v:literal [$($p:literal)*])*]) => { [$($($f::<$p, $v, IN> as TileFn),*),*] };
+    (@flat $f:ident; [$($v:literal [$($p:literal)*])*]) => { [$($($f::<$p, $v, IN, READ> as TileFn),*),*] };
 }
 
-impl<const IN: usize> Table<IN> {
+impl<const IN: usize, const READ: usize> Table<IN, READ> {
     const PORTABLE: [TileFn; 2] = table!(portable; [1 2]; 4);
     #[cfg(target_arch = "x86_64")]
     const AVX2: [TileFn; 6] = table!(avx2; [1 2 3 4 5 6]; 2);
@@ -119,23 +132,23 @@ impl<const IN: usize> Table<IN> {
     const AVX512: [TileFn; 28] = table!(avx512; [1 2 3 4 5 6 7 8 9 10 11 12 13 14]; 1 2);
 }
 
-unsafe fn portable<const P: usize, const V: usize, const IN: usize>(t: &Tile<'_>) {
+unsafe fn portable<const P: usize, const V: usize, const IN: usize, const READ: usize>(t: &Tile<'_>) {
     // SAFETY: the caller's promise.
-    unsafe { compute::<Portable, P, V, IN>(Portable, t) }
+    unsafe { compute::<Portable, P, V, IN, READ>(Portable, t) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<const P: usize, const V: usize, const IN: usize>(t: &Tile<'_>) {
+unsafe fn avx2<const P: usize, const V: usize, const IN: usize, const READ: usize>(t: &Tile<'_>) {
     // SAFETY: the caller's promise, which includes the instructions.
-    unsafe { compute::<Avx2, P, V, IN>(Avx2::assume(), t) }
+    unsafe { compute::<Avx2, P, V, IN, READ>(Avx2::assume(), t) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-unsafe fn avx512<const P: usize, const V: usize, const IN: usize>(t: &Tile<'_>) {
+unsafe fn avx512<const P: usize, const V: usize, const IN: usize, const READ: usize>(t: &Tile<'_>) {
     // SAFETY: the caller's promise, which includes the instructions.
-    unsafe { compute::<Avx512, P, V, IN>(Avx512::assume(), t) }
+    unsafe { compute::<Avx512, P, V, IN, READ>(Avx512::assume(), t) }
 }
 
 /// `P` pixels of `V` vectors of output channels.
@@ -143,7 +156,10 @@ unsafe fn avx512<const P: usize, const V: usize, const IN: usize>(t: &Tile<'_>) 
 /// # Safety
 /// As for [`Kernels::run`].
 #[inline(always)]
-unsafe fn compute<S: Simd, const P: usize, const V: usize, const IN: usize>(s: S, t: &Tile<'_>) {
+unsafe fn compute<S: Simd, const P: usize, const V: usize, const IN: usize, const READ: usize>(
+    s: S,
+    t: &Tile<'_>,
+) {
     // Vectors of one block, and where a vector of a pixel is.
     let per_block = BLOCK / S::LANES;
     let place = |i: usize, j: usize| i * t.out_step + j / per_block * t.out_block + j % per_block * S::LANES;
@@ -176,12 +192,13 @@ unsafe fn compute<S: Simd, const P: usize, const V: usize, const IN: usize>(s: S
         for &tap in t.taps {
             let mut x = block.wrapping_add(tap + first * FOUR);
             for _ in 0..fours {
-                for c in 0..FOUR {
+                for c in 0..READ {
                     // SAFETY: these loops cover the channels of all blocks at all taps, which the caller promises to be
                     // readable, and as many rows of weights.
                     unsafe { step::<S, P, V, IN>(s, &mut sums, x.add(c), weights) };
                     weights = weights.wrapping_add(V * S::LANES);
                 }
+                weights = weights.wrapping_add((FOUR - READ) * V * S::LANES);
                 x = x.wrapping_add(FOUR);
             }
             for line in (0..t.ahead_step).step_by(64) {

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::panels::{self, FOUR, Panel};
-use super::tile::{Kernels, Start, Tile};
+use super::tile::{Input, Kernels, Start, Tile};
 use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, load};
 use crate::fast::conv::filtering::{F23, F43, Filtering, transformed};
 use crate::fast::conv::winograd::applies;
@@ -255,7 +255,7 @@ impl<'a, F: Filtering<IN, OUT>, const IN: usize, const OUT: usize> Layer<'a, F, 
             };
             // SAFETY: `v` has these tiles in every block of input channels, the weights a row for each channel, and
             // `sums` these tiles in each block of the panel.
-            unsafe { self.kernels.run(range.len(), panel.out.len(), false, &call) }
+            unsafe { self.kernels.run(range.len(), panel.out.len(), Input::Blocks, &call) }
         }
     }
 
