@@ -1,6 +1,7 @@
 //! Host CPU kernels: a clear reference for every operator and fast ones for the common.
 
 mod buffer;
+mod chunks;
 pub mod fast;
 pub mod kernel;
 mod kernels;

@@ -1,5 +1,6 @@
 //! Zeroed memory, aligned to cache lines. Large pieces come from the system itself, in huge pages where it has
-//! them: weights that are read once a run would otherwise cost a miss in the translation buffer every 4 KiB.
+//! them: weights that are read once a run would otherwise cost a miss in the translation buffer every 4 KiB. Those share
+//! mappings, see [`crate::chunks`].
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -7,10 +8,14 @@ use std::ops::{Deref, DerefMut};
 use bytemuck::{Pod, Zeroable, cast_slice, cast_slice_mut};
 use memmap2::MmapMut;
 
+use crate::chunks::Piece;
+
 /// Alignment, in bytes.
 pub(crate) const ALIGN: usize = 64;
 /// From here on memory is mapped.
 const LARGE: usize = 1 << 20;
+/// And from here on what lasts.
+const LASTING: usize = 64 << 10;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
@@ -20,6 +25,7 @@ pub(crate) struct Line([u8; ALIGN]);
 pub(crate) enum Memory {
     Heap(Vec<Line>),
     Mapped(MmapMut),
+    Piece(Piece),
 }
 
 impl Default for Memory {
@@ -44,17 +50,20 @@ impl Memory {
         Some(Memory::Heap(lines))
     }
 
+    /// The same for what lives long.
+    fn lasting(len: usize) -> Option<Memory> {
+        if len >= LASTING { Piece::zeroed(len).map(Memory::Piece) } else { Memory::zeroed(len) }
+    }
+
     pub(crate) fn len(&self) -> usize {
-        match self {
-            Memory::Heap(lines) => lines.len() * ALIGN,
-            Memory::Mapped(map) => map.len(),
-        }
+        self.bytes().len()
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Memory::Heap(lines) => cast_slice(lines),
             Memory::Mapped(map) => map,
+            Memory::Piece(piece) => cast_slice(piece.lines()),
         }
     }
 
@@ -62,6 +71,7 @@ impl Memory {
         match self {
             Memory::Heap(lines) => cast_slice_mut(lines),
             Memory::Mapped(map) => map,
+            Memory::Piece(piece) => cast_slice_mut(piece.lines_mut()),
         }
     }
 }
@@ -78,7 +88,7 @@ impl<T: Pod> Aligned<T> {
     /// If the system has not that much memory.
     pub(crate) fn zeroed(len: usize) -> Self {
         let bytes = len.checked_mul(size_of::<T>()).expect("the size overflows");
-        let memory = Memory::zeroed(bytes).expect("no memory for packed weights");
+        let memory = Memory::lasting(bytes).expect("no memory for packed weights");
         Self { memory, len, marker: PhantomData }
     }
 }

@@ -49,13 +49,30 @@ pub(super) fn pack(
     taps: usize,
     at: impl Fn(usize, usize, usize) -> f32,
 ) -> Packed {
-    let (ins, outs) = channels.per_group();
     let panels = panels(Kernels::of(isa).blocks, channels, taps);
-    let len = panels.last().map_or(0, |last| last.start + last.fours.len() * FOUR * taps * last.width());
-    let mut data = Aligned::zeroed(len);
+    let mut data = Aligned::zeroed(elements(&panels, taps));
+    fill(&panels, channels, in_block, taps, at, &mut data);
+    Packed { data, panels }
+}
+
+/// Elements of the weights in these panels.
+pub(super) fn elements(panels: &[Panel], taps: usize) -> usize {
+    panels.last().map_or(0, |last| last.start + last.fours.len() * FOUR * taps * last.width())
+}
+
+/// Writes the weights of [`pack`] into as many zeros.
+pub(super) fn fill(
+    panels: &[Panel],
+    channels: Channels,
+    in_block: usize,
+    taps: usize,
+    at: impl Fn(usize, usize, usize) -> f32,
+    data: &mut [f32],
+) {
+    let (ins, outs) = channels.per_group();
     let mut to = data.iter_mut();
     let per_block = in_block / FOUR;
-    for panel in &panels {
+    for panel in panels {
         let mut four = panel.fours.start;
         while four < panel.fours.end {
             let end = panel.fours.end.min((four / per_block + 1) * per_block);
@@ -72,11 +89,10 @@ pub(super) fn pack(
             four = end;
         }
     }
-    Packed { data, panels }
 }
 
 /// All output channels in panels of at most `most` blocks; those of one panel see the same input channels.
-fn panels(most: usize, channels: Channels, taps: usize) -> Vec<Panel> {
+pub(super) fn panels(most: usize, channels: Channels, taps: usize) -> Vec<Panel> {
     let (ins, outs) = channels.per_group();
     let count = blocks(channels.output);
     let seen = |block: usize| {

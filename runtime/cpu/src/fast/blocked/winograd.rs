@@ -55,18 +55,13 @@ pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32], s
     let small = size[0].min(size[1]) <= SMALL;
     let plain = if small { transformed::<F23, 4, 2>(weights) } else { transformed::<F43, 6, 4>(weights) };
     let (inputs, count) = (channels.input, channels.input * channels.output);
-    let positions = plain.len() / count;
-    let mut packed = Packed { small, data: Aligned::zeroed(0), panels: Vec::new() };
-    for (position, plain) in plain.chunks_exact(count).enumerate() {
-        let own = panels::pack(isa, channels, BLOCK, 1, |o, i, _| plain[o * inputs + i]);
-        let len = own.data.len();
-        if position == 0 {
-            packed.data = Aligned::zeroed(len * positions);
-            packed.panels = own.panels;
-        }
-        packed.data[position * len..][..len].copy_from_slice(&own.data);
+    let panels = panels::panels(Kernels::of(isa).blocks, channels, 1);
+    let len = panels::elements(&panels, 1);
+    let mut data = Aligned::zeroed(len * (plain.len() / count));
+    for (plain, data) in plain.chunks_exact(count).zip(data.chunks_exact_mut(len)) {
+        panels::fill(&panels, channels, BLOCK, 1, |o, i, _| plain[o * inputs + i], data);
     }
-    packed
+    Packed { small, data, panels }
 }
 
 pub(super) fn run(
