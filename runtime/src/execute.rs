@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use byoc_cpu::{Buffer, Ctx, Kernel, KernelError, Made, Observed, Outputs, Slot, TensorView, View};
+use byoc_cpu::{Buffer, Ctx, Kernel, KernelError, Made, Observed, Outputs, Slot, TensorView, View, Work};
 use byoc_graph::{DType, Datum, StaticDims};
 use byoc_host::PluginError;
 use smallvec::SmallVec;
@@ -79,7 +79,11 @@ fn run_steps(
         if let (Some(observer), Some(start)) = (ctx.observer, start)
             && !matches!(step.action, Action::Bodies(_))
         {
-            observer.step(&observed(step, frame, start.elapsed()));
+            let mut seen = observed(step, frame, start.elapsed());
+            if frame.plan.steps[index].joined {
+                seen.work = Work::default();
+            }
+            observer.step(&seen);
         }
         for &storage in &step.release {
             frame.release(storage, program.lent[storage]);
@@ -171,6 +175,9 @@ fn run_step(
             return copy::run(program, frame, io, index, step, (*from, *to));
         }
     }
+    if frame.plan.steps[index].joined && join(program, frame, step) {
+        return Ok(());
+    }
     // What is large (views, pieces, outputs) is made where it stays: in small models a step takes less than its moves.
     let mut borrowed = Borrowed::take(program, frame, io, step);
     let Frame { plan, device, arena, held, dims, dtypes, pool, .. } = &mut *frame;
@@ -247,6 +254,25 @@ fn run_step(
     drop(outputs);
     borrowed.give_back(io);
     Ok(())
+}
+
+/// Takes the inputs of a step for its output, if they lie where it has them.
+fn join(program: &Program, frame: &mut Frame, step: &Step) -> bool {
+    let Frame { plan, held, dims, dtypes, .. } = frame;
+    let Some(output) = step.outputs[0] else { return false };
+    let (Some(dtype), Some(whole)) = (program.values[output].dtype, &plan.dims[output]) else { return false };
+    let lies = |&value: &ValueIndex| {
+        let storage = program.values[value].storage;
+        storage.is_some_and(|s| matches!(held[s], Held::Arena))
+            && plan.dims[value].as_ref() == Some(&dims[value])
+            && dtypes[value] == dtype
+    };
+    if !step.inputs.iter().flatten().all(lies) {
+        return false;
+    }
+    let whole = whole.clone();
+    State { program, held, dims, dtypes }.set(output, dtype, whole, Held::Arena);
+    true
 }
 
 /// A slot for a value that is planned to lie in `memory`.

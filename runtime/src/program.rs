@@ -271,10 +271,24 @@ impl Program {
                 queue: step.queue,
                 inputs: step.inputs.iter().map(storage).collect(),
                 outputs: outputs.iter().map(storage).collect(),
+                joins: self.joins(step, &dims).unwrap_or(false),
             }
         };
         let operands: Vec<Operands> = self.steps.iter().map(touched).collect();
         MemoryPlan::new(binding, dims, &self.storages, &sizes, &self.devices, &operands)
+    }
+
+    /// Whether the bytes of a step's output are those of its inputs, one behind the other.
+    fn joins(&self, step: &Step, dims: &[Option<StaticDims>]) -> Option<bool> {
+        let Action::Kernel(kernel) = &step.action else { return None };
+        let axis = kernel.joins()?;
+        let whole = dims[step.outputs.first().copied().flatten()?].as_ref()?;
+        let axis = usize::try_from(if axis < 0 { axis + whole.len() as i64 } else { axis }).ok()?;
+        let fits = |part: &StaticDims| {
+            part.len() == whole.len() && (0..whole.len()).all(|d| d == axis || part[d] == whole[d])
+        };
+        let part = |input: &Option<ValueIndex>| input.and_then(|v| dims[v].as_ref()).is_some_and(fits);
+        Some(axis < whole.len() && whole[..axis].iter().all(|&d| d == 1) && step.inputs.iter().all(part))
     }
 
     /// Bytes of constants that the program itself keeps (weights that kernels have packed are not among them).

@@ -50,6 +50,44 @@ fn a_chain_with_known_shapes_lies_in_the_arena() {
     }
 }
 
+#[test]
+fn what_is_joined_is_made_in_its_place() {
+    let text = |more: &str, y: &str| {
+        format!(
+            "<ir_version: 8, opset_import: [\"\": 17]>
+             g (float[1, 16] x) => (float[1, 64] y)
+             <int64[2] t = {{1, 4}}, float[1, 16] a, float[1, 16] b, float[1, 32] c, float[1, 32] d, float[1, 64] e, float[1, 64] z> {{
+                a = Relu(x)
+                b = Neg(x)
+                c = Concat<axis = 1>(a, b)
+                d = Abs(c)
+                e = Concat<axis = -1>(c, d)
+                {more}
+                y = Mul(e, {y})
+             }}"
+        )
+    };
+    let x: Vec<f32> = (0..16).map(|i| i as f32 - 7.5).collect();
+    let relu: Vec<f32> = x.iter().map(|x| x.max(0.0)).collect();
+    let joined: Vec<f32> = relu.iter().copied().chain(x.iter().map(|x| -x)).collect();
+    let joined: Vec<f32> = joined.iter().copied().chain(joined.iter().map(|x| x.abs())).collect();
+    let squares: Vec<f32> = joined.iter().map(|x| x * x).collect();
+    let x = f32s(&[1, 16], &x);
+    let views = [Some(View::of(&x))];
+    let program = build(&text("", "e"));
+    assert_eq!(program.arena_bytes(&views).unwrap(), 256);
+    for _ in 0..3 {
+        assert_eq!(program.run(&views).unwrap(), [f32s(&[1, 64], &squares)]);
+    }
+    // A part that is wanted later has a place of its own, and the whole is put together.
+    let program = build(&text("z = Tile(a, t)", "z"));
+    assert!(program.arena_bytes(&views).unwrap() > 256);
+    let expected: Vec<f32> = joined.iter().zip(relu.iter().cycle()).map(|(a, b)| a * b).collect();
+    for _ in 0..3 {
+        assert_eq!(program.run(&views).unwrap(), [f32s(&[1, 64], &expected)]);
+    }
+}
+
 /// What steps tell that they had to do.
 #[derive(Default)]
 struct Told(Mutex<Vec<(String, Work)>>);

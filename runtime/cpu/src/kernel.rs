@@ -73,6 +73,11 @@ pub trait Kernel: Send + Sync {
     fn in_place(&self) -> Option<usize> {
         None
     }
+
+    /// The axis along which output 0 is the inputs, one behind the other.
+    fn joins(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// A node, as a kernel is prepared for it.

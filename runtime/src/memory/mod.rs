@@ -1,6 +1,7 @@
 //! Which storages there are, how long they live, and where they lie.
 
 mod arena;
+mod parts;
 mod plan;
 
 use arena::Cuts;

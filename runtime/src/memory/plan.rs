@@ -9,10 +9,11 @@ use std::ops::{Range, RangeInclusive};
 use byoc_graph::StaticDims;
 use smallvec::SmallVec;
 
+use super::parts::{self, Inside};
 use super::{Cuts, Storage, StorageIndex};
 use crate::device::{Access, Devices, HOST, Queue, Space, StepOrder, Touch, What, order};
 
-const ALIGN: usize = 64;
+pub(super) const ALIGN: usize = 64;
 
 /// The memory of one execution, for one binding of the symbolic dimensions.
 #[derive(Debug, Default)]
@@ -39,6 +40,8 @@ pub(crate) struct StepCuts {
     /// The piece of each input and output; `None` outside of the arena.
     pub inputs: SmallVec<[Option<u16>; 4]>,
     pub outputs: SmallVec<[Option<u16>; 2]>,
+    /// The inputs lie in the place of output 0, one behind the other: there is nothing to do.
+    pub joined: bool,
 }
 
 /// Storages of a step's operands, and where it is enqueued.
@@ -46,6 +49,8 @@ pub(crate) struct Operands {
     pub queue: Option<Queue>,
     pub inputs: SmallVec<[Option<StorageIndex>; 4]>,
     pub outputs: SmallVec<[Option<StorageIndex>; 2]>,
+    /// The bytes of output 0 are those of the inputs, one behind the other.
+    pub joins: bool,
 }
 
 impl MemoryPlan {
@@ -59,17 +64,25 @@ impl MemoryPlan {
         steps: &[Operands],
     ) -> MemoryPlan {
         let mut places = vec![None; storages.len()];
+        let (inside, joined) = parts::find(storages, sizes, steps);
         let aligns = [ALIGN].into_iter().chain(devices.iter().map(|d| d.align));
         let mut arenas: Vec<usize> = aligns
             .enumerate()
             .map(|(space, align)| {
-                let (size, placed) = place(wanted(storages, sizes, space, align));
+                let (size, placed) = place(wanted(storages, sizes, &inside, space, align));
                 for (i, offset) in placed {
                     places[i] = Some(offset..offset + sizes[i].expect("only known sizes are placed"));
                 }
                 size
             })
             .collect();
+        for storage in (0..storages.len()).filter(|&s| inside[s].is_some()) {
+            let (whole, before) = parts::outermost(&inside, storage);
+            let at = |whole: &Range<usize>| {
+                whole.start + before..whole.start + before + sizes[storage].unwrap_or(0)
+            };
+            places[storage] = places[whole].as_ref().map(at);
+        }
         let device_sizes = arenas.split_off(1);
         let touches: Vec<Touch> = steps.iter().map(|step| step.touch(storages, &places)).collect();
         let order = order(&touches);
@@ -78,7 +91,8 @@ impl MemoryPlan {
             place.clone().filter(|_| on_host)
         };
         let host: Vec<_> = places.iter().enumerate().map(on_host).collect();
-        let steps = steps.iter().map(|operands| cuts(operands, &host)).collect();
+        let steps =
+            steps.iter().zip(joined).map(|(operands, joined)| cuts(operands, joined, &host)).collect();
         MemoryPlan { binding, size: arenas[0], device_sizes, places, dims, steps, order }
     }
 }
@@ -101,12 +115,19 @@ impl Operands {
 }
 
 /// The storages of a space that have a place in its arena.
-fn wanted(storages: &[Storage], sizes: &[Option<usize>], space: Space, align: usize) -> Vec<Wanted> {
+fn wanted(
+    storages: &[Storage],
+    sizes: &[Option<usize>],
+    inside: &Inside,
+    space: Space,
+    align: usize,
+) -> Vec<Wanted> {
+    let lives = parts::lives(storages, inside);
     let wanted = storages.iter().enumerate().filter_map(|(i, storage)| match storage {
-        Storage::Made { life, output: None, space: at, .. } if *at == space => {
+        Storage::Made { output: None, space: at, .. } if *at == space && inside[i].is_none() => {
             // On a device even a tensor without elements has an address of its own.
             let size = sizes[i]?.max(usize::from(space != HOST));
-            Some((i, size.checked_next_multiple_of(align)?, life.clone()))
+            Some((i, size.checked_next_multiple_of(align)?, lives[i].clone()?))
         }
         _ => None,
     });
@@ -147,10 +168,12 @@ fn place(mut wanted: Vec<Wanted>) -> (usize, Vec<(StorageIndex, usize)>) {
     (total, offsets)
 }
 
-fn cuts(step: &Operands, places: &[Option<Range<usize>>]) -> StepCuts {
+fn cuts(step: &Operands, joined: bool, places: &[Option<Range<usize>>]) -> StepCuts {
     let range = |storage: &Option<StorageIndex>| storage.and_then(|s| places[s].clone());
     let reads = step.inputs.iter().filter_map(range).map(|r| (r, false));
-    let writes = step.outputs.iter().filter_map(range).map(|r| (r, true));
+    // Where a part should not lie where it belongs after all, the whole is made elsewhere.
+    let outputs = if joined { &[] } else { &step.outputs[..] };
+    let writes = outputs.iter().filter_map(range).map(|r| (r, true));
     let mut pieces: Vec<(Range<usize>, bool)> = writes.chain(reads).filter(|(r, _)| !r.is_empty()).collect();
     // A piece that is read and written (in place), or read twice, is one piece; the writer comes first.
     pieces.sort_by_key(|(r, write)| (r.start, !write));
@@ -162,8 +185,9 @@ fn cuts(step: &Operands, places: &[Option<Range<usize>>]) -> StepCuts {
     };
     StepCuts {
         inputs: step.inputs.iter().map(piece).collect(),
-        outputs: step.outputs.iter().map(piece).collect(),
+        outputs: step.outputs.iter().map(|output| piece(output).filter(|_| !joined)).collect(),
         cuts: Cuts::new(pieces),
+        joined,
     }
 }
 

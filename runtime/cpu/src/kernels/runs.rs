@@ -51,6 +51,10 @@ struct Concat {
 }
 
 impl Kernel for Concat {
+    fn joins(&self) -> Option<i64> {
+        Some(self.axis)
+    }
+
     fn run(
         &self,
         ctx: &Ctx<'_>,
