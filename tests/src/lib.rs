@@ -117,9 +117,9 @@ pub fn nvrtc_folder() -> Option<PathBuf> {
 pub fn on_fake_cuda() -> Vec<String> {
     let fake = plugin("byoc-fake-cuda").display().to_string();
     let cache = built().join("fake_cuda_cache").display().to_string();
-    let options = [("driver", &fake), ("nvrtc", &fake), ("cublaslt", &fake), ("cache", &cache)];
-    let options =
-        options.iter().flat_map(|(name, path)| ["--plugin-option".into(), format!("cuda.{name}={path}")]);
+    let libraries = ["driver", "nvrtc", "cublaslt", "cudnn"].map(|name| (name, &fake));
+    let options = libraries.into_iter().chain([("cache", &cache)]);
+    let options = options.flat_map(|(name, path)| ["--plugin-option".into(), format!("cuda.{name}={path}")]);
     ["--plugin".to_owned(), plugin("byoc-cuda").display().to_string()].into_iter().chain(options).collect()
 }
 

@@ -104,6 +104,66 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// Convolutions, and what is done by whom.
+const CONVOLUTIONS: &[Case] = &[
+    Case {
+        name: "bias, residual and activation are the library's",
+        model: r#"<ir_version: 10, opset_import: ["": 21]>
+        g (float[2,6,9,8] x, float[2,12,9,8] r) => (float[2,12,9,8] y) <float[12,6,3,3] w = ramp(648), float[12] b = ramp(12)> {
+            c = Conv<pads = [1,1,1,1]>(x, w, b)  s = Add(c, r)  y = Relu(s) }"#,
+        words: &[],
+        kernels: &["cudnnConvolutionBiasActivationForward"],
+    },
+    Case {
+        name: "a bias alone, strides",
+        model: r#"<ir_version: 10, opset_import: ["": 21]>
+        g (float16[1,6,9,9] x, float16[12,6,3,3] w, float16[12] b) => (float16[1,12,5,5] y) {
+            y = Conv<pads = [1,1,1,1], strides = [2,2]>(x, w, b) }"#,
+        words: &["--rtol", "1e-2"],
+        kernels: &["cudnnConvolutionBiasActivationForward"],
+    },
+    Case {
+        name: "another end is a kernel of its own",
+        model: r#"<ir_version: 10, opset_import: ["": 21]>
+        g (bfloat16[1,6,9,9] x, bfloat16[12,6,3,3] w, bfloat16[12] b) => (bfloat16[1,12,7,7] y) {
+            c = Conv(x, w, b)  y = Sigmoid(c) }"#,
+        words: &["--rtol", "2e-2"],
+        kernels: &["cudnnConvolutionForward", "tail_add_sigmoid"],
+    },
+    Case {
+        name: "lines in groups, zeros that differ but are not seen",
+        model: r#"<ir_version: 10, opset_import: ["": 21]>
+        g (float[2,6,10] x) => (float[2,12,5] y) <float[12,3,3] w = ramp(108)> {
+            y = Conv<group = 2, pads = [1,0], strides = [2]>(x, w) }"#,
+        words: &[],
+        kernels: &["cudnnConvolutionForward"],
+    },
+    Case {
+        name: "three axes, dilated, of doubles",
+        model: r#"<ir_version: 10, opset_import: ["": 21]>
+        g (double[1,2,5,6,7] x) => (double[1,3,3,4,5] y) <double[3,2,2,2,2] w = ramp(48)> {
+            y = Conv<dilations = [2,2,2]>(x, w) }"#,
+        words: &[],
+        kernels: &["cudnnConvolutionForward"],
+    },
+    Case {
+        name: "zeros on one side alone",
+        model: r#"<ir_version: 10, opset_import: ["": 21]>
+        g (float[1,6,8,8] x) => (float[1,12,7,7] y) <float[12,6,3,3] w = ramp(648)> {
+            y = Conv<pads = [0,0,1,1]>(x, w) }"#,
+        words: &[],
+        kernels: &["conv"],
+    },
+    Case {
+        name: "without the library",
+        model: r#"<ir_version: 10, opset_import: ["": 21]>
+        g (float[1,6,8,8] x) => (float[1,12,8,8] y) <float[12,6,3,3] w = ramp(648), float[12] b = ramp(12)> {
+            c = Conv<pads = [1,1,1,1]>(x, w, b)  y = Relu(c) }"#,
+        words: &["--plugin-option", "cuda.cudnn=off"],
+        kernels: &["conv_add_relu"],
+    },
+];
+
 /// Attention in the ways that exporters write it.
 const ATTENTIONS: &[Case] = &[
     Case {
@@ -212,6 +272,11 @@ const CODES: &[Case] = &[
 #[test]
 fn products_go_where_they_are_done_best() {
     run_all(CASES);
+}
+
+#[test]
+fn convolutions_go_where_they_are_done_best() {
+    run_all(CONVOLUTIONS);
 }
 
 #[test]

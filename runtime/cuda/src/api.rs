@@ -1,4 +1,4 @@
-//! The functions of CUDA's driver, of NVRTC and of cuBLASLt that are used here, by their names there. The libraries are
+//! The functions of CUDA's driver, of NVRTC, cuBLASLt and cuDNN that are used here, by their names there. The libraries are
 //! looked up at run time and never unloaded.
 
 use std::error::Error;
@@ -152,6 +152,52 @@ functions! {
         cublasLtMatmul(
             Raw, Raw, *const c_void, Address, Raw, Address, Raw, *const c_void, Address, Raw, Address, Raw,
             *const Algorithm, Address, usize, Raw
+        );
+    }
+}
+
+/// What cuDNN answers when it is asked for a way to convolve: `cudnnConvolutionFwdAlgoPerf_t`.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Found {
+    pub algorithm: c_int,
+    pub status: Status,
+    pub time: f32,
+    pub memory: usize,
+    pub determinism: c_int,
+    pub math: c_int,
+    reserved: [c_int; 3],
+}
+
+functions! {
+    /// `libcudnn.so`, of which convolutions are wanted.
+    CudnnApi {
+        cudnnCreate(Out<Raw>);
+        cudnnDestroy(Raw);
+        cudnnSetStream(Raw, Raw);
+        cudnnCreateTensorDescriptor(Out<Raw>);
+        cudnnDestroyTensorDescriptor(Raw);
+        cudnnSetTensorNdDescriptor(Raw, c_int, c_int, *const c_int, *const c_int);
+        cudnnCreateFilterDescriptor(Out<Raw>);
+        cudnnDestroyFilterDescriptor(Raw);
+        cudnnSetFilterNdDescriptor(Raw, c_int, c_int, c_int, *const c_int);
+        cudnnCreateConvolutionDescriptor(Out<Raw>);
+        cudnnDestroyConvolutionDescriptor(Raw);
+        cudnnSetConvolutionNdDescriptor(
+            Raw, c_int, *const c_int, *const c_int, *const c_int, c_int, c_int
+        );
+        cudnnSetConvolutionGroupCount(Raw, c_int);
+        cudnnSetConvolutionMathType(Raw, c_int);
+        cudnnCreateActivationDescriptor(Out<Raw>);
+        cudnnDestroyActivationDescriptor(Raw);
+        cudnnSetActivationDescriptor(Raw, c_int, c_int, f64);
+        cudnnGetConvolutionForwardAlgorithm_v7(Raw, Raw, Raw, Raw, Raw, c_int, Out<c_int>, Out<Found>);
+        cudnnConvolutionForward(
+            Raw, *const c_void, Raw, Address, Raw, Address, Raw, c_int, Address, usize, *const c_void, Raw, Address
+        );
+        cudnnConvolutionBiasActivationForward(
+            Raw, *const c_void, Raw, Address, Raw, Address, Raw, c_int, Address, usize, *const c_void, Raw, Address,
+            Raw, Address, Raw, Raw, Address
         );
     }
 }

@@ -16,8 +16,6 @@ use crate::multiply::{Activation, Form, Multiply};
 
 /// Workspace that the library may ask for, as NVIDIA advises for its larger GPUs.
 const MOST_WORKSPACE: u64 = 32 << 20;
-/// The option's word for no library.
-pub const OFF: &str = "off";
 
 /// Numbers of the library's.
 mod number {

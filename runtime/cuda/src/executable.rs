@@ -251,11 +251,10 @@ impl Compiled {
                     let addresses = addresses.iter().map(address).collect::<Result<Vec<_>>>()?;
                     driver.launch(function, launch.grid, &addresses, &launch.structs, stream)
                 }
-                Work::Multiply { product, addresses, workspace, .. } => {
-                    let blas = self.gpu.blas().ok_or_else(|| Error::internal("cuBLASLt has gone"))?;
+                Work::Library { task, addresses, workspace, .. } => {
                     let addresses = addresses.iter().map(address).collect::<Result<Vec<_>>>()?;
                     count(&driver.counts.launches);
-                    blas.enqueue(product, &addresses, *workspace, stream)
+                    self.gpu.enqueue(task, &addresses, *workspace, stream)
                 }
                 Work::Copy { from, to, bytes } => {
                     driver.copy_within(address(to)?, address(from)?, *bytes, stream)

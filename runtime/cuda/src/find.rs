@@ -31,6 +31,13 @@ pub const CUBLASLT: Place = Place {
     wheels: &["nvidia/cu13/lib", "nvidia/cublas/lib"],
 };
 
+pub const CUDNN: Place = Place {
+    name: "libcudnn.so.9",
+    stem: "libcudnn.so",
+    variable: "BYOC_CUDA_CUDNN",
+    wheels: &["nvidia/cudnn/lib"],
+};
+
 /// Toolkits that are installed for all.
 const TOOLKIT: &str = "/usr/local/cuda/lib64";
 

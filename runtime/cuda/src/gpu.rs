@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use byoc_plugin::{CopyEnd, Device, DeviceId, Error, FreeAnswer, Result, Streams};
 
-use crate::api::CublasLtApi;
+use crate::api::{Address, CublasLtApi, CudnnApi};
 use crate::blas::Blas;
+use crate::dnn::Dnn;
 use crate::driver::{Attribute, Context, Driver, Function};
-use crate::kernel::{Multiplies, Source};
+use crate::kernel::{Libraries, Source, Task};
 use crate::loaded::Maker;
-use crate::multiply::Form;
 use crate::staging::Staging;
 
 /// DLPack's number for CUDA.
@@ -35,25 +35,30 @@ pub struct Gpu {
     pub bytes_per_us: f64,
     /// By their source.
     kernels: Mutex<HashMap<String, Function>>,
-    library: Option<Arc<CublasLtApi>>,
-    tf32: bool,
-    /// Made when it is first wanted; `None` where there is no library, or none that works here.
+    shelf: Shelf,
+    /// Made when they are first wanted; `None` where there is no library, or none that works here.
     blas: OnceLock<Option<Blas>>,
+    dnn: OnceLock<Option<Dnn>>,
     /// Made when it is first wanted; `None` where there is no memory for it.
     staging: OnceLock<Option<Staging>>,
     /// All of the plugin, for copies between them.
     peers: OnceLock<Vec<Weak<Gpu>>>,
 }
 
+/// The libraries that were found, and how they compute.
+#[derive(Clone, Default)]
+pub struct Shelf {
+    pub blas: Option<Arc<CublasLtApi>>,
+    pub dnn: Option<Arc<CudnnApi>>,
+    /// They may round factors of float32 to what tensor cores take.
+    pub tf32: bool,
+}
+
 impl Gpu {
-    /// All of them. Products are done by the library, where one is given.
-    pub fn all(
-        driver: &Arc<Driver>,
-        library: Option<&Arc<CublasLtApi>>,
-        tf32: bool,
-    ) -> Result<Vec<Arc<Gpu>>> {
+    /// All of them. Products and convolutions are done by the libraries that are given.
+    pub fn all(driver: &Arc<Driver>, shelf: &Shelf) -> Result<Vec<Arc<Gpu>>> {
         let count = driver.device_count()?;
-        let open = |ordinal| Gpu::open(driver, ordinal, library.cloned(), tf32).map(Arc::new);
+        let open = |ordinal| Gpu::open(driver, ordinal, shelf.clone()).map(Arc::new);
         let gpus = (0..count).map(open);
         let gpus = gpus.collect::<Result<Vec<_>>>()?;
         let peers: Vec<_> = gpus.iter().map(Arc::downgrade).collect();
@@ -64,12 +69,7 @@ impl Gpu {
         Ok(gpus)
     }
 
-    fn open(
-        driver: &Arc<Driver>,
-        ordinal: i32,
-        library: Option<Arc<CublasLtApi>>,
-        tf32: bool,
-    ) -> Result<Gpu> {
+    fn open(driver: &Arc<Driver>, ordinal: i32, shelf: Shelf) -> Result<Gpu> {
         let device = driver.device(ordinal)?;
         let ask = |attribute| driver.attribute(device, attribute);
         let name = driver.device_name(device)?;
@@ -97,9 +97,9 @@ impl Gpu {
             flops_per_us: 2.0 * cores * clock,
             bytes_per_us: bytes,
             kernels: Mutex::default(),
-            library,
-            tf32,
+            shelf,
             blas: OnceLock::new(),
+            dnn: OnceLock::new(),
             staging: OnceLock::new(),
             peers: OnceLock::new(),
             driver: Arc::clone(driver),
@@ -145,17 +145,41 @@ impl Gpu {
         maker.cache.get(&key, || nvrtc.compile(&source.name, &whole, &self.architecture))
     }
 
-    pub fn has_library(&self) -> bool {
-        self.library.is_some()
+    /// The libraries that are not here, by their names.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let all = [("cuBLASLt", self.shelf.blas.is_none()), ("cuDNN", self.shelf.dnn.is_none())];
+        all.into_iter().filter(|(_, missing)| *missing).map(|(name, _)| name).collect()
     }
 
-    /// The library of products on this GPU.
-    pub fn blas(&self) -> Option<&Blas> {
+    fn blas(&self) -> Option<&Blas> {
         let make = || {
-            let library = self.library.as_ref()?;
-            self.enter().and_then(|_| Blas::new(library, self.tf32)).ok()
+            let library = self.shelf.blas.as_ref()?;
+            self.enter().and_then(|_| Blas::new(library, self.shelf.tf32)).ok()
         };
         self.blas.get_or_init(make).as_ref()
+    }
+
+    fn dnn(&self) -> Option<&Dnn> {
+        let make = || {
+            let library = self.shelf.dnn.as_ref()?;
+            self.enter().and_then(|_| Dnn::new(library, self.shelf.tf32)).ok()
+        };
+        self.dnn.get_or_init(make).as_ref()
+    }
+
+    /// Enqueues what a library does; addresses are those of `Call::Library`.
+    pub fn enqueue(&self, task: &Task, addresses: &[Address], workspace: u64, stream: u64) -> Result<()> {
+        let gone = |name: &str| Error::internal(format!("{name} has gone"));
+        match task {
+            Task::Multiply(product) => {
+                let blas = self.blas().ok_or_else(|| gone("cuBLASLt"))?;
+                blas.enqueue(product, addresses, workspace, stream)
+            }
+            Task::Convolve(convolve) => {
+                let dnn = self.dnn().ok_or_else(|| gone("cuDNN"))?;
+                dnn.enqueue(convolve, addresses, workspace, stream)
+            }
+        }
     }
 
     /// The way for copies from and to the host.
@@ -183,7 +207,7 @@ impl Drop for Gpu {
             kernels.values().for_each(|function| driver.unload(*function));
         }
         // While its context is still there.
-        drop(self.blas.take());
+        drop((self.blas.take(), self.dnn.take()));
         if let Some(staging) = self.staging.take().flatten() {
             staging.give_back(&self.driver);
         }
@@ -191,10 +215,13 @@ impl Drop for Gpu {
     }
 }
 
-impl Multiplies for Gpu {
-    fn workspace(&self, form: &Form) -> Option<u64> {
+impl Libraries for Gpu {
+    fn workspace(&self, task: &Task) -> Option<u64> {
         self.enter().ok()?;
-        Some(self.blas()?.prepare(form)?.workspace())
+        Some(match task {
+            Task::Multiply(product) => self.blas()?.prepare(&product.form)?.workspace(),
+            Task::Convolve(convolve) => self.dnn()?.prepare(&convolve.form)?.workspace(),
+        })
     }
 }
 

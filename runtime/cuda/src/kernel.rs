@@ -5,8 +5,9 @@ use std::path::Path;
 use byoc_plugin::{Error, Result};
 
 use crate::cache::digest;
+use crate::convolve::Convolve;
 use crate::driver::Grid;
-use crate::multiply::{Form, Multiply};
+use crate::multiply::Multiply;
 use crate::shape::Shape;
 
 /// What stands in front of every generated kernel.
@@ -83,9 +84,18 @@ pub enum Slot {
 pub enum Call {
     /// A launch of one of the kernel's sources, with its addresses.
     Launch { source: usize, launch: Launch, slots: Vec<Slot> },
-    /// A product by cuBLASLt: slots are its two factors, the bias, the addend, the output and the workspace; those that
-    /// it does without are left out.
-    Multiply { product: Multiply, slots: Vec<Slot>, workspace: u64 },
+    /// A library's: slots are its two factors, the bias, the addend, the output and the workspace; those that it does
+    /// without are left out.
+    Library { task: Task, slots: Vec<Slot>, workspace: u64 },
+}
+
+/// What a library is asked to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Task {
+    /// By cuBLASLt.
+    Multiply(Multiply),
+    /// By cuDNN; the factors are the image and the weights.
+    Convolve(Convolve),
 }
 
 /// What a step does for certain shapes.
@@ -110,17 +120,17 @@ impl Calls {
     }
 }
 
-/// A library of matrix products.
-pub trait Multiplies {
-    /// Bytes of workspace for a product; `None` where the library has no way to do it.
-    fn workspace(&self, form: &Form) -> Option<u64>;
+/// What the libraries that there are can do.
+pub trait Libraries {
+    /// Bytes of workspace for a task; `None` where no library has a way to do it.
+    fn workspace(&self, task: &Task) -> Option<u64>;
 }
 
 /// No library is there.
 pub struct Alone;
 
-impl Multiplies for Alone {
-    fn workspace(&self, _: &Form) -> Option<u64> {
+impl Libraries for Alone {
+    fn workspace(&self, _: &Task) -> Option<u64> {
         None
     }
 }
@@ -144,7 +154,7 @@ pub trait Kernel: Send + Sync {
     }
 
     /// All that the step does; by default the one launch.
-    fn calls(&self, inputs: &[&[usize]], output: &[usize], _library: &dyn Multiplies) -> Result<Calls> {
+    fn calls(&self, inputs: &[&[usize]], output: &[usize], _library: &dyn Libraries) -> Result<Calls> {
         let launch = self.launch(inputs, output)?;
         let operands = self.operands(inputs.len()).into_iter().map(Slot::Input);
         let slots = operands.chain([Slot::Output]).collect();

@@ -37,10 +37,3 @@ pub struct Multiply {
     /// Of the addend.
     pub beta: f64,
 }
-
-impl Form {
-    /// The same product with nothing behind it.
-    pub fn bare(&self) -> Form {
-        Form { bias: false, addend: false, activation: Activation::None, ..self.clone() }
-    }
-}

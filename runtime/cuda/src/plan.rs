@@ -2,8 +2,7 @@
 
 use byoc_plugin::{Error, Result};
 
-use crate::kernel::{Call, Calls, Launch, Multiplies, Slot};
-use crate::multiply::Multiply;
+use crate::kernel::{Call, Calls, Launch, Libraries, Slot, Task};
 use crate::program::{Action, Program};
 use crate::shape::{Shape, elements};
 
@@ -30,10 +29,10 @@ pub enum Work {
         launch: Launch,
         addresses: Vec<Place>,
     },
-    /// As `Call::Multiply` has it.
-    Multiply {
+    /// As `Call::Library` has it.
+    Library {
         step: usize,
-        product: Multiply,
+        task: Task,
         addresses: Vec<Place>,
         workspace: u64,
     },
@@ -48,7 +47,7 @@ impl Work {
     /// The step that it is part of.
     pub fn step(&self) -> Option<usize> {
         match self {
-            Work::Launch { step, .. } | Work::Multiply { step, .. } => Some(*step),
+            Work::Launch { step, .. } | Work::Library { step, .. } => Some(*step),
             Work::Copy { .. } => None,
         }
     }
@@ -62,8 +61,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(program: &Program, shapes: &[Option<Shape>], library: &dyn Multiplies) -> Result<Plan> {
-        let mut planner = Planner::new(program, shapes, library);
+    pub fn new(program: &Program, shapes: &[Option<Shape>], libraries: &dyn Libraries) -> Result<Plan> {
+        let mut planner = Planner::new(program, shapes, libraries);
         for index in 0..program.steps.len() {
             planner.step(index)?;
         }
@@ -121,11 +120,11 @@ struct Planner<'p> {
     last: Vec<usize>,
     arena: Arena,
     work: Vec<Work>,
-    library: &'p dyn Multiplies,
+    libraries: &'p dyn Libraries,
 }
 
 impl<'p> Planner<'p> {
-    fn new(program: &'p Program, shapes: &'p [Option<Shape>], library: &'p dyn Multiplies) -> Planner<'p> {
+    fn new(program: &'p Program, shapes: &'p [Option<Shape>], libraries: &'p dyn Libraries) -> Planner<'p> {
         let mut roots: Vec<usize> = (0..program.values).collect();
         let mut last = vec![0; program.values];
         for (index, step) in program.steps.iter().enumerate() {
@@ -147,7 +146,7 @@ impl<'p> Planner<'p> {
         for (place, value) in program.outputs.iter().enumerate() {
             places[roots[*value]].get_or_insert(Place::Output(place));
         }
-        Planner { program, shapes, roots, places, last, arena: Arena::default(), work: Vec::new(), library }
+        Planner { program, shapes, roots, places, last, arena: Arena::default(), work: Vec::new(), libraries }
     }
 
     fn shape(&self, value: usize) -> Result<&'p [usize]> {
@@ -164,7 +163,7 @@ impl<'p> Planner<'p> {
             let inputs = step.inputs.iter().map(|value| self.shape(*value)).collect::<Result<Vec<_>>>()?;
             let output = self.shape(step.output)?;
             if !output.contains(&0) {
-                let calls = kernel.calls(&inputs, output, self.library)?;
+                let calls = kernel.calls(&inputs, output, self.libraries)?;
                 self.calls(index, calls)?;
             }
         }
@@ -202,9 +201,9 @@ impl<'p> Planner<'p> {
                     let addresses = slots.iter().map(place).collect::<Result<_>>()?;
                     Work::Launch { step: index, source, launch, addresses }
                 }
-                Call::Multiply { product, slots, workspace } => {
+                Call::Library { task, slots, workspace } => {
                     let addresses = slots.iter().map(place).collect::<Result<_>>()?;
-                    Work::Multiply { step: index, product, addresses, workspace }
+                    Work::Library { step: index, task, addresses, workspace }
                 }
             });
         }

@@ -9,12 +9,13 @@ use byoc_plugin::{
 };
 
 use crate::artefact::{FAMILY, Stored};
-use crate::blas::{self, OFF};
+use crate::blas;
 use crate::cache::Cache;
+use crate::dnn;
 use crate::driver::Driver;
 use crate::executable::{Compiled, Constants};
-use crate::find::{CUBLASLT, DRIVER, NVRTC, Place};
-use crate::gpu::Gpu;
+use crate::find::{CUBLASLT, CUDNN, DRIVER, NVRTC, Place};
+use crate::gpu::{Gpu, Shelf};
 use crate::kernel::Alone;
 use crate::loaded::{Kernels, Maker};
 use crate::lower::lower;
@@ -24,6 +25,8 @@ use crate::program::{Action, Program};
 use crate::shape::Shape;
 use crate::trace::Trace;
 
+/// The word for no library, in their options.
+const OFF: &str = "off";
 /// What it costs to have a kernel begin, as a device sees it.
 const LAUNCH_US: f64 = 3.0;
 /// The part of what the device could do at most that kernels get out of it.
@@ -71,6 +74,11 @@ impl Plugin for Cuda {
             "cublaslt",
             "",
             "libcublasLt.so or its folder, or `off`; else $BYOC_CUDA_CUBLASLT, and as for NVRTC",
+        ),
+        OptionDecl::string(
+            "cudnn",
+            "",
+            "libcudnn.so.9 or its folder, or `off`; else $BYOC_CUDA_CUDNN, and as for NVRTC",
         ),
         OptionDecl::bool("tf32", "false", "round factors of float32 products to what tensor cores take"),
         OptionDecl::bool("graphs", "true", "enqueue work that comes again in one call"),
@@ -190,6 +198,27 @@ impl Plugin for Cuda {
     }
 }
 
+fn absent(what: &str, place: &Place, asked: &str, why: String) -> String {
+    format!("{what} is not here: {why}; looked for {}", place.searched(asked))
+}
+
+/// A library that kernels of our own can do without, unless it was asked for.
+fn library<Api>(
+    asked: &str,
+    name: &str,
+    place: &Place,
+    load: fn(&[PathBuf]) -> Result<Api, String>,
+) -> Result<Option<Api>, String> {
+    if asked == OFF {
+        return Ok(None);
+    }
+    match load(&place.candidates(asked)) {
+        Ok(api) => Ok(Some(api)),
+        Err(_) if asked.is_empty() => Ok(None),
+        Err(why) => Err(absent(name, place, asked, why)),
+    }
+}
+
 /// The file of an option, which may be none.
 fn trace(path: &str) -> Result<Option<Arc<Trace>>> {
     let open = |path: &str| {
@@ -203,7 +232,10 @@ fn declared(gpu: &Arc<Gpu>) -> DeviceDecl {
     DeviceDecl {
         id: gpu.id(),
         // Costs differ, and people see what is missing.
-        name: if gpu.has_library() { gpu.name.clone() } else { format!("{} without cuBLASLt", gpu.name) },
+        name: match gpu.missing()[..] {
+            [] => gpu.name.clone(),
+            ref missing => format!("{} without {}", gpu.name, missing.join(" and ")),
+        },
         memory_bytes: Some(gpu.memory),
         device: Some(Arc::clone(gpu) as Arc<dyn Device>),
     }
@@ -212,23 +244,15 @@ fn declared(gpu: &Arc<Gpu>) -> DeviceDecl {
 impl Machine {
     fn find(options: &Options) -> Result<Machine, String> {
         let option = |name| options.get(name).unwrap_or_default();
-        let [driver, nvrtc, cublaslt] = [option("driver"), option("nvrtc"), option("cublaslt")];
-        let tf32 = options.bool("tf32").map_err(|error| error.message)?;
-        let absent = |what: &str, place: &Place, asked: &str, why: String| {
-            format!("{what} is not here: {why}; looked for {}", place.searched(asked))
-        };
+        let [driver, nvrtc] = [option("driver"), option("nvrtc")];
         let loaded = Driver::load(&DRIVER.candidates(driver));
         let loaded = loaded.map_err(|why| absent("the CUDA driver", &DRIVER, driver, why))?;
-        // Without the library, products are done by kernels of our own; one that was asked for has to be there.
-        let library = match cublaslt {
-            OFF => None,
-            asked => match blas::load(&CUBLASLT.candidates(asked)) {
-                Ok(library) => Some(library),
-                Err(_) if asked.is_empty() => None,
-                Err(why) => return Err(absent("cuBLASLt", &CUBLASLT, asked, why)),
-            },
+        let shelf = Shelf {
+            blas: library(option("cublaslt"), "cuBLASLt", &CUBLASLT, blas::load)?,
+            dnn: library(option("cudnn"), "cuDNN", &CUDNN, dnn::load)?,
+            tf32: options.bool("tf32").map_err(|error| error.message)?,
         };
-        let gpus = Gpu::all(&Arc::new(loaded), library.as_ref(), tf32).map_err(|error| error.message)?;
+        let gpus = Gpu::all(&Arc::new(loaded), &shelf).map_err(|error| error.message)?;
         if gpus.is_empty() {
             return Err("the CUDA driver has no GPU".into());
         }

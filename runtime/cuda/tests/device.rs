@@ -97,7 +97,8 @@ fn open() -> Arc<Plugin> {
     let library = Library::load(&built("byoc_cuda")).unwrap();
     let fake = built("byoc_fake_cuda").display().to_string();
     let cache = built("byoc_cuda").with_file_name("fake_cuda_cache").display().to_string();
-    let given = [("driver", fake.clone()), ("nvrtc", fake.clone()), ("cublaslt", fake), ("cache", cache)];
+    let libraries = ["driver", "nvrtc", "cublaslt", "cudnn"].map(|name| (name, fake.clone()));
+    let given = libraries.into_iter().chain([("cache", cache)]);
     let given: Vec<_> = given.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Plugin::open(&library, library.complete_options(&given).unwrap()).unwrap()
 }

@@ -10,7 +10,7 @@
 use byoc_plugin::{DType, Error, Result};
 
 use crate::driver::Grid;
-use crate::kernel::{Call, Calls, Kernel, Launch, Multiplies, Slot, Source};
+use crate::kernel::{Call, Calls, Kernel, Launch, Libraries, Slot, Source};
 use crate::shape::{Shape, broadcast_strides, dense, elements};
 use crate::types::{self, Kind};
 
@@ -317,7 +317,7 @@ impl Kernel for Attention {
         Ok(self.lies[3].shape([batches, heads, rows, width]))
     }
 
-    fn calls(&self, inputs: &[&[usize]], output: &[usize], _: &dyn Multiplies) -> Result<Calls> {
+    fn calls(&self, inputs: &[&[usize]], output: &[usize], _: &dyn Libraries) -> Result<Calls> {
         inputs.iter().try_for_each(|shape| elements(shape).map(drop))?;
         let sizes = self.sizes(inputs)?;
         let sight = self.sight(&sizes, inputs)?;

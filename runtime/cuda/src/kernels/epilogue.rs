@@ -1,4 +1,4 @@
-//! What of the end of a product a library can do: a factor, a bias for each column, an addend of the same shape, and an
+//! What of the end of a product a library can do: a factor, a bias for each column or channel, an addend of the same shape, and an
 //! activation.
 
 use crate::multiply::Activation;
@@ -14,8 +14,15 @@ pub struct Epilogue {
     pub activation: Activation,
 }
 
-/// Reads an expression as an epilogue, where it is one. `shapes` are those of its operands.
-pub fn of(tail: &Pointwise, shapes: &[&[usize]], output: &[usize]) -> Option<Epilogue> {
+impl Epilogue {
+    /// Nothing behind a product.
+    pub const BARE: Epilogue =
+        Epilogue { alpha: 1.0, beta: 0.0, bias: None, addend: None, activation: Activation::None };
+}
+
+/// Reads an expression as an epilogue, where it is one. `shapes` are those of its operands; a bias has a number for each
+/// place along the axis that is `channels` from the output's end.
+pub fn of(tail: &Pointwise, shapes: &[&[usize]], output: &[usize], channels: usize) -> Option<Epilogue> {
     let (activation, sum) = match &tail.root.expr {
         Expr::Apply { row, arguments, .. } if row.op == "Relu" => (Activation::Relu, &arguments[0]),
         Expr::Apply { row, arguments, .. } if row.op == "Gelu:tanh" => (Activation::Gelu, &arguments[0]),
@@ -34,7 +41,10 @@ pub fn of(tail: &Pointwise, shapes: &[&[usize]], output: &[usize]) -> Option<Epi
                 }
                 if is_whole(operand, shape, output) && found.addend.is_none() && factor != 0.0 {
                     (found.addend, found.beta) = (Some(*place), factor);
-                } else if is_by_column(operand, shape, output) && found.bias.is_none() && factor == 1.0 {
+                } else if is_by_channel(operand, shape, output, channels)
+                    && found.bias.is_none()
+                    && factor == 1.0
+                {
                     found.bias = Some(*place);
                 } else {
                     return None;
@@ -76,14 +86,15 @@ fn is_whole(operand: &Operand, shape: &[usize], output: &[usize]) -> bool {
     operand.align == Align::Trailing && missing.is_some_and(fits)
 }
 
-/// Whether an operand has an element for each column.
-fn is_by_column(operand: &Operand, shape: &[usize], output: &[usize]) -> bool {
-    let (last, count) = (output.last().copied().unwrap_or(1), shape.iter().product::<usize>());
+/// Whether an operand has an element for each place along an axis.
+fn is_by_channel(operand: &Operand, shape: &[usize], output: &[usize], channels: usize) -> bool {
+    let from_end = |sizes: &[usize]| sizes.len().checked_sub(channels).map(|axis| sizes[axis]);
+    let Some(size) = from_end(output) else { return false };
     let lies = match operand.align {
-        Align::Trailing => shape.last() == Some(&last),
-        Align::FromEnd(from_end) => from_end == 1,
+        Align::Trailing => from_end(shape) == Some(size),
+        Align::FromEnd(axis) => axis == channels,
     };
-    lies && count == last && output.len() > 1
+    lies && shape.iter().product::<usize>() == size && output.len() > 1
 }
 
 #[cfg(test)]
@@ -113,16 +124,20 @@ mod tests {
         let expected =
             Epilogue { alpha: 0.5, beta: 1.0, bias: Some(0), addend: Some(1), activation: Activation::Relu };
         let whole = apply("Relu", vec![sum.clone()]);
-        assert_eq!(of(&whole, &shapes, &[4, 5]), Some(expected));
+        assert_eq!(of(&whole, &shapes, &[4, 5], 1), Some(expected));
         // The addend comes behind the activation; by the row; a bias that is scaled; nothing of the product.
         let late = apply("Add", vec![apply("Relu", vec![fresh()]), read(8)]);
-        assert_eq!(of(&late, &[&[4, 5]], &[4, 5]), None);
+        assert_eq!(of(&late, &[&[4, 5]], &[4, 5], 1), None);
         let by_row = apply("Add", vec![fresh(), read(7)]);
-        assert_eq!(of(&by_row, &[&[4, 1]], &[4, 5]), None);
+        assert_eq!(of(&by_row, &[&[4, 1]], &[4, 5], 1), None);
         let scaled = apply("Add", vec![fresh(), apply("Mul", vec![read(7), half()])]);
-        assert_eq!(of(&scaled, &[&[5]], &[4, 5]), None);
-        assert_eq!(of(&read(7), &[&[4, 5]], &[4, 5]), None);
+        assert_eq!(of(&scaled, &[&[5]], &[4, 5], 1), None);
+        assert_eq!(of(&read(7), &[&[4, 5]], &[4, 5], 1), None);
         let exact = apply("Gelu", vec![fresh()]);
-        assert_eq!(of(&exact, &[], &[4, 5]), None);
+        assert_eq!(of(&exact, &[], &[4, 5], 1), None);
+        // Channels that lie before the sizes of an image.
+        let found = of(&by_row, &[&[4, 1, 1]], &[2, 4, 5, 6], 3).expect("a bias by channel");
+        assert_eq!((found.bias, found.addend), (Some(0), None));
+        assert_eq!(of(&by_row, &[&[6]], &[2, 4, 5, 6], 3), None);
     }
 }

@@ -6,7 +6,7 @@
 use byoc_plugin::{DType, Error, Result};
 
 use super::transpose;
-use crate::kernel::{Call, Calls, Kernel, Launch, Multiplies, Slot, Source};
+use crate::kernel::{Call, Calls, Kernel, Launch, Libraries, Slot, Source};
 use crate::shape::{Shape, Walk, axis, broadcast, broadcast_strides, dense, elements, padded};
 use crate::types::size;
 
@@ -270,7 +270,7 @@ impl Kernel for Move {
         std::iter::once(self.source()).chain(turned).collect()
     }
 
-    fn calls(&self, inputs: &[&[usize]], output: &[usize], _: &dyn Multiplies) -> Result<Calls> {
+    fn calls(&self, inputs: &[&[usize]], output: &[usize], _: &dyn Libraries) -> Result<Calls> {
         let launch = self.launch(inputs, output)?;
         let operands = self.operands(inputs.len()).into_iter().map(Slot::Input);
         let slots = operands.chain([Slot::Output]).collect();

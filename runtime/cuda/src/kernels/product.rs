@@ -15,7 +15,7 @@ use byoc_plugin::{DType, Error, Result};
 use super::window::{self, SPACE, Windows};
 use super::{name, store};
 use crate::driver::Grid;
-use crate::kernel::{Call, Calls, Kernel, Launch, Multiplies, Slot, Source};
+use crate::kernel::{Call, Calls, Kernel, Launch, Libraries, Slot, Source};
 use crate::pointwise::Pointwise;
 use crate::shape::{MAX_RANK, Shape, broadcast, broadcast_strides, elements, words};
 use crate::types;
@@ -395,7 +395,7 @@ impl Kernel for Product {
         self.all_sources().unwrap_or_else(|error| unreachable!("lowering has checked the types: {error}"))
     }
 
-    fn calls(&self, inputs: &[&[usize]], output: &[usize], library: &dyn Multiplies) -> Result<Calls> {
+    fn calls(&self, inputs: &[&[usize]], output: &[usize], library: &dyn Libraries) -> Result<Calls> {
         // What cannot be launched is refused, whoever would do it.
         let launch = self.launch(inputs, output)?;
         if let Some(calls) = self.other_ways(inputs, output, library) {

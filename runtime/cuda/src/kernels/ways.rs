@@ -3,9 +3,11 @@
 
 use byoc_plugin::{Error, Result};
 
+use super::epilogue::{self, Epilogue};
 use super::product::{Of, Product, Sizes, matrix};
-use super::{epilogue, name, store, vectors};
-use crate::kernel::{Call, Calls, Launch, Multiplies, Slot, Source};
+use super::{name, store, vectors};
+use crate::convolve::{self, Convolve};
+use crate::kernel::{Call, Calls, Launch, Libraries, Slot, Source, Task};
 use crate::multiply::{Activation, Form, Multiply};
 use crate::pointwise::Expr;
 use crate::shape::{Walk, broadcast_strides, elements};
@@ -37,15 +39,16 @@ impl Product {
         &self,
         inputs: &[&[usize]],
         output: &[usize],
-        library: &dyn Multiplies,
+        library: &dyn Libraries,
     ) -> Option<Calls> {
-        let form = self.form(inputs)?;
+        let convolved = || self.by_convolution(inputs, output, library);
+        let Some(form) = self.form(inputs) else { return convolved() };
         if matches!(self.of, Of::Matrices { .. }) && vectors::fits(&form) {
             let rows = if form.m == 1 { 1 } else { vectors::MOST_ROWS };
             let sources = [Way::Rows(rows), Way::Join].map(|way| self.source_of(way));
             return Some(vectors::calls(&form, sources, self.end(inputs, output)));
         }
-        self.by_library(&form, inputs, output, library)
+        self.by_product(&form, inputs, output, library).or_else(convolved)
     }
 
     /// In the order of the sources.
@@ -177,51 +180,88 @@ STORE    }
         (self.tail.structs(&inputs[self.factors()..], output), slots)
     }
 
-    /// By a library: with an end of its own, or with ours behind it.
-    fn by_library(
+    /// By a library of products.
+    fn by_product(
         &self,
         form: &Form,
         inputs: &[&[usize]],
         output: &[usize],
-        library: &dyn Multiplies,
+        library: &dyn Libraries,
     ) -> Option<Calls> {
-        let multiply = |form: Form, [alpha, beta]: [f64; 2], more: &[Option<Slot>], target: Slot| {
-            let workspace = library.workspace(&form)?;
-            let mut slots = vec![Slot::Input(0), Slot::Input(1)];
-            slots.extend(more.iter().flatten());
-            slots.push(target);
-            slots.extend((workspace > 0).then_some(Slot::Scratch(0)));
-            let product = Multiply { form, alpha, beta };
-            Some(Calls { list: vec![Call::Multiply { product, slots, workspace }], scratch: workspace })
-        };
-        let same = self.tail.root.dtype == self.dtype;
         // A column of the output is one of the product, unless the right factor has only one.
-        let by_column = same && output.last() == Some(&form.n);
-        let ending = by_column.then(|| epilogue::of(&self.tail, &inputs[self.factors()..], output)).flatten();
-        let done = ending.and_then(|end| {
+        let columns = (output.last() == Some(&form.n)).then_some(1);
+        self.by_library([0, 1], columns, inputs, output, library, |end| {
             let form = Form {
                 bias: end.bias.is_some(),
                 addend: end.addend.is_some(),
                 activation: end.activation,
                 ..form.clone()
             };
-            let slots =
-                [end.bias, end.addend].map(|place| place.map(|place| Slot::Input(self.factors() + place)));
-            multiply(form, [end.alpha, end.beta], &slots, Slot::Output)
-        });
-        if done.is_some() {
-            return done;
+            Some(Task::Multiply(Multiply { form, alpha: end.alpha, beta: end.beta }))
+        })
+    }
+
+    /// By a library of convolutions.
+    fn by_convolution(
+        &self,
+        inputs: &[&[usize]],
+        output: &[usize],
+        library: &dyn Libraries,
+    ) -> Option<Calls> {
+        let Of::Images { windows, groups } = &self.of else { return None };
+        self.codes.is_none().then_some(())?;
+        let form = convolve::Form::new(self.dtype, [inputs[0], inputs[1]], windows, *groups)?;
+        let channels = output.len() - 1;
+        self.by_library([1, 0], Some(channels), inputs, output, library, |end| {
+            let relu = match end.activation {
+                Activation::None => false,
+                Activation::Relu => true,
+                Activation::Gelu => return None,
+            };
+            let (bias, addend) = (end.bias.is_some(), end.addend.is_some());
+            let form = convolve::Form { bias, addend, relu, ..form.clone() };
+            Some(Task::Convolve(Convolve { form, alpha: end.alpha, beta: end.beta }))
+        })
+    }
+
+    /// By a library that takes these `factors` and does the `task` of an end: with the end of this product, or with ours
+    /// behind a bare one.
+    fn by_library(
+        &self,
+        factors: [usize; 2],
+        channels: Option<usize>,
+        inputs: &[&[usize]],
+        output: &[usize],
+        library: &dyn Libraries,
+        task: impl Fn(&Epilogue) -> Option<Task>,
+    ) -> Option<Calls> {
+        let call = |end: &Epilogue, target: Slot| {
+            let task = task(end)?;
+            let workspace = library.workspace(&task)?;
+            let more = [end.bias, end.addend].into_iter().flatten();
+            let mut slots = factors.map(Slot::Input).to_vec();
+            slots.extend(more.map(|place| Slot::Input(self.factors() + place)));
+            slots.push(target);
+            slots.extend((workspace > 0).then_some(Slot::Scratch(0)));
+            Some(Calls { list: vec![Call::Library { task, slots, workspace }], scratch: workspace })
+        };
+        let same = self.tail.root.dtype == self.dtype;
+        let shapes = &inputs[self.factors()..];
+        let end = channels.filter(|_| same).and_then(|at| epilogue::of(&self.tail, shapes, output, at));
+        if let Some(done) = end.and_then(|end| call(&end, Slot::Output)) {
+            return Some(done);
         }
+        let bare = call(&Epilogue::BARE, Slot::Output)?;
         if self.is_bare() {
-            return multiply(form.bare(), [1.0, 0.0], &[], Slot::Output);
+            return Some(bare);
         }
         // Another type needs memory of its own behind the workspace.
-        let workspace = library.workspace(form)?.next_multiple_of(256);
-        let target = if same { Slot::Output } else { Slot::Scratch(workspace) };
-        let mut calls = multiply(form.bare(), [1.0, 0.0], &[], target)?;
+        let behind = bare.scratch.next_multiple_of(256);
+        let target = if same { Slot::Output } else { Slot::Scratch(behind) };
+        let mut calls = if same { bare } else { call(&Epilogue::BARE, target)? };
         let count = elements(output).ok()?;
         if !same {
-            calls.scratch = workspace + (count * types::size(self.dtype)) as u64;
+            calls.scratch = behind + (count * types::size(self.dtype)) as u64;
         }
         let (structs, operands) = self.end(inputs, output);
         let launch = Launch::over(count, [vec![vec![count as u32]], structs].concat());

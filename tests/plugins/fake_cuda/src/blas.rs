@@ -5,6 +5,7 @@ use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 
 use crate::driver::{call, device};
+use crate::float::{Float, tf32};
 use crate::machine::{Machine, Status, Work};
 
 type Raw = *mut c_void;
@@ -14,10 +15,9 @@ const NOT_SUPPORTED: Status = 15;
 /// What every product asks for, and writes to.
 const WORKSPACE: usize = 1024;
 
+/// Of scales.
 const FLOAT: c_int = 0;
 const DOUBLE: c_int = 1;
-const HALF: c_int = 2;
-const BRAIN: c_int = 14;
 const COMPUTE_FLOAT: c_int = 68;
 const COMPUTE_DOUBLE: c_int = 70;
 const COMPUTE_TF32: c_int = 77;
@@ -37,7 +37,7 @@ struct Description {
 
 #[derive(Clone, Copy, PartialEq)]
 struct Layout {
-    dtype: c_int,
+    dtype: Float,
     rows: usize,
     columns: usize,
     leading: usize,
@@ -62,7 +62,7 @@ pub struct Heuristic {
 
 /// # Safety
 /// As cuBLASLt's documentation says of the function of this name; so of all here.
-unsafe fn make<T>(place: *mut Raw, value: T) -> Status {
+pub unsafe fn make<T>(place: *mut Raw, value: T) -> Status {
     // SAFETY: the caller's promise.
     unsafe { place.write(Box::into_raw(Box::new(value)).cast()) };
     0
@@ -70,7 +70,7 @@ unsafe fn make<T>(place: *mut Raw, value: T) -> Status {
 
 /// # Safety
 /// As above.
-unsafe fn unmake<T>(raw: Raw) -> Status {
+pub unsafe fn unmake<T>(raw: Raw) -> Status {
     // SAFETY: the caller's promise.
     drop(unsafe { Box::from_raw(raw.cast::<T>()) });
     0
@@ -115,6 +115,13 @@ functions! {
         if leading < rows || rows == 0 || columns == 0 {
             return INVALID;
         }
+        let dtype = match dtype {
+            0 => Float::Single,
+            1 => Float::Double,
+            2 => Float::Half,
+            14 => Float::Brain,
+            _ => return NOT_SUPPORTED,
+        };
         // SAFETY: as above.
         unsafe { make(layout, Layout { dtype, rows, columns, leading, batch: 1, stride: 0 }) }
     }
@@ -261,10 +268,9 @@ impl Product {
         let [a, b, _, d] = self.layouts;
         let (compute, scale) = (self.description.compute, self.description.scale);
         let known = match a.dtype {
-            FLOAT => [COMPUTE_FLOAT, COMPUTE_TF32].contains(&compute) && scale == FLOAT,
-            HALF | BRAIN => compute == COMPUTE_FLOAT && scale == FLOAT,
-            DOUBLE => compute == COMPUTE_DOUBLE && scale == DOUBLE && self.description.epilogue == 1,
-            _ => false,
+            Float::Single => [COMPUTE_FLOAT, COMPUTE_TF32].contains(&compute) && scale == FLOAT,
+            Float::Half | Float::Brain => compute == COMPUTE_FLOAT && scale == FLOAT,
+            Float::Double => compute == COMPUTE_DOUBLE && scale == DOUBLE && self.description.epilogue == 1,
         };
         let epilogue = self.description.epilogue;
         let epilogue = [1, RELU, GELU, BIAS, RELU | BIAS, GELU | BIAS].contains(&epilogue);
@@ -286,7 +292,7 @@ impl Product {
             pieces.push((c, c_lies.bytes()));
         }
         if self.description.epilogue & BIAS != 0 {
-            pieces.push((self.description.bias, (d_lies.rows * size(d_lies.dtype)) as u64));
+            pieces.push((self.description.bias, (d_lies.rows * d_lies.dtype.size()) as u64));
         }
         // SAFETY: the driver looks the pieces up before it does this.
         let run = move || unsafe { self.run(factors, [a, b, c, d, workspace]) };
@@ -300,10 +306,7 @@ impl Product {
         let [a_lies, b_lies, c_lies, d_lies] = self.layouts;
         let [a_turned, b_turned] = self.description.transposed;
         let k = if a_turned { a_lies.rows } else { a_lies.columns };
-        let rounded = |value: f64| match self.description.compute {
-            COMPUTE_TF32 => f64::from(f32::from_bits(((value as f32).to_bits() + 0x1000) & !0x1fff)),
-            _ => value,
-        };
+        let rounded = |value: f64| if self.description.compute == COMPUTE_TF32 { tf32(value) } else { value };
         // SAFETY: the caller's promise; so below.
         unsafe { (workspace as *mut u8).write_bytes(0x77, WORKSPACE) };
         for batch in 0..d_lies.batch {
@@ -327,7 +330,7 @@ impl Product {
                     }
                     if self.description.epilogue & BIAS != 0 {
                         // SAFETY: as above.
-                        value += unsafe { load(d_lies.dtype, self.description.bias, row) };
+                        value += unsafe { d_lies.dtype.load(self.description.bias, row) };
                     }
                     if self.description.epilogue & RELU != 0 {
                         value = value.max(0.0);
@@ -337,7 +340,7 @@ impl Product {
                         value = 0.5 * value * (1.0 + inner.tanh());
                     }
                     // SAFETY: as above.
-                    unsafe { store(d_lies.dtype, d, d_lies.place(batch, row, column), value) };
+                    unsafe { d_lies.dtype.store(d, d_lies.place(batch, row, column), value) };
                 }
             }
         }
@@ -351,7 +354,7 @@ impl Layout {
 
     fn bytes(&self) -> u64 {
         let last = self.place(self.batch - 1, self.rows - 1, self.columns - 1);
-        ((last + 1) * size(self.dtype)) as u64
+        ((last + 1) * self.dtype.size()) as u64
     }
 
     /// # Safety
@@ -359,86 +362,6 @@ impl Layout {
     unsafe fn read(&self, address: u64, batch: usize, row: usize, column: usize, turned: bool) -> f64 {
         let (row, column) = if turned { (column, row) } else { (row, column) };
         // SAFETY: the caller's promise.
-        unsafe { load(self.dtype, address, self.place(batch, row, column)) }
-    }
-}
-
-fn size(dtype: c_int) -> usize {
-    match dtype {
-        DOUBLE => 8,
-        FLOAT => 4,
-        _ => 2,
-    }
-}
-
-/// # Safety
-/// There are as many elements.
-unsafe fn load(dtype: c_int, address: u64, place: usize) -> f64 {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match dtype {
-            DOUBLE => *(address as *const f64).add(place),
-            FLOAT => f64::from(*(address as *const f32).add(place)),
-            HALF => from_half(*(address as *const u16).add(place)),
-            _ => f64::from(f32::from_bits(u32::from(*(address as *const u16).add(place)) << 16)),
-        }
-    }
-}
-
-/// # Safety
-/// As above.
-unsafe fn store(dtype: c_int, address: u64, place: usize, value: f64) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match dtype {
-            DOUBLE => *(address as *mut f64).add(place) = value,
-            FLOAT => *(address as *mut f32).add(place) = value as f32,
-            HALF => *(address as *mut u16).add(place) = to_half(value),
-            _ => {
-                let bits = (value as f32).to_bits();
-                *(address as *mut u16).add(place) = ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
-            }
-        }
-    }
-}
-
-fn from_half(bits: u16) -> f64 {
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
-    let size = match exponent {
-        0 => fraction * 2f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
-    };
-    if bits >> 15 == 1 { -size } else { size }
-}
-
-fn to_half(value: f64) -> u16 {
-    let sign = if value.is_sign_negative() { 0x8000 } else { 0 };
-    let size = value.abs();
-    if value.is_nan() {
-        return 0x7e00;
-    }
-    if size >= 65520.0 {
-        return sign | 0x7c00;
-    }
-    // In steps of the last place: those of small numbers are all the same.
-    let exponent = (size.max(2f64.powi(-14)).log2().floor() as i32).clamp(-14, 15);
-    let steps = (size / 2f64.powi(exponent - 10)).round_ties_even() as u16;
-    let normal = (exponent + 14) as u16 * 1024;
-    sign | (normal + steps)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn halves_round_to_the_nearest_and_come_back() {
-        for bits in (0..0x7c00).chain(0x8000..0xfc00) {
-            assert_eq!(to_half(from_half(bits)), bits, "{bits:#x}");
-        }
-        assert_eq!((to_half(1.0), to_half(65519.0), to_half(65520.0)), (0x3c00, 0x7bff, 0x7c00));
-        assert_eq!((to_half(1.0 + 1.0 / 2048.0), to_half(1.0 + 3.0 / 2048.0)), (0x3c00, 0x3c02));
+        unsafe { self.dtype.load(address, self.place(batch, row, column)) }
     }
 }

@@ -1,4 +1,4 @@
-//! A CUDA driver, an NVRTC and a cuBLASLt for tests on machines without a GPU.
+//! A CUDA driver, an NVRTC, a cuBLASLt and a cuDNN for tests on machines without a GPU.
 //!
 //! The compiler makes a shared library of a kernel's own source, as C++ with a header of shims, and the driver runs it.
 //! Memory lies on the host between guards. Work of streams is done as late as can be: when somebody waits for it, so that
@@ -7,7 +7,9 @@
 
 mod blas;
 mod control;
+mod dnn;
 mod driver;
+mod float;
 mod machine;
 mod memory;
 mod module;

@@ -6,7 +6,8 @@ use std::process::Command;
 use crate::machine::machine;
 use crate::module;
 
-const SHIM: &str = include_str!("shim.h");
+include!("flags.rs");
+
 /// Functions at which threads wait for each other.
 const BARRIERS: [&str; 4] = ["__syncthreads", "__syncwarp", "_sync(", "mma_"];
 const COMPILATION: c_int = 6;
@@ -96,10 +97,9 @@ fn compile(source: &str) -> Result<Vec<u8>, String> {
     let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
     let path = |file: &str| folder.path().join(file);
     let whole = format!("#include \"shim.h\"\n{source}\nFAKE_KERNEL({name}, {barriers})\n");
-    std::fs::write(path("shim.h"), SHIM).map_err(|e| e.to_string())?;
     std::fs::write(path("kernel.cpp"), whole).map_err(|e| e.to_string())?;
     let mut command = Command::new("c++");
-    command.args(["-std=c++17", "-O1", "-shared", "-fPIC", "-fno-strict-aliasing", "-w", "-o"]);
+    command.args(FLAGS).args(["-shared", "-I", env!("OUT_DIR"), "-o"]);
     command.arg(path("kernel.so")).arg(path("kernel.cpp"));
     let done = command.output().map_err(|e| format!("c++: {e}"))?;
     if !done.status.success() {
