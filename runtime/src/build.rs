@@ -1,10 +1,10 @@
 //! From a graph to a program: a step for each node, and a storage for each value.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use byoc_cpu::fast::Isa;
 use byoc_cpu::pool::ThreadPool;
-use byoc_cpu::{InputDesc, Kernel, NodeDesc, OutputDesc, Registry};
+use byoc_cpu::{InputDesc, Kernel, NodeDesc, OutputDesc, Prepared, Registry};
 use byoc_graph::normalise::STAYS;
 use byoc_graph::{
     Function, FunctionId, Graph, GraphError, MappedFiles, Model, Node, NodeId, Origin, Tensor, Type, ValueId,
@@ -99,8 +99,9 @@ impl Builder<'_> {
         };
         let mut devices = Devices::default();
         let mut steps = Vec::new();
-        for id in live_nodes(graph)? {
-            steps.push(self.step(graph, id, &mut devices)?);
+        let nodes = live_nodes(graph)?;
+        for (id, kernel) in nodes.iter().zip(self.kernels(graph, &nodes)) {
+            steps.push(self.step(graph, *id, kernel, &mut devices)?);
         }
         let mut outputs: Vec<ValueIndex> = graph.outputs().iter().map(|id| id.index()).collect();
         let names = names(graph);
@@ -126,7 +127,42 @@ impl Builder<'_> {
         ))
     }
 
-    fn step(&self, graph: &Graph, id: NodeId, devices: &mut Devices) -> Result<Step, BuildError> {
+    /// The kernels of nodes that the registry has any for, by node. Packing weights is most of what a program's making
+    /// takes, so all threads do it.
+    fn kernels(&self, graph: &Graph, nodes: &[NodeId]) -> Vec<Option<Prepared>> {
+        let (Options { registry, isa, pool, .. }, files) = (self.options, self.files);
+        let is_own = |node: &Node| {
+            let is_call = self.functions.contains_key(&FunctionId::of(&node.op));
+            let has_body = node.attrs.values().any(|attr| !attr.graphs().is_empty());
+            !is_call && !has_body && Alias::of(node).is_none()
+        };
+        let own: Vec<bool> = nodes.iter().map(|id| is_own(graph.node(*id))).collect();
+        let made: Vec<Mutex<Option<Prepared>>> = nodes.iter().map(|_| Mutex::default()).collect();
+        pool.parallel_for(nodes.len(), &|i| {
+            if !own[i] {
+                return;
+            }
+            let node = graph.node(nodes[i]);
+            let Some(prepared) = registry.prepare(&describe(graph, node, *isa)) else { return };
+            for (input, value) in node.inputs().iter().enumerate() {
+                if prepared.kernel.owns_input(input)
+                    && let Some(tensor) = value.and_then(|value| graph.constant(value))
+                {
+                    files.release(tensor.bytes());
+                }
+            }
+            *made[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
+        });
+        made.into_iter().map(|made| made.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    }
+
+    fn step(
+        &self,
+        graph: &Graph,
+        id: NodeId,
+        kernel: Option<Prepared>,
+        devices: &mut Devices,
+    ) -> Result<Step, BuildError> {
         let node = graph.node(id);
         let mut inputs: SmallVec<[Option<ValueIndex>; 4]> =
             node.inputs().iter().map(|v| v.map(ValueId::index)).collect();
@@ -134,7 +170,7 @@ impl Builder<'_> {
         inputs.extend(captures.map(|v| Some(v.index())));
         let wanted = |v: ValueId| !graph.value(v).uses().is_empty() || graph.is_output(v);
         let outputs = node.outputs().iter().map(|v| v.filter(|&v| wanted(v)).map(ValueId::index)).collect();
-        let (action, by, target) = self.action(graph, node, devices)?;
+        let (action, by, target) = self.action(graph, node, kernel, devices)?;
         let in_place = match &action {
             Action::Kernel(kernel) => kernel.in_place(),
             _ => None,
@@ -183,6 +219,7 @@ impl Builder<'_> {
         &self,
         graph: &Graph,
         node: &Node,
+        kernel: Option<Prepared>,
         devices: &mut Devices,
     ) -> Result<(Action, Arc<str>, Arc<str>), BuildError> {
         let host = |action, by: &str| Ok((action, by.into(), Arc::from("host")));
@@ -207,10 +244,8 @@ impl Builder<'_> {
         if let Some(alias) = Alias::of(node) {
             return host(Action::Alias(alias), "alias");
         }
-        let Some(prepared) = self.options.registry.prepare(&describe(graph, node, self.options.isa)) else {
-            return Err(no_target(node));
-        };
-        host(Action::Kernel(prepared.kernel), prepared.name)
+        let Some(Prepared { name, kernel }) = kernel else { return Err(no_target(node)) };
+        host(Action::Kernel(kernel), name)
     }
 
     /// The program behind a call of a local function.

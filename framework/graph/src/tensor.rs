@@ -198,9 +198,7 @@ impl Tensor {
         let bytes = self.bytes();
         Ok(match bytemuck::try_cast_slice(bytes) {
             Ok(slice) => Cow::Borrowed(slice),
-            Err(_) => {
-                Cow::Owned(bytes.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned).collect())
-            }
+            Err(_) => Cow::Owned(bytemuck::pod_collect_to_vec(bytes)),
         })
     }
 

@@ -61,7 +61,7 @@ pub(super) fn elements(panels: &[Panel], taps: usize) -> usize {
 }
 
 /// Writes the weights of [`pack`] into as many zeros.
-pub(super) fn fill(
+fn fill(
     panels: &[Panel],
     channels: Channels,
     in_block: usize,
@@ -70,23 +70,27 @@ pub(super) fn fill(
     data: &mut [f32],
 ) {
     let (ins, outs) = channels.per_group();
-    let mut to = data.iter_mut();
     let per_block = in_block / FOUR;
     for panel in panels {
-        let mut four = panel.fours.start;
-        while four < panel.fours.end {
-            let end = panel.fours.end.min((four / per_block + 1) * per_block);
-            for tap in 0..taps {
-                for input in four * FOUR..end * FOUR {
-                    for output in panel.out.start * BLOCK..panel.out.end * BLOCK {
-                        let to = to.next().expect("as many as were counted");
-                        if output < channels.output && input / ins == output / outs {
-                            *to = at(output, input % ins, tap);
+        let data = &mut data[panel.start..][..panel.fours.len() * FOUR * taps * panel.width()];
+        // An output channel's weights lie together, where they come from.
+        for (lane, output) in
+            (panel.out.start * BLOCK..channels.output.min(panel.out.end * BLOCK)).enumerate()
+        {
+            let seen = output / outs * ins..(output / outs + 1) * ins;
+            let mut to = data.chunks_exact_mut(panel.width());
+            let mut four = panel.fours.start;
+            while four < panel.fours.end {
+                let end = panel.fours.end.min((four / per_block + 1) * per_block);
+                for tap in 0..taps {
+                    for (input, row) in (four * FOUR..end * FOUR).zip(&mut to) {
+                        if seen.contains(&input) {
+                            row[lane] = at(output, input - seen.start, tap);
                         }
                     }
                 }
+                four = end;
             }
-            four = end;
         }
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::panels::{self, FOUR, Panel};
 use super::tile::{Input, Kernels, Start, Tile};
 use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks, load};
-use crate::fast::conv::filtering::{F23, F43, Filtering, transformed};
+use crate::fast::conv::filtering::{F23, F43, Filtering, KERNEL, transformed};
 use crate::fast::conv::winograd::applies;
 use crate::fast::conv::{Channels, Window};
 use crate::fast::gemm::split::{Tiles, part};
@@ -53,15 +53,41 @@ pub(super) struct Packed {
 /// For images of the given height and width; what it gives serves all.
 pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32], size: [usize; 2]) -> Packed {
     let small = size[0].min(size[1]) <= SMALL;
-    let plain = if small { transformed::<F23, 4, 2>(weights) } else { transformed::<F43, 6, 4>(weights) };
-    let (inputs, count) = (channels.input, channels.input * channels.output);
     let panels = panels::panels(Kernels::of(isa).blocks, channels, 1);
-    let len = panels::elements(&panels, 1);
-    let mut data = Aligned::zeroed(len * (plain.len() / count));
-    for (plain, data) in plain.chunks_exact(count).zip(data.chunks_exact_mut(len)) {
-        panels::fill(&panels, channels, BLOCK, 1, |o, i, _| plain[o * inputs + i], data);
-    }
+    let data = match small {
+        true => pack::<F23, 4, 2>(&panels, channels, weights),
+        false => pack::<F43, 6, 4>(&panels, channels, weights),
+    };
     Packed { small, data, panels }
+}
+
+/// For each position, the panels of its weights: those of each input channel for the output channels of the panel.
+fn pack<F: Filtering<IN, OUT>, const IN: usize, const OUT: usize>(
+    panels: &[Panel],
+    channels: Channels,
+    weights: &[f32],
+) -> Aligned<f32> {
+    let len = panels::elements(panels, 1);
+    let mut data = Aligned::zeroed(len * IN * IN);
+    for panel in panels {
+        let outputs = panel.out.start * BLOCK..channels.output.min(panel.out.end * BLOCK);
+        // A row for each position, which lie far apart: each is written whole.
+        let mut rows = vec![0.0; IN * IN * panel.width()];
+        for input in 0..channels.input {
+            for (lane, output) in outputs.clone().enumerate() {
+                let kernel =
+                    &weights[(output * channels.input + input) * KERNEL * KERNEL..][..KERNEL * KERNEL];
+                let kernel = transformed::<F, IN, OUT>(kernel);
+                let to = rows[lane..].iter_mut().step_by(panel.width());
+                to.zip(kernel.as_flattened()).for_each(|(to, &x)| *to = x);
+            }
+            let at = panel.start + input * panel.width();
+            for (row, data) in rows.chunks_exact(panel.width()).zip(data.chunks_exact_mut(len)) {
+                data[at..at + row.len()].copy_from_slice(row);
+            }
+        }
+    }
+    data
 }
 
 pub(super) fn run(

@@ -81,26 +81,22 @@ impl Filtering<4, 2> for F23 {
     }
 }
 
-/// The kernels transformed: for each of the `IN` × `IN` positions all of them, in their order.
+/// A kernel transformed.
+///
+/// # Panics
+/// If the kernel does not have 3 × 3 pixels.
 pub(crate) fn transformed<F: Filtering<IN, OUT>, const IN: usize, const OUT: usize>(
-    weights: &[f32],
-) -> Vec<f32> {
-    let count = weights.len() / (KERNEL * KERNEL);
-    let mut plain = vec![0.0; IN * IN * count];
-    for (i, kernel) in weights.chunks_exact(KERNEL * KERNEL).enumerate() {
-        // Along columns first, then along rows.
-        let column =
-            |g: &[f64; KERNEL], x: usize| (0..KERNEL).map(|y| g[y] * f64::from(kernel[y * KERNEL + x])).sum();
-        let half: [[f64; KERNEL]; IN] =
-            std::array::from_fn(|y| std::array::from_fn(|x| column(&F::WEIGHTS[y], x)));
-        for (y, half) in half.iter().enumerate() {
-            for (x, g) in F::WEIGHTS.iter().enumerate() {
-                let sum: f64 = half.iter().zip(g).map(|(half, g)| half * g).sum();
-                plain[(y * IN + x) * count + i] = sum as f32;
-            }
-        }
-    }
-    plain
+    kernel: &[f32],
+) -> [[f32; IN]; IN] {
+    let kernel: &[f32; KERNEL * KERNEL] = kernel.try_into().expect("3 by 3 pixels");
+    // Along columns first, then along rows.
+    let column =
+        |g: &[f64; KERNEL], x: usize| (0..KERNEL).map(|y| g[y] * f64::from(kernel[y * KERNEL + x])).sum();
+    let half: [[f64; KERNEL]; IN] =
+        std::array::from_fn(|y| std::array::from_fn(|x| column(&F::WEIGHTS[y], x)));
+    let row =
+        |half: &[f64; KERNEL], g: &[f64; KERNEL]| half.iter().zip(g).map(|(half, g)| half * g).sum::<f64>();
+    half.map(|half| F::WEIGHTS.map(|g| row(&half, &g) as f32))
 }
 
 #[cfg(test)]

@@ -57,7 +57,11 @@ pub(crate) fn applies(channels: Channels, window: Window, size: [usize; 2], leas
 /// Transforms weights: the 36 positions, each packed as a left operand.
 pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -> Aligned<f32> {
     let count = (channels.output * channels.input).max(1);
-    let plain = transformed::<F43, IN, OUT>(weights);
+    let mut plain = vec![0.0; IN * IN * weights.len() / (KERNEL * KERNEL)];
+    for (i, kernel) in weights.chunks_exact(KERNEL * KERNEL).enumerate() {
+        let kernel = transformed::<F43, IN, OUT>(kernel);
+        kernel.as_flattened().iter().enumerate().for_each(|(at, &x)| plain[at * count + i] = x);
+    }
     let mut packed = Aligned::zeroed(plain.len());
     for (from, to) in plain.chunks_exact(count).zip(packed.chunks_exact_mut(count)) {
         pack_left(isa, Matrix::row_major(from, channels.output, channels.input), to);
