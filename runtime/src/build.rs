@@ -148,7 +148,7 @@ impl Builder<'_> {
                 if prepared.kernel.owns_input(input)
                     && let Some(tensor) = value.and_then(|value| graph.constant(value))
                 {
-                    files.release(tensor.bytes());
+                    release(files, tensor);
                 }
             }
             *made[i].lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared);
@@ -187,7 +187,7 @@ impl Builder<'_> {
             }
             *input = None;
             if let Some(tensor) = node.input(i).and_then(|v| graph.constant(v)) {
-                self.files.release(tensor.bytes());
+                release(self.files, tensor);
             }
         }
         let call = match &action {
@@ -254,6 +254,13 @@ impl Builder<'_> {
         let body = control::call::instantiate(function, node);
         Ok(Some(Box::new(control::call::Call(self.body(node, &body)?))))
     }
+}
+
+/// Gives back the pages of a constant's file.
+fn release(files: &MappedFiles, tensor: &Tensor) {
+    // One that is transposed when its bytes are asked for need not be: what lies in the file is what it comes from.
+    let stored = tensor.transposed_origin().map_or(tensor, |(origin, _)| origin);
+    files.release(stored.bytes());
 }
 
 fn no_target(node: &Node) -> BuildError {

@@ -29,6 +29,7 @@ struct Found {
 fn find(graph: &Graph, id: NodeId) -> Option<Found> {
     graph.contains_node(id).then_some(())?;
     let norm = graph.node(id);
+    norm.is("BatchNormalization").then_some(())?;
     let output = only_output(norm)?;
     let mut scale = f32s(graph, norm.input(1)?)?;
     let mut shift = f32s(graph, norm.input(2)?)?;

@@ -116,7 +116,7 @@ fn product_of(graph: &Graph, value: ValueId) -> Option<(&Node, f32)> {
 
 fn scalar(graph: &Graph, value: ValueId) -> Option<f32> {
     let rank = graph.constant(value)?.rank();
-    f32s(graph, value).filter(|x| x.len() == 1 && rank <= 1).map(|x| x[0])
+    (graph.constant(value)?.len() == 1 && rank <= 1).then(|| f32s(graph, value))?.map(|x| x[0])
 }
 
 fn over_the_last_axis(softmax: &Node) -> bool {

@@ -229,13 +229,14 @@ functions! {
             // SAFETY: as above.
             let convolution = unsafe { Convolution::new(x, w, windows, y)? };
             let (alpha, beta) = (convolution.scalar(alpha), convolution.scalar(beta));
-            let end = End { alpha, beta: 0.0, addend: 0, bias: None, relu: false };
+            let name = "cudnnConvolutionForward";
+            let end = End { name, alpha, beta: 0.0, addend: 0, bias: None, relu: false };
             if beta != 0.0 {
                 return Err(NOT_SUPPORTED);
             }
             // SAFETY: as above.
             let stream = unsafe { (*handle.cast::<Handle>()).stream };
-            convolution.enqueue(machine, "cudnnConvolutionForward", end, algorithm, [x_at, w_at, y_at], (workspace, room), stream)
+            convolution.enqueue(machine, end, algorithm, [x_at, w_at, y_at], (workspace, room), stream)
         })
     }
     cudnnConvolutionBiasActivationForward(
@@ -261,14 +262,14 @@ functions! {
                 return Err(NOT_SUPPORTED);
             }
             let end = End {
+                name: "cudnnConvolutionBiasActivationForward",
                 alpha: convolution.scalar(alpha),
                 beta: convolution.scalar(beta),
                 addend: z_at,
                 bias: Some(bias_at),
                 relu: !linear,
             };
-            let name = "cudnnConvolutionBiasActivationForward";
-            convolution.enqueue(machine, name, end, algorithm, [x_at, w_at, y_at], (workspace, room), stream)
+            convolution.enqueue(machine, end, algorithm, [x_at, w_at, y_at], (workspace, room), stream)
         })
     }
 }
@@ -285,6 +286,8 @@ struct Convolution {
 
 #[derive(Clone, Copy)]
 struct End {
+    /// The call that has it.
+    name: &'static str,
     alpha: f64,
     beta: f64,
     addend: u64,
@@ -348,7 +351,6 @@ impl Convolution {
     fn enqueue(
         self,
         machine: &mut Machine,
-        name: &'static str,
         end: End,
         algorithm: c_int,
         [x, w, y]: [u64; 3],
@@ -369,7 +371,7 @@ impl Convolution {
         }
         // SAFETY: the driver looks the pieces up before it does this.
         let run = move || unsafe { self.run(end, [x, w, y, workspace]) };
-        machine.enqueue(stream, Work::Host { name, device: device()?, pieces, run: Arc::new(run) })
+        machine.enqueue(stream, Work::Host { name: end.name, device: device()?, pieces, run: Arc::new(run) })
     }
 
     /// # Safety
