@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::ffi::{c_char, c_int, c_uint, c_ulonglong, c_void};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
@@ -24,6 +24,21 @@ pub fn open(path: &Path) -> Result<Library, String> {
     let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL | FOR_GOOD) };
     // The reason is behind the error.
     library.map_err(|error| error.source().map_or_else(|| error.to_string(), ToString::to_string))
+}
+
+/// The first library that can be loaded; what was tried, where none can.
+pub fn first<Api>(
+    candidates: &[PathBuf],
+    mut load: impl FnMut(&Path) -> Result<Api, String>,
+) -> Result<Api, String> {
+    let mut tried = Vec::new();
+    for path in candidates {
+        match load(path) {
+            Ok(api) => return Ok(api),
+            Err(error) => tried.push(error),
+        }
+    }
+    Err(tried.join("; "))
 }
 
 macro_rules! functions {

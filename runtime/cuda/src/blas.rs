@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
-use std::path::PathBuf;
 use std::ptr::{from_ref, null_mut};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -62,18 +61,6 @@ fn check(call: &str, status: Status) -> Result<()> {
         _ => Category::Internal,
     };
     Err(Error::new(category, format!("{call}: cuBLASLt's error {status}")))
-}
-
-/// Loads the first library that can be; what was tried, where none can.
-pub fn load(candidates: &[PathBuf]) -> Result<Arc<CublasLtApi>, String> {
-    let mut tried = Vec::new();
-    for path in candidates {
-        match CublasLtApi::load(path) {
-            Ok(api) => return Ok(Arc::new(api)),
-            Err(error) => tried.push(error),
-        }
-    }
-    Err(tried.join("; "))
 }
 
 /// The library on one GPU, whose context is this thread's in all calls.

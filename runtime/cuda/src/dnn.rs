@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
-use std::path::PathBuf;
 use std::ptr::{from_ref, null_mut};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -55,18 +54,6 @@ macro_rules! call {
         // SAFETY: as the library's header says: descriptors are whole, addresses the plan's, and all outlive the call.
         check(stringify!($name), unsafe { ($api.$name)($($argument),*) })
     };
-}
-
-/// Loads the first library that can be; what was tried, where none can.
-pub fn load(candidates: &[PathBuf]) -> Result<Arc<CudnnApi>, String> {
-    let mut tried = Vec::new();
-    for path in candidates {
-        match CudnnApi::load(path) {
-            Ok(api) => return Ok(Arc::new(api)),
-            Err(error) => tried.push(error),
-        }
-    }
-    Err(tried.join("; "))
 }
 
 /// The library on one GPU, whose context is this thread's in all calls.

@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 
 use byoc_plugin::{Category, Error, Result};
 
-use crate::api::{Address, DriverApi, Raw, Status, Text};
+use crate::api::{Address, DriverApi, Raw, Status, Text, first};
 use crate::trace::{Counts, count};
 
 const OUT_OF_MEMORY: Status = 2;
@@ -84,14 +84,7 @@ pub struct Grid {
 impl Driver {
     /// Loads the first library that can be; what was tried, where none can.
     pub fn load(candidates: &[PathBuf]) -> Result<Driver, String> {
-        let mut tried = Vec::new();
-        for path in candidates {
-            match DriverApi::load(path) {
-                Ok(api) => return Driver::start(api).map_err(|e| e.message),
-                Err(error) => tried.push(error),
-            }
-        }
-        Err(tried.join("; "))
+        Driver::start(first(candidates, DriverApi::load)?).map_err(|e| e.message)
     }
 
     fn start(api: DriverApi) -> Result<Driver> {

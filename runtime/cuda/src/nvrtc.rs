@@ -6,7 +6,7 @@ use std::ptr::{null, null_mut};
 
 use byoc_plugin::{Error, Result};
 
-use crate::api::{NvrtcApi, Raw, Status, Text, open};
+use crate::api::{NvrtcApi, Raw, Status, Text, first, open};
 use crate::find;
 
 /// The compiler. It may be called from several threads at once.
@@ -28,22 +28,16 @@ impl Drop for Program<'_> {
 impl Nvrtc {
     /// Loads the first library that can be; what was tried, where none can.
     pub fn load(candidates: &[PathBuf]) -> Result<Nvrtc, String> {
-        let mut tried = Vec::new();
-        for path in candidates {
+        let api = first(candidates, |path| {
             // One that cannot be loaded is missed when something is compiled.
             builtins(path).iter().for_each(|library| drop(open(library)));
-            match NvrtcApi::load(path) {
-                Ok(api) => {
-                    let mut version = (0, 0);
-                    // SAFETY: as NVRTC's header says; so in all of this file.
-                    let status = unsafe { (api.nvrtcVersion)(&mut version.0, &mut version.1) };
-                    check("nvrtcVersion", status).map_err(|e| e.message)?;
-                    return Ok(Nvrtc { api, version });
-                }
-                Err(error) => tried.push(error),
-            }
-        }
-        Err(tried.join("; "))
+            NvrtcApi::load(path)
+        })?;
+        let mut version = (0, 0);
+        // SAFETY: as NVRTC's header says; so in all of this file.
+        let status = unsafe { (api.nvrtcVersion)(&mut version.0, &mut version.1) };
+        check("nvrtcVersion", status).map_err(|e| e.message)?;
+        Ok(Nvrtc { api, version })
     }
 
     /// Compiles for one architecture, `sm_90` say.

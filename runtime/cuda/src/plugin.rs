@@ -8,10 +8,9 @@ use byoc_plugin::{
     MatchContext, OptionDecl, Options, Plugin, Region, RegionAnswer, Result, Value,
 };
 
+use crate::api::{CublasLtApi, CudnnApi, first};
 use crate::artefact::{FAMILY, Stored};
-use crate::blas;
 use crate::cache::Cache;
-use crate::dnn;
 use crate::driver::Driver;
 use crate::executable::{Compiled, Constants};
 use crate::find::{CUBLASLT, CUDNN, DRIVER, NVRTC, Place};
@@ -207,13 +206,13 @@ fn library<Api>(
     asked: &str,
     name: &str,
     place: &Place,
-    load: fn(&[PathBuf]) -> Result<Api, String>,
-) -> Result<Option<Api>, String> {
+    load: fn(&Path) -> Result<Api, String>,
+) -> Result<Option<Arc<Api>>, String> {
     if asked == OFF {
         return Ok(None);
     }
-    match load(&place.candidates(asked)) {
-        Ok(api) => Ok(Some(api)),
+    match first(&place.candidates(asked), load) {
+        Ok(api) => Ok(Some(Arc::new(api))),
         Err(_) if asked.is_empty() => Ok(None),
         Err(why) => Err(absent(name, place, asked, why)),
     }
@@ -248,8 +247,8 @@ impl Machine {
         let loaded = Driver::load(&DRIVER.candidates(driver));
         let loaded = loaded.map_err(|why| absent("the CUDA driver", &DRIVER, driver, why))?;
         let shelf = Shelf {
-            blas: library(option("cublaslt"), "cuBLASLt", &CUBLASLT, blas::load)?,
-            dnn: library(option("cudnn"), "cuDNN", &CUDNN, dnn::load)?,
+            blas: library(option("cublaslt"), "cuBLASLt", &CUBLASLT, CublasLtApi::load)?,
+            dnn: library(option("cudnn"), "cuDNN", &CUDNN, CudnnApi::load)?,
             tf32: options.bool("tf32").map_err(|error| error.message)?,
         };
         let gpus = Gpu::all(&Arc::new(loaded), &shelf).map_err(|error| error.message)?;

@@ -70,20 +70,18 @@ fn pack<F: Filtering<IN, OUT>, const IN: usize, const OUT: usize>(
     let len = panels::elements(panels, 1);
     let mut data = Aligned::zeroed(len * IN * IN);
     for panel in panels {
-        let outputs = panel.out.start * BLOCK..channels.output.min(panel.out.end * BLOCK);
-        // A row for each position, which lie far apart: each is written whole.
-        let mut rows = vec![0.0; IN * IN * panel.width()];
         for input in 0..channels.input {
-            for (lane, output) in outputs.clone().enumerate() {
-                let kernel =
-                    &weights[(output * channels.input + input) * KERNEL * KERNEL..][..KERNEL * KERNEL];
-                let kernel = transformed::<F, IN, OUT>(kernel);
-                let to = rows[lane..].iter_mut().step_by(panel.width());
-                to.zip(kernel.as_flattened()).for_each(|(to, &x)| *to = x);
-            }
-            let at = panel.start + input * panel.width();
-            for (row, data) in rows.chunks_exact(panel.width()).zip(data.chunks_exact_mut(len)) {
-                data[at..at + row.len()].copy_from_slice(row);
+            for (i, block) in panel.out.clone().enumerate() {
+                let mut kernels = [[0.0; BLOCK]; KERNEL * KERNEL];
+                for (lane, output) in (block * BLOCK..channels.output.min((block + 1) * BLOCK)).enumerate() {
+                    let kernel = &weights[(output * channels.input + input) * kernels.len()..];
+                    kernels.iter_mut().zip(kernel).for_each(|(to, &x)| to[lane] = x.into());
+                }
+                let at = panel.start + input * panel.width() + i * BLOCK;
+                let kernels = transformed::<F, IN, OUT, BLOCK>(&kernels);
+                for (row, data) in kernels.as_flattened().iter().zip(data.chunks_exact_mut(len)) {
+                    data[at..at + BLOCK].copy_from_slice(row);
+                }
             }
         }
     }

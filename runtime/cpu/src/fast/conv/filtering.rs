@@ -81,22 +81,23 @@ impl Filtering<4, 2> for F23 {
     }
 }
 
-/// A kernel transformed.
-///
-/// # Panics
-/// If the kernel does not have 3 × 3 pixels.
-pub(crate) fn transformed<F: Filtering<IN, OUT>, const IN: usize, const OUT: usize>(
-    kernel: &[f32],
-) -> [[f32; IN]; IN] {
-    let kernel: &[f32; KERNEL * KERNEL] = kernel.try_into().expect("3 by 3 pixels");
+/// Kernels transformed, pixel by pixel side by side.
+pub(crate) fn transformed<F: Filtering<IN, OUT>, const IN: usize, const OUT: usize, const LANES: usize>(
+    kernels: &[[f64; LANES]; KERNEL * KERNEL],
+) -> [[[f32; LANES]; IN]; IN] {
+    let sum = |g: &[f64; KERNEL], parts: [&[f64; LANES]; KERNEL]| {
+        let mut sums = [0.0; LANES];
+        for (g, part) in g.iter().zip(parts) {
+            sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += g * x);
+        }
+        sums
+    };
     // Along columns first, then along rows.
-    let column =
-        |g: &[f64; KERNEL], x: usize| (0..KERNEL).map(|y| g[y] * f64::from(kernel[y * KERNEL + x])).sum();
-    let half: [[f64; KERNEL]; IN] =
-        std::array::from_fn(|y| std::array::from_fn(|x| column(&F::WEIGHTS[y], x)));
-    let row =
-        |half: &[f64; KERNEL], g: &[f64; KERNEL]| half.iter().zip(g).map(|(half, g)| half * g).sum::<f64>();
-    half.map(|half| F::WEIGHTS.map(|g| row(&half, &g) as f32))
+    let column = |x: usize| std::array::from_fn(|y| &kernels[y * KERNEL + x]);
+    F::WEIGHTS.map(|g| {
+        let half: [[f64; LANES]; KERNEL] = std::array::from_fn(|x| sum(&g, column(x)));
+        F::WEIGHTS.map(|g| sum(&g, half.each_ref()).map(|x| x as f32))
+    })
 }
 
 #[cfg(test)]

@@ -59,8 +59,8 @@ pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -
     let count = (channels.output * channels.input).max(1);
     let mut plain = vec![0.0; IN * IN * weights.len() / (KERNEL * KERNEL)];
     for (i, kernel) in weights.chunks_exact(KERNEL * KERNEL).enumerate() {
-        let kernel = transformed::<F43, IN, OUT>(kernel);
-        kernel.as_flattened().iter().enumerate().for_each(|(at, &x)| plain[at * count + i] = x);
+        let kernel = transformed::<F43, IN, OUT, 1>(&std::array::from_fn(|at| [kernel[at].into()]));
+        kernel.as_flattened().iter().enumerate().for_each(|(at, &[x])| plain[at * count + i] = x);
     }
     let mut packed = Aligned::zeroed(plain.len());
     for (from, to) in plain.chunks_exact(count).zip(packed.chunks_exact_mut(count)) {
