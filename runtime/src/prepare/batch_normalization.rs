@@ -43,8 +43,8 @@ fn fold(graph: &Graph, id: NodeId) -> Option<Folded> {
         Some(bias) => f32s(graph, bias).filter(|b| b.len() == channels)?,
         None => vec![0.0; channels],
     };
-    let per_channel = data.len() / channels.max(1);
-    let scaled = data.iter().enumerate().map(|(i, &w)| (f64::from(w) * factor[i / per_channel]) as f32);
+    let each = data.chunks(data.len().div_ceil(channels.max(1)).max(1)).zip(&factor);
+    let scaled = each.flat_map(|(part, factor)| part.iter().map(move |&w| (f64::from(w) * factor) as f32));
     let moved = (0..channels).map(|c| (f64::from(bias[c]) * factor[c] + shift[c]) as f32);
     Some(Folded {
         user,
