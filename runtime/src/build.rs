@@ -170,6 +170,7 @@ impl Builder<'_> {
         inputs.extend(captures.map(|v| Some(v.index())));
         let wanted = |v: ValueId| !graph.value(v).uses().is_empty() || graph.is_output(v);
         let outputs = node.outputs().iter().map(|v| v.filter(|&v| wanted(v)).map(ValueId::index)).collect();
+        let is_released = kernel.is_some();
         let (action, by, target) = self.action(graph, node, kernel, devices)?;
         let in_place = match &action {
             Action::Kernel(kernel) => kernel.in_place(),
@@ -186,7 +187,7 @@ impl Builder<'_> {
                 continue;
             }
             *input = None;
-            if let Some(tensor) = node.input(i).and_then(|v| graph.constant(v)) {
+            if let Some(tensor) = node.input(i).and_then(|v| graph.constant(v)).filter(|_| !is_released) {
                 release(self.files, tensor);
             }
         }

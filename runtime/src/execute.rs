@@ -7,13 +7,12 @@ use byoc_graph::{DType, Datum, StaticDims};
 use byoc_host::PluginError;
 use smallvec::SmallVec;
 
-use crate::alias::Alias;
-use crate::aside;
 use crate::check::TypeCheck;
 use crate::device::{DeviceMade, copy};
 use crate::frame::{Frame, Held, bytes_of, view_of};
 use crate::memory::{Pieces, Storage, ValueIndex};
 use crate::program::{Action, OutputBuffer, Program, RunError, Step, align};
+use crate::{aside, views};
 
 /// The caller's side of a run.
 pub(crate) struct Io<'a, 'b, 'c> {
@@ -170,12 +169,12 @@ fn run_step(
 ) -> Result<(), KernelError> {
     match &step.action {
         Action::Kernel(_) | Action::Bodies(_) | Action::Region(_) | Action::Aside(_) => {}
-        Action::Alias(alias) => return run_alias(program, alias, frame, io, index, step),
+        Action::Alias(alias) => return views::alias(program, alias, frame, io, index, step),
         Action::Transfer { from, to } => {
             return copy::run(program, frame, io, index, step, (*from, *to));
         }
     }
-    if frame.plan.steps[index].joined && join(program, frame, step) {
+    if frame.plan.steps[index].joined && views::join(program, frame, step) {
         return Ok(());
     }
     // What is large (views, pieces, outputs) is made where it stays: in small models a step takes less than its moves.
@@ -254,25 +253,6 @@ fn run_step(
     drop(outputs);
     borrowed.give_back(io);
     Ok(())
-}
-
-/// Takes the inputs of a step for its output, if they lie where it has them.
-fn join(program: &Program, frame: &mut Frame, step: &Step) -> bool {
-    let Frame { plan, held, dims, dtypes, .. } = frame;
-    let Some(output) = step.outputs[0] else { return false };
-    let (Some(dtype), Some(whole)) = (program.values[output].dtype, &plan.dims[output]) else { return false };
-    let lies = |&value: &ValueIndex| {
-        let storage = program.values[value].storage;
-        storage.is_some_and(|s| matches!(held[s], Held::Arena))
-            && plan.dims[value].as_ref() == Some(&dims[value])
-            && dtypes[value] == dtype
-    };
-    if !step.inputs.iter().flatten().all(lies) {
-        return false;
-    }
-    let whole = whole.clone();
-    State { program, held, dims, dtypes }.set(output, dtype, whole, Held::Arena);
-    true
 }
 
 /// A slot for a value that is planned to lie in `memory`.
@@ -416,36 +396,12 @@ impl State<'_> {
         Some(())
     }
 
-    fn set(&mut self, value: ValueIndex, dtype: DType, dims: StaticDims, held: Held) {
+    pub fn set(&mut self, value: ValueIndex, dtype: DType, dims: StaticDims, held: Held) {
         let storage = self.program.values[value].storage.expect("outputs of steps have storage");
         self.dims[value] = dims;
         self.dtypes[value] = dtype;
         self.held[storage] = held;
     }
-}
-
-/// Gives a value other dimensions; its bytes stay where they are.
-fn run_alias(
-    program: &Program,
-    alias: &Alias,
-    frame: &mut Frame,
-    io: &Io<'_, '_, '_>,
-    index: usize,
-    step: &Step,
-) -> Result<(), KernelError> {
-    let (Some(input), Some(output)) = (step.inputs[0], step.outputs[0]) else { return Ok(()) };
-    let Frame { plan, arena, held, dims, dtypes, .. } = &mut *frame;
-    let cuts = &plan.steps[index];
-    let mut pieces = Pieces::new();
-    cuts.cuts.cut(arena.bytes_mut(), &mut pieces);
-    let values = Values { program, held, dims, dtypes, io, over: None };
-    let second = step.inputs.get(1).copied().flatten();
-    let second = second.and_then(|v| values.view(v, || pieces[usize::from(cuts.inputs[1]?)].read()));
-    let result = alias.dims(&dims[input], second.and_then(View::tensor))?;
-    drop(pieces);
-    frame.dims[output] = result;
-    frame.dtypes[output] = frame.dtypes[input];
-    Ok(())
 }
 
 /// Hands out the outputs and empties the frame.

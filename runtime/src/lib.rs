@@ -13,6 +13,7 @@ pub mod prepare;
 mod program;
 mod region;
 mod signature;
+mod views;
 mod work;
 
 pub use build::{BuildError, Options};

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use byoc_plugin::{Category, DType, Error, Result};
 
 use crate::api::{Address, CublasLtApi, Heuristic, Raw, Status};
+use crate::kernel::Operands;
 use crate::multiply::{Activation, Form, Multiply};
 
 /// Workspace that the library may ask for, as NVIDIA advises for its larger GPUs.
@@ -96,7 +97,7 @@ impl Blas {
         made
     }
 
-    /// Enqueues a product; addresses are those of `Call::Multiply`.
+    /// Enqueues a product; addresses are those of `Call::Library`.
     pub fn enqueue(
         &self,
         product: &Multiply,
@@ -107,20 +108,8 @@ impl Blas {
         let form = &product.form;
         let lost = || Error::internal("a product that was planned cannot be done");
         let prepared = self.prepare(form).ok_or_else(lost)?;
-        let mut rest = addresses.iter().copied();
-        let mut next = |wanted: bool| match wanted {
-            true => rest.next().ok_or_else(lost),
-            false => Ok(0),
-        };
-        let (left, right, bias) = (next(true)?, next(true)?, next(form.bias)?);
-        let (addend, output, scratch) = (next(form.addend)?, next(true)?, next(workspace > 0)?);
-        prepared.enqueue(
-            self.handle,
-            product,
-            [left, right, bias, addend, output],
-            (scratch, workspace),
-            stream,
-        )
+        let operands = Operands::new(addresses, [form.bias, form.addend, workspace > 0])?;
+        prepared.enqueue(self.handle, product, &operands, workspace, stream)
     }
 }
 
@@ -201,8 +190,8 @@ impl Prepared {
         &self,
         handle: Raw,
         product: &Multiply,
-        [left, right, bias, addend, output]: [Address; 5],
-        (scratch, workspace): (Address, u64),
+        &Operands { factors: [left, right], bias, addend, output, workspace: scratch }: &Operands,
+        workspace: u64,
         stream: u64,
     ) -> Result<()> {
         // The address of the bias is part of the description: others wait until the library has read it.

@@ -9,6 +9,7 @@ use byoc_plugin::{Category, DType, Error, Result};
 
 use crate::api::{Address, CudnnApi, Found, Raw, Status};
 use crate::convolve::{Convolve, Form};
+use crate::kernel::Operands;
 
 /// Workspace that a convolution may have.
 const MOST_WORKSPACE: usize = 64 << 20;
@@ -90,7 +91,7 @@ impl Dnn {
         made
     }
 
-    /// Enqueues a convolution; addresses are those of `Task::Convolve`.
+    /// Enqueues a convolution; addresses are those of `Call::Library`.
     pub fn enqueue(
         &self,
         convolve: &Convolve,
@@ -101,17 +102,10 @@ impl Dnn {
         let form = &convolve.form;
         let lost = || Error::internal("a convolution that was planned cannot be done");
         let prepared = self.prepare(form).ok_or_else(lost)?;
-        let mut rest = addresses.iter().copied();
-        let mut next = |wanted: bool| match wanted {
-            true => rest.next().ok_or_else(lost),
-            false => Ok(0),
-        };
-        let (image, weights, bias) = (next(true)?, next(true)?, next(form.bias)?);
-        let (addend, output, scratch) = (next(form.addend)?, next(true)?, next(workspace > 0)?);
+        let operands = Operands::new(addresses, [form.bias, form.addend, workspace > 0])?;
         let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
         call!(self.api, cudnnSetStream(handle.0, stream as usize as Raw))?;
-        let addresses = [image, weights, bias, addend, output];
-        prepared.enqueue(&self.api, handle.0, convolve, addresses, (scratch, workspace as usize))
+        prepared.enqueue(&self.api, handle.0, convolve, &operands, workspace as usize)
     }
 }
 
@@ -213,8 +207,8 @@ impl Prepared {
         api: &CudnnApi,
         handle: Raw,
         convolve: &Convolve,
-        [image, weights, bias, addend, output]: [Address; 5],
-        (scratch, workspace): (Address, usize),
+        &Operands { factors: [image, weights], bias, addend, output, workspace: scratch }: &Operands,
+        workspace: usize,
     ) -> Result<()> {
         let (alpha, beta) = (convolve.alpha, if convolve.form.addend { convolve.beta } else { 0.0 });
         let (narrow, wide) = ([alpha as f32, beta as f32], [alpha, beta]);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use byoc_plugin::{Error, Result};
 
+use crate::api::Address;
 use crate::cache::digest;
 use crate::convolve::Convolve;
 use crate::driver::Grid;
@@ -96,6 +97,33 @@ pub enum Task {
     Multiply(Multiply),
     /// By cuDNN; the factors are the image and the weights.
     Convolve(Convolve),
+}
+
+/// The addresses of a library's call by what they are; 0 for what it does without.
+pub struct Operands {
+    pub factors: [Address; 2],
+    pub bias: Address,
+    pub addend: Address,
+    pub output: Address,
+    pub workspace: Address,
+}
+
+impl Operands {
+    /// Of the slots of `Call::Library`, for a task that has a bias, an addend and a workspace or not.
+    pub fn new(slots: &[Address], [bias, addend, workspace]: [bool; 3]) -> Result<Operands> {
+        let mut rest = slots.iter().copied();
+        let mut next = |wanted: bool| match wanted {
+            true => rest.next().ok_or_else(|| Error::internal("a library's call lacks an address")),
+            false => Ok(0),
+        };
+        Ok(Operands {
+            factors: [next(true)?, next(true)?],
+            bias: next(bias)?,
+            addend: next(addend)?,
+            output: next(true)?,
+            workspace: next(workspace)?,
+        })
+    }
 }
 
 /// What a step does for certain shapes.

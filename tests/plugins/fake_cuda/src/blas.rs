@@ -85,19 +85,7 @@ unsafe fn get<T: Copy>(value: *const c_void, size: usize) -> Option<T> {
     (size == size_of::<T>()).then(|| unsafe { value.cast::<T>().read_unaligned() })
 }
 
-macro_rules! functions {
-    ($($name:ident($($argument:ident: $ty:ty),* $(,)?) $body:block)*) => {
-        $(
-            /// # Safety
-            /// As above.
-            #[unsafe(no_mangle)]
-            #[allow(non_snake_case, reason = "the names are cuBLASLt's")]
-            pub unsafe extern "C" fn $name($($argument: $ty),*) -> Status $body
-        )*
-    };
-}
-
-functions! {
+exports! {
     cublasLtCreate(handle: *mut Raw) {
         call("cublasLtCreate", |_| {
             device()?;

@@ -114,19 +114,7 @@ descriptions! {
     cudnnCreateActivationDescriptor, cudnnDestroyActivationDescriptor: Activation;
 }
 
-macro_rules! functions {
-    ($($name:ident($($argument:ident: $ty:ty),* $(,)?) $body:block)*) => {
-        $(
-            /// # Safety
-            /// As above.
-            #[unsafe(no_mangle)]
-            #[allow(non_snake_case, reason = "the names are cuDNN's")]
-            pub unsafe extern "C" fn $name($($argument: $ty),*) -> Status $body
-        )*
-    };
-}
-
-functions! {
+exports! {
     cudnnCreate(handle: *mut Raw) {
         call("cudnnCreate", |_| {
             device()?;

@@ -5,6 +5,9 @@
 //! whoever reads too early, or forgets an event, gets wrong results. What is used after it was freed, written beyond its
 //! end or freed while in use is a fault; from then on nothing succeeds. `control` makes calls fail and tells what is left.
 
+#[macro_use]
+mod exports;
+
 mod blas;
 mod control;
 mod dnn;
