@@ -1,9 +1,9 @@
 //! A blocked convolution of single pixels and the depthwise one behind it become one, where what lies between them is so
 //! large that it would leave the cache.
 
-use byoc_graph::{Attr, Dim, Graph, Node, NodeId, ValueId};
+use byoc_graph::{Attr, Graph, Node, NodeId, ValueId};
 
-use super::{Pass, absorb, f32s, only_output, sole_use};
+use super::{Pass, absorb, elements_of_one, f32s, only_output, sole_use};
 
 pub(super) const PASS: Pass = Pass {
     name: "expand",
@@ -40,7 +40,7 @@ fn pair(graph: &Graph, id: NodeId) -> Option<(NodeId, NodeId)> {
         && node.input(2).is_none_or(|bias| f32s(graph, bias).is_some_and(|b| b.len() == *expanded))
         && node.input(3).is_none()
         && matches!(activation(node), None | Some("" | "Relu" | "Clip"))
-        && elements(graph, between)? >= WORTH;
+        && elements_of_one(graph, between)? >= WORTH;
     let (user, 0) = sole_use(graph, between).filter(|_| expands)? else { return None };
     let node = graph.node(user);
     let [outputs, 1, ..] = weights(graph, node)? else { return None };
@@ -89,10 +89,4 @@ fn all(node: &Node, name: &str, value: i64) -> bool {
 /// Whether an image is in blocks, as those of few channels are not.
 fn is_blocked(graph: &Graph, x: ValueId) -> bool {
     super::rank(graph, x) == Some(5)
-}
-
-fn elements(graph: &Graph, x: ValueId) -> Option<i64> {
-    let shape = graph.value(x).ty.as_ref()?.shape()?;
-    // Those of one image, however many there are.
-    shape.iter().skip(1).map(Dim::value).try_fold(1i64, |n, d| n.checked_mul(d?))
 }

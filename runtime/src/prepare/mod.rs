@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use byoc_graph::{Attr, DType, Graph, Model, Node, NodeId, NodeSpec, Slot, Tensor, ValueId};
+use byoc_graph::{Attr, DType, Dim, Graph, Model, Node, NodeId, NodeSpec, Slot, Tensor, ValueId};
 
 mod activation;
 mod addend;
@@ -23,6 +23,7 @@ mod channels_last;
 mod codes;
 mod expand;
 mod forms;
+mod halve;
 mod precision;
 mod projections;
 mod promote_f16;
@@ -63,6 +64,7 @@ pub const PASSES: &[Pass] = &[
     channel_shuffle::PASS,
     blocked::PASS,
     expand::PASS,
+    halve::PASS,
 ];
 
 /// Runs the passes that `enabled` lets through.
@@ -121,6 +123,12 @@ fn rank(graph: &Graph, value: ValueId) -> Option<usize> {
         Some(tensor) => Some(tensor.rank()),
         None => Some(graph.value(value).ty.as_ref()?.shape()?.len()),
     }
+}
+
+/// The elements of one image of a batch, however many there are.
+fn elements_of_one(graph: &Graph, batch: ValueId) -> Option<i64> {
+    let shape = graph.value(batch).ty.as_ref()?.shape()?;
+    shape.iter().skip(1).map(Dim::value).try_fold(1i64, |n, d| n.checked_mul(d?))
 }
 
 /// Whether two values have the same shape for certain.

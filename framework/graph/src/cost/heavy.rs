@@ -74,8 +74,10 @@ fn transposed_conv(call: &Call<'_>) -> Count {
 }
 
 /// Each pixel `[images, blocks, height, width, 16]` of the output takes all weights `[out, in / groups, window...]`.
+/// One that writes the largest of each 2 × 2 pixels has computed them all.
 fn blocked_conv(call: &Call<'_>) -> Count {
-    pixels(call.output(0)).times(Count::elements(call.input(1)))
+    let computed = if call.int("halved", 0) != 0 { 4 } else { 1 };
+    pixels(call.output(0)).times(Count::elements(call.input(1))).times(Count::number(computed))
 }
 
 fn blocked_transposed_conv(call: &Call<'_>) -> Count {

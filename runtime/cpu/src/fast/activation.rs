@@ -48,6 +48,14 @@ impl Activation {
         }
     }
 
+    /// Whether it is known never to give less for more, rounding included.
+    pub fn is_increasing(self) -> bool {
+        match self {
+            Activation::LeakyRelu { slope } => slope >= 0.0,
+            _ => self.range().is_some(),
+        }
+    }
+
     /// Writes the images of all of `x`, with all threads.
     ///
     /// # Panics

@@ -4,8 +4,8 @@ use byoc_graph::{DType, StaticDims};
 
 use crate::fast::Activation;
 use crate::fast::blocked::{
-    BLOCK, Blocked, BlockedConv, BlockedConvTranspose, ExpandDepthwise, blocks, conv, conv_thin,
-    conv_transpose, expand_depthwise, from_blocked, mean, to_blocked,
+    BLOCK, Blocked, BlockedConv, BlockedConvTranspose, ExpandDepthwise, blocks, conv, conv_halved, conv_thin,
+    conv_thin_halved, conv_transpose, expand_depthwise, from_blocked, mean, to_blocked,
 };
 use crate::fast::conv::{Channels, ConvEpilogue, Images, Window};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
@@ -75,6 +75,8 @@ fn misfit(window: Window, size: [usize; 2]) -> KernelError {
 struct Conv {
     packed: BlockedConv,
     activation: Activation,
+    /// Whether of each 2 × 2 pixels the largest is wanted.
+    halved: bool,
 }
 
 impl Conv {
@@ -90,7 +92,9 @@ impl Conv {
             4 => BlockedConv::pack_thin(node.isa, channels, window, &data),
             _ => BlockedConv::pack(node.isa, channels, window, &data, [rows, cols]),
         };
-        Some(Conv { packed, activation: epilogue::activation(node)? })
+        let (activation, halved) = (epilogue::activation(node)?, node.int("halved") == Some(1));
+        let possible = !halved || activation.is_increasing() && node.inputs.len() < 4;
+        possible.then_some(Conv { packed, activation, halved })
     }
 }
 
@@ -113,7 +117,7 @@ impl Kernel for Conv {
             }
         };
         let size = window.output(in_size).ok_or_else(|| misfit(window, in_size))?;
-        let dims = dims(count, channels.output, size);
+        let dims = dims(count, channels.output, if self.halved { size.map(|len| len / 2) } else { size });
         let addend = optional(inputs, 3)?;
         if addend.is_some_and(|z| z.dims != &dims[..]) {
             return Err(KernelError::invalid("the addend does not have the output's shape"));
@@ -123,10 +127,12 @@ impl Kernel for Conv {
             ConvEpilogue { bias: bias(inputs, channels.output)?, addend, activation: self.activation };
         let (data, out) = (x.slice()?, outputs.tensor::<f32>(0, &dims)?);
         if self.packed.is_thin() {
-            conv_thin(ctx.exec, Images { data, count, size: in_size }, &self.packed, out, &epilogue);
+            let run = if self.halved { conv_thin_halved } else { conv_thin };
+            run(ctx.exec, Images { data, count, size: in_size }, &self.packed, out, &epilogue);
         } else {
             let images = Blocked { data, count, channels: channels.input, size: in_size };
-            conv(ctx.exec, images, &self.packed, out, &epilogue);
+            let run = if self.halved { conv_halved } else { conv };
+            run(ctx.exec, images, &self.packed, out, &epilogue);
         }
         Ok(())
     }

@@ -7,7 +7,9 @@
 
 mod conv;
 mod depthwise;
+mod direct;
 mod expand;
+mod halve;
 mod layout;
 mod panels;
 mod pick;
@@ -19,7 +21,7 @@ mod winograd;
 
 use std::ops::Range;
 
-pub use conv::{BlockedConv, conv, conv_thin};
+pub use conv::{BlockedConv, conv, conv_halved, conv_thin, conv_thin_halved};
 pub use expand::{ExpandDepthwise, expand_depthwise};
 pub use layout::{from_blocked, to_blocked};
 pub use pick::{Source, pick};

@@ -1,7 +1,8 @@
 //! Transposed convolutions whose windows tile the output: each pixel of the output is seen by one tap, so every tap is
 //! a convolution with a kernel of one pixel.
 
-use super::conv::{Direct, Place, with_frames};
+use super::conv::with_frames;
+use super::direct::{Direct, Place};
 use super::panels::{Packed, pack};
 use super::{BLOCK, Blocked, Ending, Output, blocks};
 use crate::fast::conv::{Channels, ConvEpilogue, Geometry, Window};
@@ -68,8 +69,12 @@ pub fn conv_transpose(
             for (tap, weights) in weights.weights.iter().enumerate() {
                 let first = tap / cols * width + tap % cols;
                 let place = Place { first, line: rows * width, step: cols };
-                Direct::new(geometry, frames, BLOCK, channels.input, weights, ending, out, place)
-                    .run(exec, input.count);
+                Direct::new(geometry, frames, BLOCK, channels.input, weights, ending, place).run(
+                    exec,
+                    input.count,
+                    out,
+                    false,
+                );
             }
         });
     });

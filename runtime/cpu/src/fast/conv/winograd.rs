@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::depthwise::SLACK;
-use super::filtering::{F43, Filtering, KERNEL, transformed};
+use super::filtering::{Filtering, Six, transformed};
 use super::{Channels, ConvEpilogue, Geometry, Images, Window, copy_plane};
 use crate::fast::gemm::kernels::Kernels;
 use crate::fast::gemm::split::{Tiles, part};
@@ -24,6 +24,8 @@ use crate::pool::SharedSlice;
 const OUT: usize = 4;
 const IN: usize = 6;
 const POSITIONS: usize = IN * IN;
+/// Pixels of the kernel along one axis.
+const KERNEL: usize = 3;
 
 /// Output channels of a piece of work: enough to repay the transform of the input.
 const CHANNEL_PIECE: usize = 128;
@@ -43,15 +45,15 @@ const MOST_KERNELS: usize = 512 * 1024;
 
 /// Whether the method applies, and pays for images of this size.
 pub(super) fn pays(channels: Channels, window: Window, size: [usize; 2]) -> bool {
-    applies(channels, window, size, 12)
+    let plain = Window { pads: window.pads, ..Window::new([KERNEL; 2]) } == window;
+    let wide = window.output(size).is_some_and(|[height, width]| height.min(width) >= 12);
+    plain && wide && is_deep(channels)
 }
 
-/// Whether the method applies, there are enough channels, and the output has so many pixels along both sides.
-pub(crate) fn applies(channels: Channels, window: Window, size: [usize; 2], least: usize) -> bool {
-    let plain = Window { pads: window.pads, ..Window::new([KERNEL; 2]) } == window;
-    let wide = window.output(size).is_some_and(|[height, width]| height.min(width) >= least);
-    let deep = channels.input.min(channels.output) >= 16 && channels.input * channels.output <= MOST_KERNELS;
-    plain && wide && deep && channels.groups == 1
+/// Whether there are enough channels, but not too many.
+pub(crate) fn is_deep(channels: Channels) -> bool {
+    let Channels { input, output, groups } = channels;
+    groups == 1 && input.min(output) >= 16 && input * output <= MOST_KERNELS
 }
 
 /// Transforms weights: the 36 positions, each packed as a left operand.
@@ -59,7 +61,8 @@ pub(super) fn transform_weights(isa: Isa, channels: Channels, weights: &[f32]) -
     let count = (channels.output * channels.input).max(1);
     let mut plain = vec![0.0; IN * IN * weights.len() / (KERNEL * KERNEL)];
     for (i, kernel) in weights.chunks_exact(KERNEL * KERNEL).enumerate() {
-        let kernel = transformed::<F43, IN, OUT, 1>(&std::array::from_fn(|at| [kernel[at].into()]));
+        let kernel: [[f64; 1]; KERNEL * KERNEL] = std::array::from_fn(|at| [kernel[at].into()]);
+        let kernel = transformed::<Six, Six, IN, OUT, IN, OUT, 1>(&kernel);
         kernel.as_flattened().iter().enumerate().for_each(|(at, &[x])| plain[at * count + i] = x);
     }
     let mut packed = Aligned::zeroed(plain.len());
@@ -299,6 +302,16 @@ struct Forward<'a, 'b, 'v> {
     channels: Range<usize>,
 }
 
+#[inline(always)]
+fn forward<S: Simd>(s: S, d: [S::F; IN]) -> [S::F; IN] {
+    <Six as Filtering<IN, OUT>>::forward(s, d)
+}
+
+#[inline(always)]
+fn back<S: Simd>(s: S, m: [S::F; IN]) -> [S::F; OUT] {
+    <Six as Filtering<IN, OUT>>::back(s, m)
+}
+
 impl Task for Forward<'_, '_, '_> {
     type Output = ();
 
@@ -321,10 +334,10 @@ impl Task for Forward<'_, '_, '_> {
                         // SAFETY: every vector begins inside the frame, so it ends within the slack.
                         *x = unsafe { s.load(row.as_ptr().add(tap)) };
                     }
-                    *d = F43::forward(s, x);
+                    *d = forward(s, x);
                 }
                 for x in 0..IN {
-                    for (y, value) in F43::forward(s, d.map(|d| d[x])).into_iter().enumerate() {
+                    for (y, value) in forward(s, d.map(|d| d[x])).into_iter().enumerate() {
                         let at = ((y * IN + x) * inputs + channel) * width + index;
                         // SAFETY: the channel is this call's alone, and `out` has `n` elements.
                         unsafe {
@@ -370,11 +383,11 @@ impl Task for Back<'_, '_> {
                     // SAFETY: `from` has `LANES` elements.
                     *x = unsafe { s.load(from.as_ptr()) };
                 }
-                *m = F43::back(s, x);
+                *m = back(s, x);
             }
             let mut pixels = [[s.splat(0.0); OUT]; OUT];
             for x in 0..OUT {
-                let column = F43::back(s, m.map(|m| m[x]));
+                let column = back(s, m.map(|m| m[x]));
                 for (row, value) in pixels.iter_mut().zip(column) {
                     row[x] = value;
                 }
