@@ -193,12 +193,14 @@ fn what_is_expanded_goes_straight_into_the_depthwise_convolution() {
 
 #[test]
 fn what_is_pooled_by_two_is_written_so() {
-    let graph = |size: usize, slope: f32, pool: &str, also: &str| {
+    let graph = |size: usize, slope: f32, pool: &str, seen: bool| {
+        let (output, also) = if seen { (", float[] z", "z = GlobalAveragePool(b)") } else { ("", "") };
         format!(
-            "(float[2, 3, {size}, {size}] x) => (float[] y{also})
+            "(float[2, 3, {size}, {size}] x) => (float[] y{output})
              <{}, {}, {}> {{
                 a = Conv <pads = [1, 1, 1, 1]> (x, u)
                 b = LeakyRelu <alpha = {slope}> (a)
+                {also}
                 between = MaxPool <kernel_shape = [2, 2], {pool}> (b)
                 c = Conv <pads = [1, 1, 1, 1]> (between, v)
                 d = Relu(c)
@@ -212,15 +214,15 @@ fn what_is_pooled_by_two_is_written_so() {
     };
     let count = |pools: usize| [("BlockedConv", 3), ("BlockedMaxPool", pools)];
     let halving = "strides = [2, 2]";
-    check(&graph(96, 0.125, halving, ""), &[2, 3, 96, 96], &count(0));
-    check(&graph(95, 0.125, halving, ""), &[2, 3, 95, 95], &count(0));
+    check(&graph(96, 0.125, halving, false), &[2, 3, 96, 96], &count(0));
+    check(&graph(95, 0.125, halving, false), &[2, 3, 95, 95], &count(0));
     // What is small stays as it is, and so does what others see before it is pooled, whose largest does not stay the
     // largest, or whose windows overlap.
-    check(&graph(20, 0.125, halving, ""), &[2, 3, 20, 20], &count(2));
-    check(&graph(96, 0.125, halving, ", float[] b"), &[2, 3, 96, 96], &count(1));
-    check(&graph(96, -0.5, halving, ""), &[2, 3, 96, 96], &count(1));
-    check(&graph(96, 0.125, "strides = [1, 1]", ""), &[2, 3, 96, 96], &count(2));
-    check(&graph(95, 0.125, "strides = [2, 2], ceil_mode = 1", ""), &[2, 3, 95, 95], &count(2));
+    check(&graph(20, 0.125, halving, false), &[2, 3, 20, 20], &count(2));
+    check(&graph(96, 0.125, halving, true), &[2, 3, 96, 96], &count(1));
+    check(&graph(96, -0.5, halving, false), &[2, 3, 96, 96], &count(1));
+    check(&graph(96, 0.125, "strides = [1, 1]", false), &[2, 3, 96, 96], &count(2));
+    check(&graph(95, 0.125, "strides = [2, 2], ceil_mode = 1", false), &[2, 3, 95, 95], &count(2));
 }
 
 #[test]
