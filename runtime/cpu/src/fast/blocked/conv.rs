@@ -225,6 +225,21 @@ fn run_thin(
     });
 }
 
+/// A vector of pixels from `at` on, of planes of which some may be empty.
+#[inline(always)]
+fn interleave<S: Simd>(s: S, planes: &[&[f32]; THIN], at: usize, to: &mut [[f32; THIN]]) {
+    let mut vectors = [s.splat(0.0); THIN];
+    for (v, x) in vectors.iter_mut().zip(planes).filter(|(_, x)| !x.is_empty()) {
+        *v = math::load_at(s, x, at);
+    }
+    for (i, v) in s.interleave(vectors).into_iter().enumerate() {
+        math::store_at(s, to.as_flattened_mut(), i * S::LANES, v);
+    }
+}
+
+/// Of any instruction set.
+const MAX_LANES: usize = 16;
+
 /// Rows of frames of one piece of work.
 const FRAME_ROWS: usize = 8;
 
@@ -248,19 +263,22 @@ impl Task for Interleave<'_> {
             *from = &plane[start..];
         }
         let mut whole = 0;
-        while step == 1 && whole + S::LANES <= out.len() {
-            let vectors = from.map(
-                #[inline(always)]
-                |x| match x.is_empty() {
-                    true => s.splat(0.0),
-                    false => math::load_at(s, x, whole),
-                },
-            );
-            let to = out[whole..whole + S::LANES].as_flattened_mut();
-            for (i, v) in s.interleave(vectors).into_iter().enumerate() {
-                math::store_at(s, to, i * S::LANES, v);
+        if step == 1 {
+            while whole + S::LANES <= out.len() {
+                interleave(s, &from, whole, &mut out[whole..whole + S::LANES]);
+                whole += S::LANES;
             }
-            whole += S::LANES;
+        } else if step <= S::LANES {
+            // Neighbours are turned whatever the step: those between are left out afterwards.
+            let mut some = [[0.0; THIN]; MAX_LANES];
+            let per_vector = S::LANES.div_ceil(step);
+            let readable = from.iter().filter(|x| !x.is_empty()).map(|x| x.len()).min().unwrap_or(0);
+            while whole + per_vector <= out.len() && whole * step + S::LANES <= readable {
+                interleave(s, &from, whole * step, &mut some[..S::LANES]);
+                let kept = some[..S::LANES].iter().step_by(step);
+                out[whole..].iter_mut().zip(kept).for_each(|(to, from)| *to = *from);
+                whole += per_vector;
+            }
         }
         for (i, out) in out.iter_mut().enumerate().skip(whole) {
             *out = from.map(|x| x.get(i * step).copied().unwrap_or(0.0));

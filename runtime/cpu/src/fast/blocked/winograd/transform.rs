@@ -88,14 +88,9 @@ impl<
                 *d = C::forward(s, x);
             }
             for x in 0..CI {
-                let column = R::forward(
-                    s,
-                    d.map(
-                        #[inline(always)]
-                        |d| d[x],
-                    ),
-                );
-                for (y, value) in column.into_iter().enumerate() {
+                let mut column = [s.splat(0.0); RI];
+                column.iter_mut().zip(&d).for_each(|(to, d)| *to = d[x]);
+                for (y, value) in R::forward(s, column).into_iter().enumerate() {
                     let at = (y * CI + x) * self.to.position() + at;
                     // SAFETY: `v` has this tile of this block in every position (`run` has checked that), the block is
                     // this call's alone, and a vector from `lane` on lies in the pixel.
@@ -145,14 +140,9 @@ impl<
                     *m = C::back(s, x);
                 }
                 for x in 0..CO {
-                    let column = R::back(
-                        s,
-                        m.map(
-                            #[inline(always)]
-                            |m| m[x],
-                        ),
-                    );
-                    for (row, value) in pixels.iter_mut().zip(column) {
+                    let mut column = [s.splat(0.0); RI];
+                    column.iter_mut().zip(&m).for_each(|(to, m)| *to = m[x]);
+                    for (row, value) in pixels.iter_mut().zip(R::back(s, column)) {
                         // SAFETY: a vector from `lane` on lies in the pixel.
                         unsafe { s.store(row[x].as_mut_ptr().add(lane), value) }
                     }
