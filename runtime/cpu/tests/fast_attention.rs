@@ -79,7 +79,8 @@ fn check(shape: Shape, orders: [Order; 4], masked: usize) {
     everywhere(
         |exec| {
             let mut y = vec![f32::NAN; want.len()];
-            let call = Attention { shape, q: q.heads(), k: k.heads(), v: v.heads(), mask, scale };
+            let call =
+                Attention { shape, q: q.heads(), k: k.heads(), v: v.heads(), mask, sight: None, scale };
             attention(exec, &call, orders[3], &mut y);
             y
         },
@@ -128,7 +129,8 @@ fn short_operands_are_refused() {
     let whole = Heads { data: &[0.0; 8], ..short };
     everywhere(
         |exec| {
-            let call = Attention { shape, q: whole, k: whole, v: short, mask: Mask::None, scale: 1.0 };
+            let call =
+                Attention { shape, q: whole, k: whole, v: short, mask: Mask::None, sight: None, scale: 1.0 };
             attention(exec, &call, Order::RowsFirst, &mut [0.0; 8]);
             Vec::<f32>::new()
         },

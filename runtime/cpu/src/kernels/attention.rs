@@ -7,11 +7,12 @@
 
 use byoc_graph::{DType, StaticDims};
 
-use crate::fast::attention::{Attention, Heads, Mask, Order, PerScore, Shape, attention};
+use super::heads::{Operand, per_score};
+use crate::fast::attention::{Attention, Mask, Order, Shape, attention};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
 use crate::outputs::Outputs;
 use crate::registry::Entry;
-use crate::view::{TensorView, View};
+use crate::view::View;
 
 pub(super) const ENTRIES: &[Entry] = &[Entry {
     name: "attention",
@@ -40,56 +41,6 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
         orders: [order(0)?, order(1)?, order(2)?, order(3)?],
         parts: [part(0), part(1), part(2)],
     }))
-}
-
-/// An operand: how many batches, heads and rows it has, of what size, and where they are.
-struct Operand<'a> {
-    counts: [usize; 3],
-    size: usize,
-    heads: Heads<'a>,
-}
-
-impl<'a> Operand<'a> {
-    fn new(view: TensorView<'a>, order: Order, part: Option<usize>) -> Result<Operand<'a>, KernelError> {
-        let data = view.slice::<f32>()?;
-        let wrong = || KernelError::invalid(format!("attention over heads of {:?}", view.dims));
-        let (batch, heads, rows, size, parts) = match (view.dims, part, order) {
-            (&[b, h, r, s], None, Order::HeadsFirst) => (b, h, r, s, 1),
-            (&[b, r, h, s], None, Order::RowsFirst) => (b, h, r, s, 1),
-            (&[b, r, p, h, s], Some(part), Order::RowsFirst) if part < p => (b, h, r, s, p),
-            _ => return Err(wrong()),
-        };
-        let [b, h, r] = order.strides(heads, rows, size);
-        let strides = [b * parts, h, r * parts];
-        let start = part.unwrap_or(0) * heads * size;
-        Ok(Operand { counts: [batch, heads, rows], size, heads: Heads { data, start, strides } })
-    }
-
-    /// With what it has once repeated along `counts`.
-    fn repeated(&self, counts: [usize; 3]) -> Heads<'a> {
-        let mut heads = self.heads;
-        for (axis, &count) in counts.iter().enumerate() {
-            if self.counts[axis] == 1 && count > 1 {
-                heads.strides[axis] = 0;
-            }
-        }
-        heads
-    }
-}
-
-/// A mask's elements for scores of these dimensions.
-fn per_score<'a, T>(data: &'a [T], dims: &[usize], scores: [usize; 4]) -> Option<PerScore<'a, T>> {
-    let mut strides = [0; 4];
-    let mut stride = 1;
-    for (axis, &len) in dims.iter().enumerate().rev() {
-        let at = (axis + 4).checked_sub(dims.len())?;
-        if len != 1 {
-            (len == scores[at]).then_some(())?;
-            strides[at] = stride;
-        }
-        stride *= len;
-    }
-    Some(PerScore { data, strides })
 }
 
 impl Kernel for HostAttention {
@@ -145,8 +96,15 @@ impl Kernel for HostAttention {
         let out = outputs.tensor::<f32>(0, &dims)?;
         if !out.is_empty() {
             let q = q.repeated([batch, heads, queries]);
-            let call =
-                Attention { shape, q, k: k.repeated(all), v: v.repeated(all), mask, scale: self.scale };
+            let call = Attention {
+                shape,
+                q,
+                k: k.repeated(all),
+                v: v.repeated(all),
+                mask,
+                sight: None,
+                scale: self.scale,
+            };
             attention(ctx.exec, &call, self.orders[3], out);
         }
         Ok(())

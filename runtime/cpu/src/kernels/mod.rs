@@ -6,6 +6,8 @@ use crate::registry::Entry;
 
 mod activation;
 mod attention;
+mod attention_contrib;
+mod attention_standard;
 pub(crate) mod batch_normalization;
 mod binary;
 mod blocked;
@@ -21,6 +23,8 @@ mod conv_transpose;
 mod cumulate;
 mod epilogue;
 mod gather;
+mod group_query;
+mod heads;
 mod loops;
 mod lstm;
 mod matmul;
@@ -51,6 +55,8 @@ mod words;
 pub(crate) const ALL: &[&[Entry]] = &[
     activation::ENTRIES,
     attention::ENTRIES,
+    attention_contrib::ENTRIES,
+    attention_standard::ENTRIES,
     batch_normalization::ENTRIES,
     binary::ENTRIES,
     blocked::ENTRIES,
@@ -63,6 +69,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     conv_transpose::ENTRIES,
     cumulate::ENTRIES,
     gather::ENTRIES,
+    group_query::ENTRIES,
     lstm::ENTRIES,
     matmul::ENTRIES,
     matmul_blocks::ENTRIES,

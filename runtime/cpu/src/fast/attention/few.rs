@@ -37,7 +37,7 @@ impl Task for Few<'_, '_, '_> {
             }
             piece.masked(s, query, &mut scores[..shape.keys]);
             scores[shape.keys..].fill(f32::NEG_INFINITY);
-            softmax(s, scores);
+            softmax(s, scores, call.sight.is_some());
             let at = piece.at + query * piece.row;
             // SAFETY: no other piece has this row.
             let out = unsafe { piece.out.range(at..at + shape.value_size) };

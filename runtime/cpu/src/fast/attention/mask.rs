@@ -1,5 +1,7 @@
 //! What is done to scores before the softmax, and what need not be computed because of it.
 
+use std::ops::Range;
+
 use super::Piece;
 use crate::fast::math;
 use crate::fast::simd::{Simd, Task};
@@ -33,6 +35,34 @@ pub enum Mask<'a> {
     Keep(PerScore<'a, u8>, f32),
 }
 
+/// Which keys a query sees, by where it stands; the others have no weight, and a query that sees none gets zeros.
+#[derive(Clone, Copy)]
+pub struct Sight<'a> {
+    /// For each batch, how many keys stand before the first query.
+    pub past: &'a [usize],
+    /// Whether queries see nothing behind themselves.
+    pub causal: bool,
+    /// How many keys a query sees at most, itself the last of them.
+    pub window: Option<usize>,
+    /// For each batch, how many keys count.
+    pub lengths: Option<&'a [usize]>,
+}
+
+impl Sight<'_> {
+    pub(super) fn of(&self, batch: usize, query: usize, keys: usize) -> Range<usize> {
+        let own = self.past[batch].saturating_add(query).saturating_add(1);
+        let end = if self.causal { own.min(keys) } else { keys };
+        let end = self.lengths.map_or(end, |lengths| end.min(lengths[batch]));
+        let start = self.window.map_or(0, |window| own.saturating_sub(window));
+        start.min(end)..end
+    }
+
+    pub(super) fn check(&self, batch: usize) {
+        let enough = self.past.len() >= batch && self.lengths.is_none_or(|lengths| lengths.len() >= batch);
+        assert!(enough, "sight for every batch");
+    }
+}
+
 impl Piece<'_, '_> {
     /// Changes one query's scores as the mask says.
     #[inline(always)]
@@ -61,6 +91,12 @@ impl Piece<'_, '_> {
                 scores.iter_mut().zip(keep).for_each(|(x, &keep)| *x = if keep == 0 { fill } else { *x });
             }
         }
+        if let Some(sight) = self.call.sight {
+            let seen = sight.of(self.batch, self.first + query, self.call.shape.keys);
+            let end = seen.end.min(scores.len());
+            scores[..seen.start.min(end)].fill(f32::NEG_INFINITY);
+            scores[end..].fill(f32::NEG_INFINITY);
+        }
     }
 }
 
@@ -80,7 +116,11 @@ impl Task for Relevant<'_, '_, '_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> usize {
         let call = self.piece.call;
-        let keys = call.shape.keys;
+        let mut keys = call.shape.keys;
+        if let Some(sight) = call.sight {
+            let queries = self.piece.first + self.first..self.piece.first + self.first + self.rows;
+            keys = queries.map(|query| sight.of(self.piece.batch, query, keys).end).max().unwrap_or(0);
+        }
         let mut count = 0;
         for query in self.first..self.first + self.rows {
             let place = [self.piece.batch, self.piece.head, self.piece.first + query];

@@ -16,7 +16,7 @@ use super::{Exec, Isa, transpose};
 use crate::pool::SharedSlice;
 use few::Few;
 use mask::Relevant;
-pub use mask::{Mask, PerScore};
+pub use mask::{Mask, PerScore, Sight};
 use softmax::Softmax;
 
 /// Heads are cut into blocks of queries, of so many at least, only where there are fewer heads than this many pieces:
@@ -90,6 +90,8 @@ pub struct Attention<'a> {
     pub k: Heads<'a>,
     pub v: Heads<'a>,
     pub mask: Mask<'a>,
+    /// Without it, a query to which all keys are masked gets what the mask makes of them.
+    pub sight: Option<Sight<'a>>,
     pub scale: f32,
 }
 
@@ -111,6 +113,9 @@ pub fn attention(exec: Exec<'_>, call: &Attention<'_>, order: Order, out: &mut [
         Mask::None => {}
         Mask::Add(mask) => mask.check([s.batch, s.heads, s.queries, s.keys]),
         Mask::Keep(mask, _) => mask.check([s.batch, s.heads, s.queries, s.keys]),
+    }
+    if let Some(sight) = call.sight {
+        sight.check(s.batch);
     }
     let strides = order.strides(s.heads, s.queries, s.value_size);
     let kernels = &Kernels::<Float>::of(exec.isa);

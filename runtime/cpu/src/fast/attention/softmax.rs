@@ -23,20 +23,24 @@ impl Task for Softmax<'_, '_, '_> {
             self.piece.masked(s, self.first + i, &mut row[..self.count]);
             let whole = self.count.next_multiple_of(S::LANES);
             row[self.count..whole].fill(f32::NEG_INFINITY);
-            softmax(s, &mut row[..whole]);
+            softmax(s, &mut row[..whole], self.piece.call.sight.is_some());
         }
     }
 }
 
-/// The softmax of whole vectors, in place.
+/// The softmax of whole vectors, in place. Where nothing has any weight, `zeros` says whether that is the result.
 #[inline(always)]
-pub(super) fn softmax<S: Simd>(s: S, row: &mut [f32]) {
+pub(super) fn softmax<S: Simd>(s: S, row: &mut [f32], zeros: bool) {
     let mut max = s.splat(f32::NEG_INFINITY);
     for x in row.chunks_exact(S::LANES) {
         // NaN is passed over here, and comes back by the sum.
         max = s.max(math::load_at(s, x, 0), max);
     }
-    let max = s.splat(fold(s, max, f32::NEG_INFINITY, f32::max));
+    let max = fold(s, max, f32::NEG_INFINITY, f32::max);
+    if zeros && max == f32::NEG_INFINITY {
+        return row.iter_mut().for_each(|x| *x = if x.is_nan() { *x } else { 0.0 });
+    }
+    let max = s.splat(max);
     let mut sum = s.splat(0.0);
     for x in row.chunks_exact_mut(S::LANES) {
         let y = math::exp(s, s.sub(math::load_at(s, x, 0), max));
