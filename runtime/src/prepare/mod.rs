@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use byoc_graph::infer::{InferOptions, infer};
 use byoc_graph::{Attr, DType, Dim, Graph, Model, Node, NodeId, NodeSpec, Slot, Tensor, ValueId};
 
 mod activation;
@@ -24,6 +25,7 @@ mod codes;
 mod expand;
 mod forms;
 mod halve;
+mod parts;
 mod precision;
 mod projections;
 mod promote_f16;
@@ -45,6 +47,7 @@ pub struct Pass {
 
 /// All passes, in the order in which they run.
 pub const PASSES: &[Pass] = &[
+    parts::PASS,
     promote_f16::PASS,
     cast::PASS,
     quantised::PASS,
@@ -70,7 +73,16 @@ pub const PASSES: &[Pass] = &[
 /// Runs the passes that `enabled` lets through.
 pub fn prepare(model: &mut Model, enabled: &dyn Fn(&str) -> bool) {
     for pass in PASSES.iter().filter(|p| enabled(p.name)) {
-        each_graph(model, &mut |graph| (pass.run)(graph));
+        let mut open = false;
+        each_graph(model, &mut |graph| {
+            let before = graph.value_bound();
+            (pass.run)(graph);
+            open |= pass.name == parts::PASS.name && graph.value_bound() > before;
+        });
+        if open {
+            // Where inference stops, what lies between the parts stays unknown, and later passes leave it alone.
+            let _ = infer(model, &InferOptions::default());
+        }
     }
 }
 
