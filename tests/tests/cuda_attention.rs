@@ -3,6 +3,7 @@
 mod cuda_cases;
 mod cuda_compile;
 
+use byoc_tests::{on_fake_cuda, partition_report, run, written};
 use cuda_cases::{Case, run_all};
 use cuda_compile::compile_all;
 
@@ -136,6 +137,134 @@ const ATTENTIONS: &[Case] = &[
     },
 ];
 
+/// MultiHeadAttention in all its forms.
+const MULTI_HEAD: &[Case] = &[
+    Case {
+        name: "a bias of projections, a mask of keys, a bias of scores",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (float[2,9,32] q, float[2,11,32] k, float[2,11,32] v, float[1,2,9,11] scores) => (float[2,9,32] y)
+        <float[96] b = ramp(96), int32[2,11] mask = bits(22)> {
+            y = com.microsoft.MultiHeadAttention<num_heads = 2>(q, k, v, b, mask, scores) }"#,
+        words: &[],
+        kernels: &["heads_bias", "heads_bias", "heads_bias", "attention64"],
+    },
+    Case {
+        name: "packed queries, keys and values on tensor cores, the ends of the keys",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (float16[2,37,2,3,16] x, float16[96] b) => (float16[2,37,32] y)
+        <int32[2] ends = {30, 0}> {
+            y = com.microsoft.MultiHeadAttention<num_heads = 2>(x, , , b, ends) }"#,
+        words: &["--rtol", "1e-2"],
+        kernels: &["heads_bias", "heads_bias", "heads_bias", "attention_cores64"],
+    },
+    Case {
+        name: "packed keys and values, a mask by rows",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (bfloat16[2,5,34] q, bfloat16[2,11,2,2,17] kv) => (bfloat16[2,5,34] y)
+        <int32[2,5,11] mask = bits(110)> {
+            y = com.microsoft.MultiHeadAttention<num_heads = 2, scale = 0.5>(q, kv, , , mask) }"#,
+        words: &["--rtol", "2e-2"],
+        kernels: &["attention64"],
+    },
+    Case {
+        name: "ends and starts of keys behind a past",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (float[2,5,32] q, float[2,5,32] k, float[2,5,32] v, float[2,2,6,16] pk, float[2,2,6,16] pv) => (float[2,5,32] y, float[2,2,11,16] nk, float[2,2,11,16] nv)
+        <float[96] b = ramp(96), int32[4] ends = {11, 8, 0, 3}> {
+            y, nk, nv = com.microsoft.MultiHeadAttention<num_heads = 2, unidirectional = 1>(q, k, v, b, ends, , pk, pv) }"#,
+        words: &[],
+        kernels: &["heads_bias", "heads_bias", "heads_bias", "cache", "cache", "attention64"],
+    },
+    Case {
+        name: "keys and values by heads, which have had their bias; a mask that leaves nothing",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (float[3,1,30] q, float[3,2,7,15] k, float[3,2,7,15] v) => (float[3,1,30] y)
+        <float[90] b = ramp(90), int32[3,7] mask = {0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0}> {
+            y = com.microsoft.MultiHeadAttention<num_heads = 2, mask_filter_value = -3.4028235e38>(q, k, v, b, mask) }"#,
+        words: &[],
+        kernels: &["heads_bias", "attention64"],
+    },
+    Case {
+        name: "a bias of keys and values that go out",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (float[1,1,8] q, float[1,1,8] k, float[1,1,8] v) => (float[1,1,8] y, float[1,2,1,4] nk, float[1,2,1,4] nv)
+        <float[24] b = ramp(24)> {
+            y, nk, nv = com.microsoft.MultiHeadAttention<num_heads = 2>(q, k, v, b) }"#,
+        words: &[],
+        kernels: &["heads_bias", "heads_bias", "heads_bias", "attention64"],
+    },
+];
+
+/// GroupQueryAttention: what sequences have of a cache.
+const GROUP_QUERY: &[Case] = &[
+    Case {
+        name: "a step of decoding in a cache that stays",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (float16[2,1,96] q, float16[2,1,32] k, float16[2,1,32] v, float16[2,2,16,16] pk, float16[2,2,16,16] pv, float16[20,8] c, float16[20,8] s)
+            => (float16[2,1,96] y, float16[2,2,16,16] nk, float16[2,2,16,16] nv)
+        <int32[2] last = {9, 6}, int32 total = {10}> {
+            y, nk, nv = com.microsoft.GroupQueryAttention<num_heads = 6, kv_num_heads = 2, do_rotary = 1>(q, k, v, pk, pv, last, total, c, s) }"#,
+        words: &["--rtol", "1e-2"],
+        kernels: &["heads_turn", "heads_turn", "cache", "cache", "attention64"],
+    },
+    Case {
+        name: "beginnings of several lengths, packed, pairs side by side",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (float[2,7,80] x, float[2,1,0,16] pk, float[2,1,0,16] pv) => (float[2,7,48] y, float[2,1,7,16] nk, float[2,1,7,16] nv)
+        <int32[2] last = {6, 3}, int32[1] total = {7}, float[9,5] c = ramp(45), float[9,5] s = ramp(45)> {
+            y, nk, nv = com.microsoft.GroupQueryAttention<num_heads = 3, kv_num_heads = 1, do_rotary = 1, rotary_interleaved = 1>(x, , , pk, pv, last, total, c, s) }"#,
+        words: &[],
+        kernels: &["heads_turn", "heads_turn", "cache", "cache", "attention64"],
+    },
+    Case {
+        name: "a beginning in a cache that has room",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (float[1,3,16] q, float[1,3,16] k, float[1,3,16] v, float[1,1,8,16] pk, float[1,1,8,16] pv) => (float[1,3,16] y, float[1,1,8,16] nk, float[1,1,8,16] nv)
+        <int32[1] last = {7}, int32 total = {3}> {
+            y, nk, nv = com.microsoft.GroupQueryAttention<num_heads = 1, kv_num_heads = 1>(q, k, v, pk, pv, last, total) }"#,
+        words: &[],
+        kernels: &["cache", "cache", "attention64"],
+    },
+    Case {
+        name: "rows behind the past on tensor cores, a window and a cap",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (float16[2,29,96] q, float16[2,29,32] k, float16[2,29,32] v, float16[2,2,40,16] pk, float16[2,2,40,16] pv)
+            => (float16[2,29,96] y, float16[2,2,69,16] nk, float16[2,2,69,16] nv)
+        <int32[2] last = {68, 50}, int32 total = {69}> {
+            y, nk, nv = com.microsoft.GroupQueryAttention<num_heads = 6, kv_num_heads = 2, local_window_size = 11, softcap = 2.0, scale = 0.3>(q, k, v, pk, pv, last, total) }"#,
+        words: &["--rtol", "1e-2"],
+        kernels: &["cache", "cache", "attention_cores64"],
+    },
+    Case {
+        name: "a bias wider than the keys, sinks, nothing causal",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (bfloat16[2,3,68] q, bfloat16[2,3,34] k, bfloat16[2,3,34] v, bfloat16[2,2,9,17] pk, bfloat16[2,2,9,17] pv, bfloat16[1,1,3,23] bias, bfloat16[4] sinks)
+            => (bfloat16[2,3,68] y, bfloat16[2,2,11,17] nk, bfloat16[2,2,11,17] nv)
+        <int32[2,1] last = {10, 4}, int32 total = {11}> {
+            y, nk, nv = com.microsoft.GroupQueryAttention<num_heads = 4, kv_num_heads = 2, causal = 0>(q, k, v, pk, pv, last, total, , , , bias, sinks) }"#,
+        words: &["--rtol", "2e-2"],
+        kernels: &["cache", "cache", "attention64"],
+    },
+    Case {
+        name: "parts of a long cache, joined with sinks",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (float[1,1,260] q, float[1,1,130] k, float[1,1,130] v, float[1,1,701,130] pk, float[1,1,701,130] pv) => (float[1,1,260] y)
+        <int32[1] last = {650}, int32 total = {651}, float[2] sinks = {3, -1}> {
+            y = com.microsoft.GroupQueryAttention<num_heads = 2, kv_num_heads = 1>(q, k, v, pk, pv, last, total, , , , , sinks) }"#,
+        words: &[],
+        kernels: &["attention256", "attention_join"],
+    },
+    Case {
+        name: "smooth weights on tensor cores, positions that are given",
+        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+        g (float16[1,40,32] q, float16[1,40,16] k, float16[1,40,16] v, float16[64,4] c, float16[64,4] s) => (float16[1,40,32] y, float16[1,1,40,16] nk, float16[1,1,40,16] nv)
+        <int32[1] last = {39}, int32 total = {40}, int64[1,40] at = codes(40)> {
+            y, nk, nv = com.microsoft.GroupQueryAttention<num_heads = 2, kv_num_heads = 1, do_rotary = 1, smooth_softmax = 1>(q, k, v, , , last, total, c, s, at) }"#,
+        words: &["--rtol", "1e-2"],
+        kernels: &["heads_turn", "heads_turn", "cache", "cache", "attention_cores64"],
+    },
+];
+
 /// Runs them, and shows all their kernels to the real compiler.
 fn run_and_compile(cases: &[Case]) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -147,4 +276,40 @@ fn run_and_compile(cases: &[Case]) {
 #[test]
 fn attention_is_one_kernel_however_it_is_written() {
     run_and_compile(ATTENTIONS);
+}
+
+#[test]
+fn multi_head_attention_has_its_biases_masks_and_packings() {
+    run_and_compile(MULTI_HEAD);
+}
+
+#[test]
+fn group_query_attention_reads_what_each_sequence_has() {
+    run_and_compile(GROUP_QUERY);
+}
+
+/// Shapes of outputs come from those of inputs: where only a number that is computed says how long a cache becomes, the host
+/// has it, unless its length is declared.
+#[test]
+fn a_cache_grows_where_its_length_is_known() {
+    let model = |length: &str| {
+        format!(
+            r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
+            g (float[1,1,16] q, float[1,1,16] k, float[1,1,16] v, float[1,1,5,16] pk, float[1,1,5,16] pv, float[1] x)
+                => (float[1,1,16] y, float[1,1,{length},16] nk, float[1,1,{length},16] nv)
+            <float high = {{4}}, float low = {{4}}, int32[1] last = {{3}}> {{
+                f = Clip(x, low, high)  total = Cast<to = 6>(f)
+                y, nk, nv = com.microsoft.GroupQueryAttention<num_heads = 1, kv_num_heads = 1>(q, k, v, pk, pv, last, total) }}"#
+        )
+    };
+    for (length, offloaded) in [("5", 1), ("N", 0)] {
+        let (_folder, model) = written(&model(length));
+        let report = partition_report(&model, on_fake_cuda());
+        let has =
+            |name: &str| report.regions.iter().any(|region| region.outputs.iter().any(|out| out == name));
+        assert_eq!(usize::from(has("nk")), offloaded, "{length}");
+        let mut words = vec!["run".into(), model.display().to_string(), "--random".into(), "1".into()];
+        words.push("--compare-layers".into());
+        run(words.into_iter().chain(on_fake_cuda())).expect(0);
+    }
 }

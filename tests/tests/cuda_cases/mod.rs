@@ -23,7 +23,8 @@ pub fn run_all(cases: &[Case], more: &[String]) {
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
-/// The text with lists of numbers in the place of `ramp(N)`, and of whole ones in that of `codes(N)`.
+/// The text with lists of numbers in the place of `ramp(N)`, of whole ones in that of `codes(N)`, and of 0 and 1 in that of
+/// `bits(N)`.
 fn expanded(text: &str) -> String {
     let mut parts = text.split("= ");
     let first = parts.next().unwrap_or_default().to_owned();
@@ -35,7 +36,9 @@ fn expanded(text: &str) -> String {
         };
         let fraction = |i: usize| format!("{:.2}", ((i * 37) % 41) as f64 / 41.0 + 0.05);
         let code = |i: usize| ((i * 29) % 23).to_string();
-        let written = list("ramp(", &fraction).or_else(|| list("codes(", &code));
+        let bit = |i: usize| u8::from((i * 29) % 23 % 3 > 0).to_string();
+        let written =
+            list("ramp(", &fraction).or_else(|| list("codes(", &code)).or_else(|| list("bits(", &bit));
         whole + &written.unwrap_or_else(|| format!("= {part}"))
     })
 }

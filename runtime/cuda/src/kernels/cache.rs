@@ -2,32 +2,26 @@
 
 use byoc_plugin::{DType, Error, Result};
 
-use super::attention::{Lies, words};
+use super::attention::{Lengths, Lies, words};
 use crate::kernel::{Call, Calls, Kernel, Launch, Libraries, Slot, Source};
 use crate::shape::{Shape, elements};
 use crate::types::{self, size};
 
-/// Inputs are the new ones, those of the past where there is one, and where these are not all meant the lengths and a `Count`.
+/// Inputs are the new ones, those of the past where there is one, and the numbers of `Lengths::Filled` where not all of these
+/// count.
 pub struct Cache {
     pub dtype: DType,
     /// How the new ones lie; the past is by heads.
     pub lies: Lies,
     pub past: bool,
-    /// By batch the place of the last key, as `Lengths::Filled` has it.
-    pub filled: Option<DType>,
+    pub filled: Option<Filled>,
 }
 
-/// What a `Count` comes to: how long a cache is, and 1 at a beginning. It has no elements.
-fn counted(count: &[usize]) -> Result<(usize, bool)> {
-    match count {
-        [length, beginning, 0] => Ok((*length, *beginning == 1)),
-        _ => Err(Error::internal("a cache without a count")),
-    }
-}
-
-/// Whether nothing of the past counts.
-pub fn is_beginning(count: &[usize]) -> bool {
-    counted(count).is_ok_and(|(_, beginning)| beginning)
+/// A cache that sequences fill to their own lengths: it keeps its length, but for this least one.
+#[derive(Debug, Clone, Copy)]
+pub struct Filled {
+    pub lengths: [DType; 2],
+    pub least: usize,
 }
 
 /// What a cache's launch needs to know.
@@ -49,11 +43,10 @@ impl Cache {
             }
             past = rows;
         }
-        let mut length = past.saturating_add(own[2]);
-        if self.filled.is_some() {
-            let (count, beginning) = counted(inputs[inputs.len() - 1])?;
-            (length, past) = (count, if beginning { 0 } else { past });
-        }
+        let length = match self.filled {
+            Some(filled) => past.max(filled.least),
+            None => past.saturating_add(own[2]),
+        };
         Ok(Sizes { own, past, length })
     }
 
@@ -68,10 +61,12 @@ impl Cache {
         };
         let mut arguments = vec!["const E* __restrict__ x".to_owned()];
         arguments.extend(self.past.then(|| "const E* __restrict__ past".into()));
-        let mut before = "room".to_owned();
-        if let Some(lengths) = self.filled {
-            arguments.push(format!("const {}* __restrict__ lengths", types::of(lengths)?.stored));
-            before = "filled(lengths[batch], rows, room)".into();
+        let mut before = "room";
+        if let Some(Filled { lengths, .. }) = self.filled {
+            for (name, dtype) in Lengths::Filled(lengths).named() {
+                arguments.push(format!("const {}* __restrict__ {name}", types::of(dtype)?.stored));
+            }
+            before = "filled(lengths[batch], total[0], rows, room)";
         }
         arguments.push("E* __restrict__ y".into());
         let numbers = ["n", "heads", "rows", "size", "room", "length"];
@@ -112,7 +107,13 @@ impl Kernel for Cache {
     }
 
     fn calls(&self, inputs: &[&[usize]], output: &[usize], _: &dyn Libraries) -> Result<Calls> {
-        let Sizes { own: [_, heads, rows, size], past, length } = self.sizes(inputs)?;
+        inputs.iter().try_for_each(|shape| elements(shape).map(drop))?;
+        let Sizes { own: [batches, heads, rows, size], past, length } = self.sizes(inputs)?;
+        let first = 1 + usize::from(self.past);
+        if self.filled.is_some() && (elements(inputs[first])? != batches || elements(inputs[first + 1])? != 1)
+        {
+            return Err(Error::invalid(format!("lengths of {:?} for {batches} sequences", &inputs[first..])));
+        }
         let mut lies = vec![self.lies.fields(inputs[0])?];
         lies.extend(self.past.then(|| Lies::HEADS.fields(inputs[1])).transpose()?);
         let mut numbers = [elements(output)?, heads, rows, size, past, length];
@@ -130,10 +131,6 @@ impl Kernel for Cache {
         let slots = read.chain([Slot::Output]).collect();
         let launch = Launch::over(numbers[0], structs);
         Ok(Calls::one(Call::Launch { source: usize::from(is_wide), launch, slots }))
-    }
-
-    fn operands(&self, _: usize) -> Vec<usize> {
-        (0..1 + usize::from(self.past) + usize::from(self.filled.is_some())).collect()
     }
 
     fn work(&self, _: &[&[usize]], _: &[usize]) -> f64 {

@@ -4,6 +4,7 @@ pub mod attention;
 pub mod cache;
 mod epilogue;
 pub mod gather;
+pub mod heads;
 pub mod map;
 pub mod moves;
 pub mod product;

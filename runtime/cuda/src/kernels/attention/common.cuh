@@ -22,9 +22,9 @@ struct Span { int end, place; u32 past; };
 #define ITEM(x, h, r, d)                                                                                   \
     (x + (x##_lies.first + batch * x##_lies.batch + (h) * x##_lies.head + (r) * x##_lies.row + (d) * x##_lies.item))
 
-// How many keys of the past a sequence has that ends with this one.
-__device__ inline u32 filled(long long last, u32 rows, u32 room) {
-    const long long count = last + 1 - (long long)rows;
+// How many keys of the past a sequence has that ends with this one: none at a beginning, where all that there is is new.
+__device__ inline u32 filled(long long last, long long total, u32 rows, u32 room) {
+    const long long count = total == (long long)rows ? 0 : last + 1 - (long long)rows;
     return count < 0 ? 0 : count > (long long)room ? room : (u32)count;
 }
 __device__ inline bool sees(const Sight& a, const Span& span, u32 row, u32 key) {

@@ -61,14 +61,24 @@ pub enum Padding {
     Keys,
 }
 
-/// What a number for each batch says.
+/// What numbers for each batch say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lengths {
     /// How many keys there are; the first row is then as far before their end as there are rows, or behind the past.
-    Keys,
-    /// The place of the last key. So many keys of the past count that the new ones end there, none at a beginning: the last
-    /// input is the `Cache`'s count, for its shape alone.
-    Filled,
+    Keys(DType),
+    /// The place of the last key, and in one number for all how many keys there are at most. So many keys of the past count
+    /// that the new ones end there; where all are new, none.
+    Filled([DType; 2]),
+}
+
+impl Lengths {
+    /// The operands.
+    pub fn named(self) -> Vec<(&'static str, DType)> {
+        match self {
+            Lengths::Keys(dtype) => vec![("lengths", dtype)],
+            Lengths::Filled([lengths, total]) => vec![("lengths", lengths), ("total", total)],
+        }
+    }
 }
 
 /// What takes part in the sum of weights and has no value.
@@ -86,7 +96,7 @@ pub struct Attention {
     pub past: Option<[Lies; 2]>,
     pub mask: Option<(Mask, DType)>,
     pub padding: Option<Padding>,
-    pub lengths: Option<(Lengths, DType)>,
+    pub lengths: Option<Lengths>,
     pub first: First,
     /// How far a row sees to the left and to the right, itself being 0; `None`: without an end.
     pub sight: [Option<u32>; 2],
@@ -152,7 +162,7 @@ impl Attention {
     fn sizes(&self, inputs: &[&[usize]]) -> Result<Sizes> {
         let [q, mut k, mut v] = [0, 1, 2].map(|place| self.lies[place].sizes(inputs[place]));
         let mut past = 0;
-        if let Some(lies) = self.past.as_ref().filter(|_| !self.is_beginning(inputs)) {
+        if let Some(lies) = &self.past {
             let [past_k, past_v] = [lies[0].sizes(inputs[3])?, lies[1].sizes(inputs[4])?];
             if past_k[2] != past_v[2] {
                 return Err(Error::invalid(format!("{inputs:?}: pasts of several lengths")));
@@ -173,12 +183,6 @@ impl Attention {
         Ok(Sizes { batches, heads, group: heads / k[1], rows, keys: k[2], past, size, width: v[3] })
     }
 
-    /// Whether the host has said that nothing of the past counts.
-    fn is_beginning(&self, inputs: &[&[usize]]) -> bool {
-        let filled = matches!(self.lengths, Some((Lengths::Filled, _)));
-        filled && inputs.last().is_some_and(|count| super::cache::is_beginning(count))
-    }
-
     /// What is read beside queries, keys and values, in the order of the inputs.
     fn further(&self) -> Vec<(&'static str, DType)> {
         let past = self.past.iter().flat_map(|_| [("past_k", self.dtype), ("past_v", self.dtype)]);
@@ -188,7 +192,7 @@ impl Attention {
         };
         past.chain(self.mask.map(|(_, dtype)| ("mask", dtype)))
             .chain(self.padding.map(|_| ("padding", DType::I32)))
-            .chain(self.lengths.map(|(_, dtype)| ("lengths", dtype)))
+            .chain(self.lengths.into_iter().flat_map(Lengths::named))
             .chain(sinks)
             .collect()
     }
@@ -205,7 +209,7 @@ impl Attention {
         let scores = [sizes.batches, sizes.heads, sizes.rows, sizes.keys];
         // A mask may end before the keys do, and where these lie in a larger cache, behind them.
         let last = shape.last().copied().unwrap_or(1);
-        let wider = matches!(self.lengths, Some((Lengths::Filled, _)));
+        let wider = matches!(self.lengths, Some(Lengths::Filled(_)));
         let columns = if last != 1 && (last < sizes.keys || wider) { last } else { sizes.keys };
         let missing = 4usize.checked_sub(shape.len());
         let fits = |(axis, size): (usize, &usize)| {
@@ -236,7 +240,7 @@ impl Attention {
 
     /// The struct `Sight`.
     fn sight(&self, sizes: &Sizes, inputs: &[&[usize]]) -> Result<Vec<u32>> {
-        for (name, count) in [("lengths", sizes.batches), ("sinks", sizes.heads)] {
+        for (name, count) in [("lengths", sizes.batches), ("total", 1), ("sinks", sizes.heads)] {
             if self.shape(name, inputs).is_some_and(|shape| elements(shape).ok() != Some(count)) {
                 return Err(Error::invalid(format!("{name} of {inputs:?}, where {count} are needed")));
             }

@@ -117,10 +117,13 @@ impl Attention {
 
     /// What of the keys a sequence has, as the struct `Span`.
     fn span(&self) -> String {
-        let Some((lengths, _)) = self.lengths else { return "{(int)a.keys, a.place, a.past}".into() };
-        if lengths == Lengths::Filled {
-            let past = "filled(lengths[batch], a.rows, a.past)";
-            return format!("{{(int)({past} + a.rows), (int){past}, {past}}}");
+        match self.lengths {
+            None => return "{(int)a.keys, a.place, a.past}".into(),
+            Some(Lengths::Filled(_)) => {
+                let past = "filled(lengths[batch], total[0], a.rows, a.past)";
+                return format!("{{(int)({past} + a.rows), (int){past}, {past}}}");
+            }
+            Some(Lengths::Keys(_)) => {}
         }
         let end = "(int)smaller_of((long long)lengths[batch], (long long)a.keys)";
         let place = "(int)lengths[batch] - (int)a.rows";

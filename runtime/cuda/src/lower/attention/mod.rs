@@ -1,6 +1,7 @@
 //! Attention: the operators, and the products with a softmax between them that come to the same.
 
 mod form;
+mod group_query;
 mod multi_head;
 mod standard;
 
@@ -19,6 +20,7 @@ pub fn rule(lowering: &mut Lowering<'_, '_>, node: &Node<'_>) -> Option<Result<(
     match (node.domain, node.op) {
         ("", "Attention") => Some(lowering.attention(node)),
         ("com.microsoft", "MultiHeadAttention") => Some(lowering.multi_head_attention(node)),
+        ("com.microsoft", "GroupQueryAttention") => Some(lowering.group_query_attention(node)),
         _ => None,
     }
 }
@@ -72,6 +74,14 @@ impl Lowering<'_, '_> {
             (rank, _) => return Err(Error::unsupported(format!("{} of {rank} dimensions", node.op))),
         };
         Ok(Operand { value, lies })
+    }
+
+    /// Refuses inputs that change the result in ways that no kernel is there for.
+    fn without(&self, node: &Node<'_>, refused: &[(usize, &str)]) -> Result<()> {
+        match refused.iter().find(|(place, _)| input(node, *place).is_some()) {
+            Some((_, name)) => Err(Error::unsupported(format!("{} with its input `{name}`", node.op))),
+            None => Ok(()),
+        }
     }
 
     /// Refuses queries, keys and values that are not of one float type.

@@ -31,7 +31,7 @@ impl Lowering<'_, '_> {
         let attention = Attention {
             past: past.map(|_| [Lies::HEADS; 2]),
             mask,
-            lengths: lengths.map(|dtype| (Lengths::Keys, dtype)),
+            lengths: lengths.map(Lengths::Keys),
             first: if past.is_some() { First::BehindPast } else { First::AtStart },
             sight: [window("left_window_size"), if causal { Some(0) } else { window("right_window_size") }],
             scale: node.attr_float("scale").map(f64::from),
