@@ -2,6 +2,7 @@
 
 mod cuda_cases;
 mod cuda_compile;
+mod cuda_launches;
 
 use byoc_tests::{on_fake_cuda, partition_report, run, written};
 use cuda_cases::{Case, run_all};

@@ -1,6 +1,7 @@
 //! Which kernels models come to on the pretended GPU, and that results are the host's.
 
 mod cuda_cases;
+mod cuda_launches;
 
 use cuda_cases::{Case, run_all};
 

@@ -1,10 +1,8 @@
 //! Models that are run on the pretended GPU and compared with the host.
 
 use std::collections::BTreeMap;
-use std::process::Command;
-use std::time::Duration;
 
-use byoc_tests::{byoc, on_fake_cuda, run_command, written};
+use crate::cuda_launches::launches;
 
 /// A model, words of the command line, and the kernels of one run in their order: those named, and no others. A name stands
 /// for all that begin with it.
@@ -36,7 +34,7 @@ fn expanded(text: &str) -> String {
         };
         let fraction = |i: usize| format!("{:.2}", ((i * 37) % 41) as f64 / 41.0 + 0.05);
         let code = |i: usize| ((i * 29) % 23).to_string();
-        let bit = |i: usize| u8::from((i * 29) % 23 % 3 > 0).to_string();
+        let bit = |i: usize| u8::from(!(i * 29 % 23).is_multiple_of(3)).to_string();
         let written =
             list("ramp(", &fraction).or_else(|| list("codes(", &code)).or_else(|| list("bits(", &bit));
         whole + &written.unwrap_or_else(|| format!("= {part}"))
@@ -45,19 +43,13 @@ fn expanded(text: &str) -> String {
 
 /// What is wrong with a case.
 fn failure(case: &Case, more: &[String]) -> Option<String> {
-    let (folder, model) = written(&expanded(case.model));
-    let trace = folder.path().join("trace");
-    let mut command = Command::new(byoc());
-    command.args(["run", model.to_str().expect("UTF-8"), "--random", "1", "--compare-layers", "--strict"]);
-    command.args(on_fake_cuda()).args(case.words).args(more).env("FAKE_CUDA_TRACE", &trace);
-    let done = run_command(&mut command, Duration::from_secs(240));
-    if done.status != Some(0) {
-        return Some(format!("{:?}\n{}{}", done.status, done.stdout, done.stderr));
-    }
-    let trace = std::fs::read_to_string(trace).unwrap_or_default();
-    let launched: Vec<&str> = trace.lines().collect();
+    let words = case.words.iter().map(|word| (*word).to_owned()).chain(more.iter().cloned());
+    let launched = match launches(&expanded(case.model), words) {
+        Ok(launched) => launched,
+        Err(why) => return Some(why),
+    };
     // Comparing runs regions once more; every run is the same.
     let is_whole = !launched.is_empty() && launched.len().is_multiple_of(case.kernels.len());
     let fits = launched.iter().zip(case.kernels.iter().cycle()).all(|(name, own)| name.starts_with(own));
-    (!is_whole || !fits).then(|| format!("launched {launched:?}\n{}", done.stderr))
+    (!is_whole || !fits).then(|| format!("launched {launched:?}"))
 }
