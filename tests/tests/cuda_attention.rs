@@ -314,3 +314,47 @@ fn a_cache_grows_where_its_length_is_known() {
         run(words.into_iter().chain(on_fake_cuda())).expect(0);
     }
 }
+
+/// Forms that no kernel is there for, and what is said of them.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "g (float[2,3,8] q, float[2,3,8] k, float[2,3,8] v, int32[8] mask) => (float[2,3,8] y) {
+            y = com.microsoft.MultiHeadAttention<num_heads = 2>(q, k, v, , mask) }",
+        "a mask of shape [8] for 3 keys",
+    ),
+    (
+        "g (float[2,3,8] q, float[2,3,8] k, float[2,3,8] v, int32[2,3] mask) => (float[2,3,8] y) {
+            y = com.microsoft.MultiHeadAttention<num_heads = 2, unidirectional = 1, mask_filter_value = -3.4e38>(q, k, v, , mask) }",
+        "as low a mask_filter_value",
+    ),
+    (
+        "g (float[2,3,2,2,4] q) => (float[2,3,8] y) { y = com.microsoft.MultiHeadAttention<num_heads = 2>(q) }",
+        "nor 3 packed parts",
+    ),
+    (
+        "g (float[1,3,8] q, float[1,3,8] k, float[1,3,8] v, int32[1] last, int32[1] total) => (float[1,3,8] y) {
+            y = com.microsoft.GroupQueryAttention<num_heads = 2, kv_num_heads = 2, local_window_size = 2, causal = 0>(q, k, v, , , last, total) }",
+        "a window and nothing causal",
+    ),
+    (
+        "g (float[1,3,8] q, float[1,3,8] k, float[1,3,8] v, int32[1] last, int32[1] total, float[4] norm) => (float[1,3,8] y) {
+            y = com.microsoft.GroupQueryAttention<num_heads = 2, kv_num_heads = 2>(q, k, v, , , last, total, , , , , , , , norm) }",
+        "with its input `q_norm_weight`",
+    ),
+    (
+        "g (float[1,3,8] q, float[1,3,8] k, float[1,3,8] v, int32[1] last, int32[1] total) => (float[1,3,8] y) {
+            y = com.microsoft.GroupQueryAttention<num_heads = 9223372036854775807, kv_num_heads = 2>(q, k, v, , , last, total) }",
+        "without its numbers of heads",
+    ),
+];
+
+#[test]
+fn what_is_left_to_the_host_is_told() {
+    for (graph, said) in REFUSED {
+        let text = format!("<ir_version: 10, opset_import: [\"\": 21, \"com.microsoft\": 1]>\n{graph}");
+        let (_folder, model) = written(&text);
+        let words = ["partition".to_owned(), model.display().to_string(), "--json".into()];
+        let done = run(words.into_iter().chain(on_fake_cuda())).expect(0);
+        assert!(done.stdout.contains(said), "{graph}\n{}", done.stdout);
+    }
+}

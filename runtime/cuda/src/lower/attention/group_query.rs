@@ -176,6 +176,7 @@ fn sight(node: &Node<'_>) -> Result<[Option<u32>; 2]> {
         (true, None) => Ok([None, Some(0)]),
         (true, Some(window @ 1..)) => Ok([Some(window - 1), Some(0)]),
         (false, None) => Ok([None; 2]),
-        (_, Some(window)) => Err(Error::unsupported(format!("a window of {window}, causal or not"))),
+        (true, Some(_)) => Err(Error::unsupported("GroupQueryAttention with a window of nothing")),
+        (false, Some(_)) => Err(Error::unsupported("GroupQueryAttention with a window and nothing causal")),
     }
 }

@@ -76,7 +76,9 @@ impl Lowering<'_, '_> {
     fn packed(&self, value: usize, parts: usize) -> Result<usize> {
         match self.value(value).dims.as_deref() {
             Some([_, _, Dim::Known(heads @ 1..), Dim::Known(count), _]) if *count == parts => Ok(*heads),
-            dims => Err(Error::unsupported(format!("{parts} packed parts of shape {dims:?}"))),
+            _ => {
+                Err(Error::unsupported(format!("MultiHeadAttention without a key, nor {parts} packed parts")))
+            }
         }
     }
 
