@@ -315,6 +315,28 @@ fn a_cache_grows_where_its_length_is_known() {
     }
 }
 
+/// How long a past is, and that a mask is as long as all keys, only running tells.
+#[test]
+fn the_length_of_a_past_need_not_be_known() {
+    let text = r#"<ir_version: 10, opset_import: ["": 17]>
+        g (float[B,2,S,16] q, float[B,2,S,16] k, float[B,2,S,16] v, float[B,2,P,16] pk, float[B,2,P,16] pv, float[B,1,S,T] mask)
+            => (float[B,2,S,16] y)
+        <float d = {4}> {
+            nk = Concat<axis = 2>(pk, k)  nv = Concat<axis = 2>(pv, v)
+            kt = Transpose<perm = [0,1,3,2]>(nk)  s = MatMul(q, kt)  t = Div(s, d)  m = Add(t, mask)
+            p = Softmax<axis = -1>(m)  y = MatMul(p, nv) }"#;
+    let (folder, model) = written(text);
+    let (sources, bundle) = (folder.path().join("sources"), folder.path().join("m.byoc"));
+    let words = ["compile".into(), model.display().to_string(), "-o".into(), bundle.display().to_string()];
+    let more = ["--plugin-option".into(), format!("cuda.sources={}", sources.display())];
+    run(words.into_iter().chain(on_fake_cuda()).chain(more)).expect(0);
+    let files = std::fs::read_dir(&sources).expect("sources");
+    let mut names: Vec<String> =
+        files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| !name.starts_with("attention"));
+    assert!(names.is_empty(), "{names:?}");
+}
+
 /// Forms that no kernel is there for, and what is said of them.
 const REFUSED: &[(&str, &str)] = &[
     (

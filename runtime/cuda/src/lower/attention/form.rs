@@ -127,11 +127,6 @@ fn form(region: &Region<'_>, product: &Node<'_>) -> Option<Form> {
     if outer[0].contains(&Dim::Unknown) || outer[1] != outer[0] || outer[2] != outer[0] {
         return None;
     }
-    if let Some((kind, mask)) = mask
-        && !(is_mask(kind, region.value(mask).dtype?) && narrow(chain.dims(mask)?, chain.dims(scores)?))
-    {
-        return None;
-    }
     let operand =
         |value: usize, axes: [usize; 4]| trace(&chain, Operand { value, lies: Lies { axes, ..Lies::HEADS } });
     let operands = [operand(q, [0, 1, 2, 3]), operand(k, [0, 1, 3, 2]), operand(v, [0, 1, 2, 3])];
@@ -151,6 +146,14 @@ fn form(region: &Region<'_>, product: &Node<'_>) -> Option<Form> {
         }
         None => (operands, None),
     };
+    let of_values = chain.dims(v)?[2];
+    let alike = past.is_some() || of_values != Dim::Unknown && chain.dims(k)?[3] == of_values;
+    if let Some((kind, mask)) = mask
+        && !(is_mask(kind, region.value(mask).dtype?)
+            && narrow(chain.dims(mask)?, chain.dims(scores)?, alike))
+    {
+        return None;
+    }
     let (mut last, mut lies) = (product.index, Lies::HEADS);
     let mut users = region.consumers(output);
     if let (Some(back), None) = (users.next(), users.next())
@@ -164,11 +167,15 @@ fn form(region: &Region<'_>, product: &Node<'_>) -> Option<Form> {
     Some(Form { last, nodes: chain.nodes, operands, past, mask, scale, lies })
 }
 
-/// Whether a mask repeats over the scores and does not widen them.
-fn narrow(mask: &[Dim], scores: &[Dim]) -> bool {
+/// Whether a mask repeats over the scores and does not widen them. Where there are as many keys as values, it cannot add keys:
+/// these would have no values.
+fn narrow(mask: &[Dim], scores: &[Dim], alike: bool) -> bool {
     let missing = scores.len().checked_sub(mask.len());
     let fits = |(axis, dim): (usize, &Dim)| {
-        *dim == Dim::Known(1) || *dim != Dim::Unknown && Some(dim) == scores.get(axis + missing.unwrap_or(0))
+        let axis = axis + missing.unwrap_or(0);
+        *dim == Dim::Known(1)
+            || alike && axis + 1 == scores.len()
+            || *dim != Dim::Unknown && Some(dim) == scores.get(axis)
     };
     missing.is_some() && mask.iter().enumerate().all(fits)
 }
