@@ -1,12 +1,13 @@
 //! CUDA without a GPU: what the plugin does where nothing of it is here, and its kernels on a pretended GPU and in the real
 //! compiler.
 
+mod cuda_compile;
+
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use byoc_cuda::nvrtc::Nvrtc;
-use byoc_tests::{byoc, nvrtc_folder, on_fake_cuda, partition_report, plugin, run, run_command, written};
+use byoc_tests::{byoc, on_fake_cuda, partition_report, plugin, run, run_command, written};
+use cuda_compile::compile_all;
 
 /// A network with something of every family, and a batch that is not known.
 const MODEL: &str = r#"<ir_version: 10, opset_import: ["": 21]>
@@ -125,34 +126,6 @@ fn the_plugin_passes_on_the_pretended_gpu_and_its_kernels_compile() {
     let done = run_command(command.args(words(&first, &on)), Duration::from_secs(900));
     assert_eq!(done.status, Some(0), "{}{}", done.stdout, done.stderr);
     compile_all(&sources, 60);
-}
-
-/// The architectures that kernels are compiled for.
-const ARCHITECTURES: [&str; 3] = ["sm_80", "sm_90", "sm_100"];
-
-/// Compiles every source of a folder with NVRTC.
-fn compile_all(folder: &Path, least: usize) {
-    let Some(nvrtc) = nvrtc_folder() else { return };
-    let nvrtc = Nvrtc::load(&byoc_cuda::NVRTC.candidates(text(&nvrtc))).expect("NVRTC loads");
-    let files: Vec<_> =
-        std::fs::read_dir(folder).expect("sources").map(|f| f.expect("a file").path()).collect();
-    assert!(files.len() >= least, "only {} kernels", files.len());
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let work = || {
-            while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let source = std::fs::read_to_string(file).expect("a source");
-                for architecture in ARCHITECTURES {
-                    let code = nvrtc.compile("kernel", &source, architecture);
-                    let code = code
-                        .unwrap_or_else(|error| panic!("{}: {}\n{source}", file.display(), error.message));
-                    assert_eq!(&code[..4], b"\x7fELF", "{}", file.display());
-                }
-            }
-        };
-        let threads: Vec<_> = (0..2).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().for_each(|thread| thread.join().expect("all of them compile"));
-    });
 }
 
 #[test]

@@ -1,19 +1,9 @@
 //! Which kernels models come to on the pretended GPU, and that results are the host's.
 
-use std::collections::BTreeMap;
-use std::process::Command;
-use std::time::Duration;
+mod cuda_cases;
+mod cuda_launches;
 
-use byoc_tests::{byoc, on_fake_cuda, run_command, written};
-
-/// A model, words of the command line, and the kernels of one run in their order: those named, and no others. A name stands
-/// for all that begin with it.
-struct Case {
-    name: &'static str,
-    model: &'static str,
-    words: &'static [&'static str],
-    kernels: &'static [&'static str],
-}
+use cuda_cases::{Case, run_all};
 
 const CASES: &[Case] = &[
     Case {
@@ -164,76 +154,6 @@ const CONVOLUTIONS: &[Case] = &[
     },
 ];
 
-/// Attention in the ways that exporters write it.
-const ATTENTIONS: &[Case] = &[
-    Case {
-        name: "heads of projections, an added mask",
-        model: r#"<ir_version: 10, opset_import: ["": 17]>
-        g (float[2,7,64] a, float[2,7,64] b, float[2,7,64] c, float[2,1,1,7] mask) => (float[2,7,64] y)
-        <int64[4] heads = {0, 0, 4, 16}, int64[3] flat = {0, 0, 64}, float d = {4}> {
-            qr = Reshape(a, heads)  q = Transpose<perm = [0,2,1,3]>(qr)
-            kr = Reshape(b, heads)  k = Transpose<perm = [0,2,3,1]>(kr)
-            vr = Reshape(c, heads)  v = Transpose<perm = [0,2,1,3]>(vr)
-            s = MatMul(q, k)  t = Div(s, d)  m = Add(t, mask)  p = Softmax<axis = -1>(m)  o = MatMul(p, v)
-            z = Transpose<perm = [0,2,1,3]>(o)  y = Reshape(z, flat) }"#,
-        words: &[],
-        kernels: &["attention64"],
-    },
-    Case {
-        name: "parts of one projection on tensor cores",
-        model: r#"<ir_version: 10, opset_import: ["": 17]>
-        g (float16[2,37,96] x) => (float16[2,37,32] y)
-        <int64[5] parts = {0, 0, 3, 2, 16}, int64[3] flat = {0, 0, 32}, float16 d = {4}, int64 zero = {0}, int64 one = {1}, int64 two = {2}> {
-            r = Reshape(x, parts)  t = Transpose<perm = [2,0,3,1,4]>(r)
-            q = Gather<axis = 0>(t, zero)  k = Gather<axis = 0>(t, one)  v = Gather<axis = 0>(t, two)
-            kt = Transpose<perm = [0,1,3,2]>(k)  s = MatMul(q, kt)  n = Div(s, d)  p = Softmax<axis = -1>(n)
-            o = MatMul(p, v)  z = Transpose<perm = [0,2,1,3]>(o)  y = Reshape(z, flat) }"#,
-        words: &["--rtol", "1e-2"],
-        kernels: &["attention_cores64"],
-    },
-    Case {
-        name: "a mask that chooses, keys of the past",
-        model: r#"<ir_version: 10, opset_import: ["": 17]>
-        g (float[1,2,3,80] q, float[1,2,3,80] k, float[1,2,3,80] v, float[1,2,300,80] pk, float[1,2,300,80] pv, bool[1,1,3,303] mask)
-            => (float[1,2,3,80] y, float[1,2,303,80] nk, float[1,2,303,80] nv)
-        <float d = {8}, float neg = {-3.4028235e38}> {
-            nk = Concat<axis = 2>(pk, k)  nv = Concat<axis = 2>(pv, v)
-            kt = Transpose<perm = [0,1,3,2]>(nk)  s = MatMul(q, kt)  t = Div(s, d)  w = Where(mask, t, neg)
-            p = Softmax<axis = -1>(w)  y = MatMul(p, nv) }"#,
-        words: &[],
-        kernels: &["move4", "move4", "move4", "move4", "attention128", "attention_join"],
-    },
-    Case {
-        name: "heads repeated for a group",
-        model: r#"<ir_version: 10, opset_import: ["": 21]>
-        g (bfloat16[2,6,1,24] q, bfloat16[2,2,40,24] k, bfloat16[2,2,40,24] v, bfloat16[2,1,1,40] mask) => (bfloat16[2,6,1,24] y)
-        <int64[1] axis = {2}, int64[5] wide = {2, 2, 3, 40, 24}, int64[4] heads = {2, 6, 40, 24}, bfloat16 d = {5}> {
-            ku = Unsqueeze(k, axis)  ke = Expand(ku, wide)  kr = Reshape(ke, heads)
-            vu = Unsqueeze(v, axis)  ve = Expand(vu, wide)  vr = Reshape(ve, heads)
-            kt = Transpose<perm = [0,1,3,2]>(kr)  s = MatMul(q, kt)  t = Div(s, d)  m = Add(t, mask)
-            p = Softmax<axis = -1>(m)  y = MatMul(p, vr) }"#,
-        words: &["--rtol", "2e-2"],
-        kernels: &["attention64"],
-    },
-    Case {
-        name: "the operator: grouped, causal, with a past and a cap",
-        model: r#"<ir_version: 10, opset_import: ["": 24]>
-        g (float16[2,20,96] q, float16[2,20,32] k, float16[2,20,32] v, float16[2,2,9,16] pk, float16[2,2,9,16] pv)
-            => (float16[2,20,96] y, float16[2,2,29,16] nk, float16[2,2,29,16] nv) {
-            y, nk, nv = Attention<q_num_heads = 6, kv_num_heads = 2, is_causal = 1, softcap = 3.0>(q, k, v, , pk, pv) }"#,
-        words: &["--rtol", "1e-2"],
-        kernels: &["move2", "move2", "move2", "move2", "move2", "move2", "attention_cores64"],
-    },
-    Case {
-        name: "MultiHeadAttention with a bias of the scores",
-        model: r#"<ir_version: 10, opset_import: ["": 21, "com.microsoft": 1]>
-        g (float[2,9,32] q, float[2,11,32] k, float[2,11,32] v, float[1,2,9,11] bias) => (float[2,9,32] y) {
-            y = com.microsoft.MultiHeadAttention<num_heads = 2>(q, k, v, , , bias) }"#,
-        words: &[],
-        kernels: &["attention64"],
-    },
-];
-
 /// Codes.
 const CODES: &[Case] = &[
     Case {
@@ -271,63 +191,15 @@ const CODES: &[Case] = &[
 
 #[test]
 fn products_go_where_they_are_done_best() {
-    run_all(CASES);
+    run_all(CASES, &[]);
 }
 
 #[test]
 fn convolutions_go_where_they_are_done_best() {
-    run_all(CONVOLUTIONS);
-}
-
-#[test]
-fn attention_is_one_kernel_however_it_is_written() {
-    run_all(ATTENTIONS);
+    run_all(CONVOLUTIONS, &[]);
 }
 
 #[test]
 fn codes_are_multiplied_as_they_are() {
-    run_all(CODES);
-}
-
-fn run_all(cases: &[Case]) {
-    let failed: BTreeMap<&str, String> =
-        cases.iter().filter_map(|case| Some((case.name, failure(case)?))).collect();
-    let told: Vec<_> = failed.iter().map(|(name, why)| format!("--- {name}\n{why}")).collect();
-    assert!(told.is_empty(), "{}", told.join("\n"));
-}
-
-/// The text with lists of numbers in the place of `ramp(N)`, and of whole ones in that of `codes(N)`.
-fn expanded(text: &str) -> String {
-    let mut parts = text.split("= ");
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |whole, part| {
-        let list = |name: &str, number: &dyn Fn(usize) -> String| {
-            let (count, rest) = part.strip_prefix(name)?.split_once(')')?;
-            let numbers: Vec<String> = (0..count.parse().expect("a count")).map(number).collect();
-            Some(format!("= {{{}}}{rest}", numbers.join(", ")))
-        };
-        let fraction = |i: usize| format!("{:.2}", ((i * 37) % 41) as f64 / 41.0 + 0.05);
-        let code = |i: usize| ((i * 29) % 23).to_string();
-        let written = list("ramp(", &fraction).or_else(|| list("codes(", &code));
-        whole + &written.unwrap_or_else(|| format!("= {part}"))
-    })
-}
-
-/// What is wrong with a case.
-fn failure(case: &Case) -> Option<String> {
-    let (folder, model) = written(&expanded(case.model));
-    let trace = folder.path().join("trace");
-    let mut command = Command::new(byoc());
-    command.args(["run", model.to_str().expect("UTF-8"), "--random", "1", "--compare-layers", "--strict"]);
-    command.args(on_fake_cuda()).args(case.words).env("FAKE_CUDA_TRACE", &trace);
-    let done = run_command(&mut command, Duration::from_secs(240));
-    if done.status != Some(0) {
-        return Some(format!("{:?}\n{}{}", done.status, done.stdout, done.stderr));
-    }
-    let trace = std::fs::read_to_string(trace).unwrap_or_default();
-    let launched: Vec<&str> = trace.lines().collect();
-    // Comparing runs regions once more; every run is the same.
-    let is_whole = !launched.is_empty() && launched.len().is_multiple_of(case.kernels.len());
-    let fits = launched.iter().zip(case.kernels.iter().cycle()).all(|(name, own)| name.starts_with(own));
-    (!is_whole || !fits).then(|| format!("launched {launched:?}\n{}", done.stderr))
+    run_all(CODES, &[]);
 }

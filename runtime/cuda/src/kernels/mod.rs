@@ -1,8 +1,10 @@
 //! One file for each family of kernels: a description, and the CUDA C that it becomes.
 
 pub mod attention;
+pub mod cache;
 mod epilogue;
 pub mod gather;
+pub mod heads;
 pub mod map;
 pub mod moves;
 pub mod product;

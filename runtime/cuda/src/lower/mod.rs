@@ -103,7 +103,8 @@ type Rule = fn(&mut Lowering<'_, '_>, &Node<'_>) -> Option<Result<()>>;
 
 const RULES: [Rule; 5] = [elementwise::rule, rows::rule, products::rule, moves::rule, attention::rule];
 /// Operators of other domains that rules know.
-const CONTRIBUTED: &[(&str, &str)] = &[("com.microsoft", "MultiHeadAttention")];
+const CONTRIBUTED: &[(&str, &str)] =
+    &[("com.microsoft", "MultiHeadAttention"), ("com.microsoft", "GroupQueryAttention")];
 
 impl<'a> Lowering<'_, 'a> {
     fn node(&mut self, node: &Node<'_>) -> Result<()> {
@@ -123,6 +124,9 @@ impl<'a> Lowering<'_, 'a> {
     }
 
     fn dtype(&self, value: usize) -> Result<DType> {
+        if let Some(dtype) = value.checked_sub(self.region.values.len()).and_then(|own| self.own.get(own)) {
+            return Ok(*dtype);
+        }
         let value = self.value(value);
         value.dtype.ok_or_else(|| Error::unsupported(format!("`{}` is of no known element type", value.name)))
     }

@@ -18,9 +18,7 @@
             const u32 r = first + e / SIZE, d = e % SIZE;
             const u32 h = head * a.group + r / a.rows;
             const bool there = r < all && d < a.size;
-            query[e / SIZE][d] = there ? ld(q + q_lies.first + batch * q_lies.batch + h * q_lies.head +
-                                            r % a.rows * q_lies.row + d * q_lies.item)
-                                       : (T)0;
+            query[e / SIZE][d] = there ? ld(ITEM(q, h, r % a.rows, d)) : (T)0;
         }
         T most[MINE], sum[MINE], out[MINE][ITEMS];
         for (int i = 0; i < MINE; ++i) {
@@ -30,7 +28,7 @@
         }
         for (u32 start = begin; start < end; start += KEYS) {
             __syncthreads();
-            LINES(k, k_lies, a.size)
+            LINES(k, a.size)
             __syncthreads();
             T score[MINE];
             for (int i = 0; i < MINE; ++i) score[i] = 0;
@@ -60,7 +58,7 @@ MASK                }
                 for (int c = 0; c < ITEMS; ++c) out[i][c] *= kept;
             }
             __syncthreads();
-            LINES(v, v_lies, a.width)
+            LINES(v, a.width)
             __syncthreads();
             for (u32 j = 0; j < KEYS; ++j)
                 for (int i = 0; i < MINE; ++i) {
@@ -81,9 +79,8 @@ MASK                }
                     part[2 + d] = out[i][c];
                     continue;
                 }
-                st(y + y_lies.first + batch * y_lies.batch + h * y_lies.head + r % a.rows * y_lies.row +
-                       d * y_lies.item,
-                   sum[i] == 0 ? (T)0 : out[i][c] / sum[i]);
+                const T whole = WHOLE(sum[i], most[i], h);
+                st(ITEM(y, h, r % a.rows, d), whole == 0 ? (T)0 : out[i][c] / whole);
             }
         }
     }

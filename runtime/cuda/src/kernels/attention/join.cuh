@@ -9,6 +9,6 @@
             whole += weight * part[1];
             value += weight * part[2 + d];
         }
-        st(y + y_lies.first + batch * y_lies.batch + h * y_lies.head + row * y_lies.row + d * y_lies.item,
-           whole == 0 ? (T)0 : value / whole);
+        whole = WHOLE(whole, top, h);
+        st(ITEM(y, h, row, d), whole == 0 ? (T)0 : value / whole);
     }

@@ -15,8 +15,7 @@
 #pragma unroll
             for (int part = 0; part < 4; ++part) {
                 const u32 r = mine + four + part % 2 * 8, d = c * 16 + pair + part / 2 * 8;
-                const E* from = q + q_lies.first + batch * q_lies.batch + (head * a.group + r / a.rows) * q_lies.head +
-                                r % a.rows * q_lies.row + d * q_lies.item;
+                const E* from = ITEM(q, head * a.group + r / a.rows, r % a.rows, d);
                 const u32 low = r < all && d < a.size ? from[0].bits : 0;
                 const u32 high = r < all && d + 1 < a.size ? from[q_lies.item].bits : 0;
                 query[c][part] = low | high << 16;
@@ -27,8 +26,8 @@
         for (int t = 0; t < TILES * 4; ++t) out[t / 4][t % 4] = 0;
         for (u32 start = begin; start < end; start += KEYS) {
             __syncthreads();
-            LINES(k, k_lies, a.size, keys)
-            LINES(v, v_lies, a.width, values)
+            LINES(k, a.size, keys)
+            LINES(v, a.width, values)
             __syncthreads();
             float score[KEYS / 8][4];
 #pragma unroll
@@ -98,16 +97,14 @@ MASK                    }
             sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 2);
             const u32 r = mine + four + half * 8, h = head * a.group + r / a.rows;
             if (r >= all) continue;
+            const float whole = WHOLE(sum[half], most[half], h);
 #pragma unroll
             for (int t = 0; t < TILES; ++t) {
 #pragma unroll
                 for (int e = 0; e < 2; ++e) {
                     const u32 d = t * 8 + pair + e;
                     if (d >= a.width) continue;
-                    const float value = out[t][half * 2 + e];
-                    st(y + y_lies.first + batch * y_lies.batch + h * y_lies.head + r % a.rows * y_lies.row +
-                           d * y_lies.item,
-                       sum[half] == 0 ? 0.0f : value / sum[half]);
+                    st(ITEM(y, h, r % a.rows, d), whole == 0 ? 0.0f : out[t][half * 2 + e] / whole);
                 }
             }
         }
