@@ -125,8 +125,11 @@ fn parts_agree_with_the_whole() {
         let want = run(&model, &Registry::reference(), &inputs);
         let got = run(&parts, &Registry::default(), &inputs);
         assert_eq!(got.len(), want.len(), "{case}");
+        // Halves between two codes may be rounded to either.
+        let step = if case.contains("=> (float") { 0.0 } else { 1.0 };
         for (got, want) in got.iter().zip(&want) {
-            assert!((got - want).abs() <= 2e-5 * (1.0 + want.abs()), "{case}: {got} and {want}");
+            let most = (2e-5 * (1.0 + want.abs())).max(step);
+            assert!((got - want).abs() <= most, "{case}: {got} and {want}");
         }
     }
 }
