@@ -19,10 +19,10 @@ mod compare;
 mod conv;
 mod conv_transpose;
 mod cumulate;
+mod einsum;
 mod epilogue;
 mod gather;
 mod loops;
-mod lstm;
 mod matmul;
 mod matmul_blocks;
 mod matmul_integer;
@@ -33,16 +33,20 @@ mod pooling;
 mod projections;
 mod quantize;
 mod quantized;
+mod recurrent;
 mod reduce;
 pub(crate) mod reference;
 pub mod resize;
 mod rotary;
 mod rows;
 mod runs;
+mod scatter;
 mod select;
 mod shape;
 mod skip_norm;
+mod top_k;
 mod transpose;
+mod trilu;
 mod unary;
 mod windows;
 mod words;
@@ -62,8 +66,9 @@ pub(crate) const ALL: &[&[Entry]] = &[
     conv::ENTRIES,
     conv_transpose::ENTRIES,
     cumulate::ENTRIES,
+    einsum::ENTRIES,
     gather::ENTRIES,
-    lstm::ENTRIES,
+    recurrent::ENTRIES,
     matmul::ENTRIES,
     matmul_blocks::ENTRIES,
     neighbours::ENTRIES,
@@ -77,10 +82,13 @@ pub(crate) const ALL: &[&[Entry]] = &[
     rotary::ENTRIES,
     rows::ENTRIES,
     runs::ENTRIES,
+    scatter::ENTRIES,
     shape::ENTRIES,
     select::ENTRIES,
     skip_norm::ENTRIES,
+    top_k::ENTRIES,
     transpose::ENTRIES,
+    trilu::ENTRIES,
     unary::ENTRIES,
 ];
 
