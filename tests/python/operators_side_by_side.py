@@ -20,7 +20,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-OPSET = 20
+OPSET = 23
 MILLION = 1024 * 1024
 SQUARE = [1024, 1024]
 IMAGE = [1, 64, 128, 128]
@@ -104,6 +104,51 @@ def cases():
     yield "concat", [case("Slice", x, constants=[ints(100), ints(1000), ints(1)]), case("Slice", x, constants=[ints(0), ints(1024), ints(1), ints(2)], note="step 2")]
     yield "concat", [case("Pad", image, constants=[ints(0, 0, 1, 1, 0, 0, 1, 1)]), case("Tile", floats([256, 1024]), constants=[ints(2, 2)])]
     yield "concat", [case("Expand", column, constants=[ints(1024, 1024)], note="column"), case("Expand", row, constants=[ints(1024, 1024)], note="row")]
+    yield from layers()
+    yield from fused()
+
+
+def layers():
+    """Operators that are a layer of a model by themselves, of a model's sizes."""
+    for name, gates in ("RNN", 1), ("GRU", 3), ("LSTM", 4):
+        for note, ways in ("", 1), ("bidirectional", 2):
+            weights = [floats([ways, gates * 256, n], -0.1, 0.1) for n in (128, 256)] + [floats([ways, 2 * gates * 256], -0.1, 0.1)]
+            more = {"linear_before_reset": 1} if name == "GRU" else {}
+            yield "recurrent", [case(name, floats([50, 1, 128]), constants=weights, note=note, hidden_size=256, direction=note or "forward", **more)]
+    yield "einsum", [case("Einsum", floats([8, 64, 128]), floats([8, 128, 64]), equation="bij,bjk->bik", note="bij,bjk->bik")]
+    yield "einsum", [case("Einsum", *[floats([1, 128, 12, 64]) for _ in "qk"], equation="bqhd,bkhd->bhqk", note="bqhd,bkhd->bhqk")]
+    heads = [floats([1, 12, 128, 64]) for _ in "qkv"]
+    yield "attention", [case("Attention", *heads), case("Attention", *heads, is_causal=1, note="causal")]
+    yield "selection", [case("TopK", floats([33600]), constants=[ints(300)], outputs=2), case("Trilu", floats([12, 128, 128]))]
+    yield "selection", [case("ScatterND", floats([8400, 80]), RNG.integers(0, 8400, [400, 1]), floats([400, 80]))]
+    yield "selection", [case("ScatterElements", floats([512, 256]), RNG.integers(0, 512, [512, 256]), floats([512, 256]), axis=0)]
+    yield "selection", [case("GridSample", floats([1, 32, 64, 64]), floats([1, 64, 64, 2], -1, 1))]
+
+
+def fused():
+    """Operators that ONNX Runtime's optimiser and quantiser write."""
+
+    def fused_case(op, *inputs, **more):
+        return case(op, *inputs, domain="com.microsoft", **more)
+
+    def u8(*shape):
+        return RNG.integers(0, 255, shape).astype(np.uint8)
+
+    rows, wide, codes = floats([1, 128, 768]), floats([128, 3072]), [np.float32(0.01), np.uint8(128)]
+    yield "fused", [fused_case(op, wide) for op in ("Gelu", "QuickGelu", "FastGelu")]
+    yield "fused", [fused_case(op, wide, constants=[floats([3072])], note="bias") for op in ("BiasGelu", "FastGelu")]
+    yield "fused", [fused_case("MultiHeadAttention", rows, rows, rows, num_heads=12)]
+    yield "fused", [fused_case("MultiHeadAttention", rows, rows, rows, constants=[floats([2304])], num_heads=12, note="bias")]
+    yield "fused", [fused_case("Attention", rows, constants=[floats([768, 2304], -0.05, 0.05), floats([2304])], num_heads=12)]
+    cache = [floats([1, 4, 512, 64]) for _ in "kv"]
+    step = [floats([1, 1, 768]), floats([1, 1, 256]), floats([1, 1, 256])]
+    lengths = [np.array([512], np.int32), np.array(513, np.int32)]
+    yield "fused", [fused_case("GroupQueryAttention", *step, *cache, constants=lengths, outputs=3, num_heads=12, kv_num_heads=4, note="a step")]
+    weights = [u8(768, 768), np.float32(0.01), np.uint8(128)]
+    yield "fused", [fused_case("DynamicQuantizeMatMul", floats([128, 768]), constants=weights)]
+    scales = [np.float32(0.01), np.float32(0.01)]
+    yield "fused", [fused_case("MatMulIntegerToFloat", u8(128, 768), constants=[weights[0], *scales])]
+    yield "fused", [fused_case(op, u8(1024, 1024), constants=codes * 2) for op in ("QLinearSigmoid", "QLinearLeakyRelu")]
 
 
 def model_of(operator):
@@ -125,7 +170,7 @@ def model_of(operator):
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     kinds = [o.type for o in session(model, 1).get_outputs()]
     for info, kind in zip(model.graph.output, kinds):
-        bits = {"tensor(float)": TensorProto.FLOAT, "tensor(bool)": TensorProto.BOOL, "tensor(int64)": TensorProto.INT64}
+        bits = {"tensor(float)": TensorProto.FLOAT, "tensor(bool)": TensorProto.BOOL, "tensor(int64)": TensorProto.INT64, "tensor(uint8)": TensorProto.UINT8}
         info.CopyFrom(helper.make_tensor_value_info(info.name, bits[kind], None))
     return model, given
 

@@ -43,6 +43,13 @@ pub(super) fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     s.scale(p, n)
 }
 
+/// `e^x` within 2 ulp for weights below one: zero where it would be denormal, which takes processors long.
+#[inline(always)]
+pub(super) fn exp_weight<S: Simd>(s: S, x: S::F) -> S::F {
+    let least = s.splat(-87.0);
+    s.select(s.less(x, least), s.splat(0.0), exp(s, s.max(least, x)))
+}
+
 /// `1 / (1 + e^-x)` within 4 ulp.
 #[inline(always)]
 pub(super) fn sigmoid<S: Simd>(s: S, x: S::F) -> S::F {

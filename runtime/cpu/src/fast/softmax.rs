@@ -35,7 +35,7 @@ pub(super) fn rows<S: Simd>(s: S, log: bool, x: &[f32], columns: usize, out: &mu
 fn softmax<S: Simd>(s: S, x: &[f32], out: &mut [f32]) {
     let max = s.splat(reduce(s, Reduction::Max, x));
     for at in (0..x.len()).step_by(S::LANES) {
-        store_at(s, out, at, math::exp(s, s.sub(load_at(s, x, at), max)));
+        store_at(s, out, at, math::exp_weight(s, s.sub(load_at(s, x, at), max)));
     }
     let factor = s.splat(1.0 / reduce(s, Reduction::Sum, out));
     scale(s, out, factor);
@@ -71,7 +71,7 @@ fn turned<S: Simd>(s: S, log: bool, x: &[f32], columns: usize, out: &mut [f32]) 
     let mut sum = s.splat(0.0);
     let mut powers = v;
     for x in &mut powers[..columns] {
-        *x = math::exp(s, s.sub(*x, max));
+        *x = math::exp_weight(s, s.sub(*x, max));
         sum = s.add(sum, *x);
     }
     if log {
@@ -114,14 +114,14 @@ fn grouped<S: Simd>(s: S, log: bool, x: &[f32], columns: usize, out: &mut [f32])
     for (((v, x), out), &most) in each.zip(&most) {
         let (most, mut sum) = (s.splat(most), s.splat(0.0));
         for at in (0..whole).step_by(S::LANES) {
-            let power = math::exp(s, s.sub(load_at(s, x, at), most));
+            let power = math::exp_weight(s, s.sub(load_at(s, x, at), most));
             sum = s.add(sum, power);
             if !log {
                 store_at(s, out, at, power);
             }
         }
         if whole < columns {
-            let power = math::exp(s, s.sub(load_at(s, x, whole), most));
+            let power = math::exp_weight(s, s.sub(load_at(s, x, whole), most));
             sum = s.add(sum, s.select(present, power, s.splat(0.0)));
             if !log {
                 store_at(s, out, whole, power);

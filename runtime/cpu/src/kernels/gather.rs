@@ -30,24 +30,30 @@ pub(super) const ENTRIES: &[Entry] = &[
 ];
 
 /// Remembers an index that lies outside, while others are still being looked at.
-struct Outside(AtomicI64);
+pub(super) struct Outside(AtomicI64);
 
 impl Outside {
-    fn new() -> Outside {
+    pub(super) fn new() -> Outside {
         Outside(AtomicI64::new(i64::MAX))
     }
 
     /// Notes the index of a part, if it has one that lies outside.
-    fn note(&self, index: Option<i64>) {
+    pub(super) fn note(&self, index: Option<i64>) {
         if let Some(index) = index {
-            self.0.fetch_min(index, Ordering::Relaxed);
+            // The greatest number there is stands for none.
+            self.0.fetch_min(index.min(i64::MAX - 1), Ordering::Relaxed);
         }
     }
 
+    /// The least one.
+    pub(super) fn first(self) -> Option<i64> {
+        Some(self.0.into_inner()).filter(|&index| index != i64::MAX)
+    }
+
     fn finish(self, what: &[usize]) -> Result<(), KernelError> {
-        match self.0.into_inner() {
-            i64::MAX => Ok(()),
-            index => Err(KernelError::invalid(format!("index {index} is outside of {what:?}"))),
+        match self.first() {
+            None => Ok(()),
+            Some(index) => Err(KernelError::invalid(format!("index {index} is outside of {what:?}"))),
         }
     }
 }
@@ -55,7 +61,7 @@ impl Outside {
 /// The place of an index that counts from the end where it is negative. Where it lies outside, it is kept in
 /// `outside`, and the place is the first.
 #[inline(always)]
-fn place(index: i64, dim: usize, outside: &mut Option<i64>) -> usize {
+pub(super) fn place(index: i64, dim: usize, outside: &mut Option<i64>) -> usize {
     let at = if index < 0 { index.wrapping_add(dim as i64) } else { index } as u64;
     if at < dim as u64 {
         return at as usize;
@@ -65,7 +71,7 @@ fn place(index: i64, dim: usize, outside: &mut Option<i64>) -> usize {
 }
 
 /// Distances between neighbours along each axis.
-fn strides(dims: &[usize]) -> SmallVec<[usize; 6]> {
+pub(super) fn strides(dims: &[usize]) -> SmallVec<[usize; 6]> {
     let mut strides = SmallVec::from_elem(1, dims.len());
     for i in (0..dims.len().saturating_sub(1)).rev() {
         strides[i] = strides[i + 1] * dims[i + 1];
@@ -125,15 +131,15 @@ const COLUMNS: usize = 128;
 const HELD: usize = 512 * 1024;
 
 /// Where indices lie, and distances in the input.
-struct Places<'a> {
-    dims: &'a [usize],
-    own: &'a [usize],
-    axis: usize,
+pub(super) struct Places<'a> {
+    pub dims: &'a [usize],
+    pub own: &'a [usize],
+    pub axis: usize,
 }
 
 impl Places<'_> {
     /// Where row `row` begins in the input, were its index zero.
-    fn start(&self, mut row: usize) -> usize {
+    pub(super) fn start(&self, mut row: usize) -> usize {
         let mut start = 0;
         for i in (0..self.dims.len() - 1).rev() {
             start += if i == self.axis { 0 } else { row % self.dims[i] * self.own[i] };

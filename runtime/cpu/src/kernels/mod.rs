@@ -21,12 +21,12 @@ mod compare;
 mod conv;
 mod conv_transpose;
 mod cumulate;
+mod einsum;
 mod epilogue;
 mod gather;
 mod group_query;
 mod heads;
 mod loops;
-mod lstm;
 mod matmul;
 mod matmul_blocks;
 mod matmul_integer;
@@ -37,16 +37,20 @@ mod pooling;
 mod projections;
 mod quantize;
 mod quantized;
+mod recurrent;
 mod reduce;
 pub(crate) mod reference;
 pub mod resize;
 mod rotary;
 mod rows;
 mod runs;
+mod scatter;
 mod select;
 mod shape;
 mod skip_norm;
+mod top_k;
 mod transpose;
+mod trilu;
 mod unary;
 mod windows;
 mod words;
@@ -68,9 +72,9 @@ pub(crate) const ALL: &[&[Entry]] = &[
     conv::ENTRIES,
     conv_transpose::ENTRIES,
     cumulate::ENTRIES,
+    einsum::ENTRIES,
     gather::ENTRIES,
     group_query::ENTRIES,
-    lstm::ENTRIES,
     matmul::ENTRIES,
     matmul_blocks::ENTRIES,
     neighbours::ENTRIES,
@@ -79,15 +83,19 @@ pub(crate) const ALL: &[&[Entry]] = &[
     projections::ENTRIES,
     quantize::ENTRIES,
     quantized::ENTRIES,
+    recurrent::ENTRIES,
     reduce::ENTRIES,
     resize::ENTRIES,
     rotary::ENTRIES,
     rows::ENTRIES,
     runs::ENTRIES,
+    scatter::ENTRIES,
     shape::ENTRIES,
     select::ENTRIES,
     skip_norm::ENTRIES,
+    top_k::ENTRIES,
     transpose::ENTRIES,
+    trilu::ENTRIES,
     unary::ENTRIES,
 ];
 

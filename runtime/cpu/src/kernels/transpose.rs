@@ -44,13 +44,13 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
 
 /// Axes of the output, outermost first: how many elements, and how far apart they are in the input. Axes that
 /// follow one another in both are merged.
-struct Axes {
+pub(super) struct Axes {
     sizes: SmallVec<[usize; 6]>,
     strides: SmallVec<[usize; 6]>,
 }
 
 impl Axes {
-    fn new(dims: &[usize], perm: impl Iterator<Item = usize>) -> Axes {
+    pub(super) fn new(dims: &[usize], perm: impl Iterator<Item = usize>) -> Axes {
         let mut axes = Axes { sizes: SmallVec::new(), strides: SmallVec::new() };
         for from in perm {
             let (size, stride) = (dims[from], dims[from + 1..].iter().product::<usize>());
@@ -172,7 +172,8 @@ impl Kernel for Blocks {
     }
 }
 
-fn transpose<T: Pod + Send + Sync>(exec: Exec<'_>, x: &[T], out: &mut [T], axes: &Axes) {
+/// Writes the elements of `x` in the order of `axes`.
+pub(super) fn transpose<T: Pod + Send + Sync>(exec: Exec<'_>, x: &[T], out: &mut [T], axes: &Axes) {
     if out.is_empty() {
         return;
     }

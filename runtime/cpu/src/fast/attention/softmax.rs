@@ -43,7 +43,7 @@ pub(super) fn softmax<S: Simd>(s: S, row: &mut [f32], zeros: bool) {
     let max = s.splat(max);
     let mut sum = s.splat(0.0);
     for x in row.chunks_exact_mut(S::LANES) {
-        let y = math::exp(s, s.sub(math::load_at(s, x, 0), max));
+        let y = math::exp_weight(s, s.sub(math::load_at(s, x, 0), max));
         sum = s.add(sum, y);
         math::store_at(s, x, 0, y);
     }
