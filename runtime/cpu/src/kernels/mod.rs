@@ -16,6 +16,7 @@ mod channel_norm;
 mod channels;
 mod codings;
 mod compare;
+mod compress;
 mod conv;
 mod conv_transpose;
 mod cumulate;
@@ -37,7 +38,9 @@ mod recurrent;
 mod reduce;
 pub(crate) mod reference;
 pub mod resize;
+mod reverse_sequence;
 mod rotary;
+mod rotary_embedding;
 mod rows;
 mod runs;
 mod scatter;
@@ -63,6 +66,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     channel_norm::ENTRIES,
     channels::ENTRIES,
     compare::ENTRIES,
+    compress::ENTRIES,
     conv::ENTRIES,
     conv_transpose::ENTRIES,
     cumulate::ENTRIES,
@@ -79,7 +83,9 @@ pub(crate) const ALL: &[&[Entry]] = &[
     quantized::ENTRIES,
     reduce::ENTRIES,
     resize::ENTRIES,
+    reverse_sequence::ENTRIES,
     rotary::ENTRIES,
+    rotary_embedding::ENTRIES,
     rows::ENTRIES,
     runs::ENTRIES,
     scatter::ENTRIES,
