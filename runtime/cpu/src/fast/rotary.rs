@@ -84,3 +84,78 @@ impl Task for Rotate<'_> {
         }
     }
 }
+
+/// Which features of a row are turned by `half` angles each: the first and the second `half`, or neighbours.
+#[derive(Clone, Copy)]
+pub struct Pairs {
+    pub half: usize,
+    pub interleaved: bool,
+}
+
+/// Turns the first `2 · half` of `size` features in each row of `x`; the others stay. Cosines and sines of row `i` begin
+/// at `start(i)` of their tables.
+///
+/// # Panics
+/// If the sizes do not fit together.
+pub fn turn(
+    exec: Exec<'_>,
+    (x, size): (&[f32], usize),
+    pairs: Pairs,
+    [cos, sin]: [&[f32]; 2],
+    start: &(dyn Fn(usize) -> usize + Sync),
+    out: &mut [f32],
+) {
+    assert!(2 * pairs.half <= size && x.len() == out.len() && x.len().is_multiple_of(size.max(1)), "sizes");
+    if out.is_empty() {
+        return;
+    }
+    let (rows, out) = (x.len() / size, SharedSlice::new(out));
+    exec.pool.parallel_ranges(rows, (PIECE / size).max(1), &|rows| {
+        let place = rows.start * size..rows.end * size;
+        // SAFETY: each row belongs to one piece.
+        let (x, out) = (&x[place.clone()], unsafe { out.range(place) });
+        exec.isa.run(Turn { x, size, pairs, cos, sin, start, rows, out });
+    });
+}
+
+struct Turn<'a> {
+    x: &'a [f32],
+    size: usize,
+    pairs: Pairs,
+    cos: &'a [f32],
+    sin: &'a [f32],
+    start: &'a (dyn Fn(usize) -> usize + Sync),
+    rows: Range<usize>,
+    out: &'a mut [f32],
+}
+
+impl Task for Turn<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Pairs { half, interleaved } = self.pairs;
+        let both = self.x.chunks_exact(self.size).zip(self.out.chunks_exact_mut(self.size));
+        for ((x, out), row) in both.zip(self.rows) {
+            let start = (self.start)(row);
+            let (cos, sin) = (&self.cos[start..start + half], &self.sin[start..start + half]);
+            let (x, x_rest) = x.split_at(2 * half);
+            let (y, y_rest) = out.split_at_mut(2 * half);
+            y_rest.copy_from_slice(x_rest);
+            if interleaved {
+                let pairs = x.as_chunks::<2>().0.iter().zip(y.as_chunks_mut::<2>().0);
+                for (([a, b], y), (cos, sin)) in pairs.zip(cos.iter().zip(sin)) {
+                    *y = [cos * a - sin * b, sin * a + cos * b];
+                }
+                continue;
+            }
+            let ((x0, x1), (y0, y1)) = (x.split_at(half), y.split_at_mut(half));
+            for i in (0..half).step_by(S::LANES) {
+                let (a, b) = (load_at(s, x0, i), load_at(s, x1, i));
+                let (cos, sin) = (load_at(s, cos, i), load_at(s, sin, i));
+                store_at(s, y0, i, s.sub(s.mul(cos, a), s.mul(sin, b)));
+                store_at(s, y1, i, s.add(s.mul(sin, a), s.mul(cos, b)));
+            }
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod channel_norm;
 mod channels;
 mod codings;
 mod compare;
+mod compress;
 mod conv;
 mod conv_transpose;
 mod cumulate;
@@ -41,7 +42,9 @@ mod recurrent;
 mod reduce;
 pub(crate) mod reference;
 pub mod resize;
+mod reverse_sequence;
 mod rotary;
+mod rotary_embedding;
 mod rows;
 mod runs;
 mod scatter;
@@ -69,6 +72,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     channel_norm::ENTRIES,
     channels::ENTRIES,
     compare::ENTRIES,
+    compress::ENTRIES,
     conv::ENTRIES,
     conv_transpose::ENTRIES,
     cumulate::ENTRIES,
@@ -86,7 +90,9 @@ pub(crate) const ALL: &[&[Entry]] = &[
     recurrent::ENTRIES,
     reduce::ENTRIES,
     resize::ENTRIES,
+    reverse_sequence::ENTRIES,
     rotary::ENTRIES,
+    rotary_embedding::ENTRIES,
     rows::ENTRIES,
     runs::ENTRIES,
     scatter::ENTRIES,
