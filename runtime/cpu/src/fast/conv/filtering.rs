@@ -183,11 +183,11 @@ impl<P: Points<IN>, const IN: usize, const OUT: usize> Filtering<IN, OUT> for P 
                 _ if k + 1 == OUT => Some(m[IN - 1]),
                 _ => None,
             };
-            for i in 0..pairs {
-                let factor = s.splat(power(P::PAIRS[i], k) as f32);
+            for (&part, &p) in parts.iter().zip(P::PAIRS) {
+                let factor = s.splat(power(p, k) as f32);
                 sum = Some(match sum {
-                    Some(sum) => s.fma(parts[i], factor, sum),
-                    None => s.mul(parts[i], factor),
+                    Some(sum) => s.fma(part, factor, sum),
+                    None => s.mul(part, factor),
                 });
             }
             *y = sum.unwrap_or(m[0]);
