@@ -44,5 +44,9 @@ cargo test --workspace --locked
 
 step "Against ONNX Runtime"
 "$BYOC_PYTHON" tests/python/check_fused_operators.py target/debug/byoc
+# Once more with those that CUDA takes on the pretended GPU.
+fake="$PWD/target/debug/libbyoc_fake_cuda.so"
+BYOC_CUDA_DRIVER="$fake" BYOC_CUDA_NVRTC="$fake" "$BYOC_PYTHON" tests/python/check_fused_operators.py \
+    target/debug/byoc --plugin target/debug/libbyoc_cuda.so
 "$BYOC_PYTHON" tests/python/fuzz_against_onnxruntime.py target/debug/byoc \
     --operators 600 --graphs 150 --seed 7

@@ -1,8 +1,9 @@
 """Compares operators that ONNX Runtime's optimiser and quantiser emit with ONNX Runtime itself.
 
-    python3 tests/python/check_fused_operators.py BYOC
+    python3 tests/python/check_fused_operators.py BYOC [WORD]...
 
-writes each case as a test of a suite, its outputs by ONNX Runtime, and has `byoc conformance` run the suite.
+writes each case as a test of a suite, its outputs by ONNX Runtime, and has `byoc conformance` run the suite. Words, such as
+`--plugin NAME`, go to it.
 """
 
 import pathlib
@@ -274,7 +275,7 @@ def main():
                 refused.append(f"{name}: {str(error).splitlines()[0][:200]}")
         print(f"{len(CASES) - len(refused)} cases", *refused, sep="\nrefused by ONNX Runtime: ")
         # An integer next to a rounding border may go either way.
-        command = [sys.argv[1], "conformance", root, "--rtol", "1e-4", "--atol", "1e-4", "--quanta", "1"]
+        command = [sys.argv[1], "conformance", root, "--rtol", "1e-4", "--atol", "1e-4", "--quanta", "1", *sys.argv[2:]]
         sys.exit(subprocess.run(command).returncode or bool(refused))
 
 
