@@ -26,6 +26,7 @@ const CASES: &[&str] = &[
     "(float[1, 2, 0, 8] q, float[1, 2, 7, 8] k, float[1, 2, 7, 8] v) => (float[] y) { y = Attention(q, k, v) }",
     "(float[1, 2, 3, 8] q, float[1, 2, 0, 8] k, float[1, 2, 0, 8] v) => (float[] y) { y = Attention(q, k, v) }",
     "(float[2, 2, 3, 8] q, float[2, 2, 9, 8] k, float[2, 2, 9, 8] v) => (float[] y) <int64[2] n = {4, 9}> { y = Attention <is_causal = 1> (q, k, v, , , , n) }",
+    "(float[2, 2, 5, 8] q, float[2, 2, 9, 8] k, float[2, 2, 9, 8] v) => (float[] y) <int64[2] n = {2, 0}> { y = Attention <is_causal = 1> (q, k, v, , , , n) }",
     "(float[1, 2, 30, 8] q, float[1, 2, 30, 8] k, float[1, 2, 30, 8] v) => (float[] y) { y = Attention <is_causal = 1, left_window_size = 5> (q, k, v) }",
     // ONNX Runtime's: masks of every form, addends, biases, packed heads, and the past.
     "(float[2, 5, 16] q, float[2, 7, 16] k, float[2, 7, 8] v) => (float[] y) { y = com.microsoft.MultiHeadAttention <num_heads = 2> (q, k, v) }",

@@ -60,7 +60,7 @@ impl Attributes {
     ) -> Result<(), KernelError> {
         let ([batch, heads, queries], keys) = (q.counts, k.counts[2]);
         let scores = [batch, heads, queries, keys];
-        let past: SmallVec<[usize; 8]> = SmallVec::from_elem(keys.saturating_sub(queries), batch);
+        let past: SmallVec<[i64; 8]> = SmallVec::from_elem(keys.saturating_sub(queries) as i64, batch);
         let sight = Sight { past: &past, causal: self.causal, window: None, lengths: None };
         let run = |mask: Mask<'_>, out: &mut [f32]| {
             attend(ctx, [q, k, v], &Scoring { mask, sight, scale: self.scale }, Order::RowsFirst, out)

@@ -131,9 +131,9 @@ impl Standard {
         if lengths.as_ref().is_some_and(|lengths| lengths.len() != batch) {
             return Err(KernelError::invalid("lengths for another batch"));
         }
-        let before: SmallVec<[usize; 8]> = match &lengths {
-            Some(lengths) if past == 0 => lengths.iter().map(|n| n.saturating_sub(queries)).collect(),
-            _ => SmallVec::from_elem(past, batch),
+        let before: SmallVec<[i64; 8]> = match &lengths {
+            Some(lengths) if past == 0 => lengths.iter().map(|&n| n as i64 - queries as i64).collect(),
+            _ => SmallVec::from_elem(past as i64, batch),
         };
         let sight =
             Sight { past: &before, causal: self.causal, window: self.window, lengths: lengths.as_deref() };

@@ -135,7 +135,8 @@ impl GroupQuery {
             fill_cache(ctx, past_v.as_ref(), &v, (length, filled), v_room)?;
             let whole =
                 |data, x: &Operand<'_>| Operand::cache(data, x.counts[0], x.counts[1], length, x.size);
-            let sight = Sight { past: filled, causal: true, window: self.window, lengths: None };
+            let past: SmallVec<[i64; 8]> = filled.iter().map(|&filled| filled as i64).collect();
+            let sight = Sight { past: &past, causal: true, window: self.window, lengths: None };
             let scoring = Scoring { mask: Mask::None, sight, scale: self.scale };
             attend(ctx, [&q, &whole(k_room, &k), &whole(v_room, &v)], &scoring, Order::RowsFirst, y)
         })

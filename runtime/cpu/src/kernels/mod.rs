@@ -25,6 +25,7 @@ mod cumulate;
 mod einsum;
 mod epilogue;
 mod gather;
+mod grid_sample;
 mod group_query;
 mod heads;
 mod loops;
@@ -78,6 +79,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     cumulate::ENTRIES,
     einsum::ENTRIES,
     gather::ENTRIES,
+    grid_sample::ENTRIES,
     group_query::ENTRIES,
     matmul::ENTRIES,
     matmul_blocks::ENTRIES,

@@ -49,7 +49,7 @@ mod recurrent;
 mod reduce;
 mod registry;
 pub(crate) mod resize;
-mod sampling;
+pub(crate) mod sampling;
 mod sequence;
 mod shape;
 mod signal;

@@ -1,6 +1,7 @@
 //! Reading images at fractional places: GridSample, AffineGrid, RoiAlign, DeformConv.
 
 use byoc_graph::Tensor;
+use smallvec::{SmallVec, smallvec};
 
 use super::call::{Call, Outputs};
 use super::complex::by_parts;
@@ -20,7 +21,7 @@ pub(super) const OPS: &[Entry] = &[
 ];
 
 /// Places along one axis and their weights; `None` is outside, where there is zero.
-type Taps = Vec<(Option<usize>, f64)>;
+pub(crate) type Taps = SmallVec<[(Option<usize>, f64); 4]>;
 
 /// The weighted sum over the product of the taps of all axes.
 fn mixed(image: &[f64], dims: &[usize], taps: &[Taps]) -> f64 {
@@ -36,13 +37,23 @@ fn mixed(image: &[f64], dims: &[usize], taps: &[Taps]) -> f64 {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Outside {
+pub(crate) enum Outside {
     Zero,
     Border,
     Reflect,
 }
 
 impl Outside {
+    /// As `padding_mode` names it.
+    pub(crate) fn of(name: &str) -> Option<Outside> {
+        Some(match name {
+            "zeros" => Outside::Zero,
+            "border" => Outside::Border,
+            "reflection" => Outside::Reflect,
+            _ => return None,
+        })
+    }
+
     fn place(self, at: f64, dim: usize, corners: bool) -> Option<usize> {
         let last = dim as f64 - 1.0;
         if (0.0..=last).contains(&at) {
@@ -72,15 +83,16 @@ fn reflected(x: f64, dim: usize, corners: bool) -> f64 {
     low + folded.min(2.0 * range - folded)
 }
 
-struct Sampler<'a> {
-    mode: &'a str,
-    outside: Outside,
-    corners: bool,
+/// Where a grid's numbers lie, and what they read there.
+pub(crate) struct Sampler<'a> {
+    pub mode: &'a str,
+    pub outside: Outside,
+    pub corners: bool,
 }
 
 impl Sampler<'_> {
     /// A normalised coordinate in elements, folded or clamped where it lies beyond a border.
-    fn coordinate(&self, x: f64, dim: usize) -> f64 {
+    pub(crate) fn coordinate(&self, x: f64, dim: usize) -> f64 {
         let n = dim as f64;
         let x = if self.corners { (x + 1.0) / 2.0 * (n - 1.0) } else { ((x + 1.0) * n - 1.0) / 2.0 };
         let (low, high) = borders(dim, self.corners);
@@ -92,12 +104,12 @@ impl Sampler<'_> {
         }
     }
 
-    fn taps(&self, x: f64, dim: usize) -> Result<Taps, Fault> {
+    pub(crate) fn taps(&self, x: f64, dim: usize) -> Result<Taps, Fault> {
         let place = |at: f64| self.outside.place(at, dim, self.corners);
         let (base, part) = (x.floor(), x - x.floor());
         Ok(match self.mode {
-            "nearest" => vec![(place(x.round_ties_even()), 1.0)],
-            "linear" | "bilinear" => vec![(place(base), 1.0 - part), (place(base + 1.0), part)],
+            "nearest" => smallvec![(place(x.round_ties_even()), 1.0)],
+            "linear" | "bilinear" => smallvec![(place(base), 1.0 - part), (place(base + 1.0), part)],
             "cubic" | "bicubic" => {
                 let tap = |i: i32| (place(base + f64::from(i)), cubic(f64::from(i) - part));
                 (-1..=2).map(tap).collect()
@@ -128,15 +140,11 @@ fn grid_sample(call: &Call<'_>) -> Outputs {
     let fits =
         batch == grid_batch && axes == space.len() && axes > 0 && places.len() == axes && !space.contains(&0);
     ensure!(fits, "an input of {:?} and a grid of {:?}", x.dims(), grid.dims());
-    let outside = match call.text("padding_mode")? {
-        "zeros" => Outside::Zero,
-        "border" => Outside::Border,
-        "reflection" => Outside::Reflect,
-        other => {
-            let why = format!("is `{other}`, which is not known");
-            return Err(Fault::Attribute { name: "padding_mode".into(), why });
-        }
-    };
+    let padding = call.text("padding_mode")?;
+    let outside = Outside::of(padding).ok_or_else(|| {
+        let why = format!("is `{padding}`, which is not known");
+        Fault::Attribute { name: "padding_mode".into(), why }
+    })?;
     let sampler = Sampler { mode: call.text("mode")?, outside, corners: call.flag("align_corners")? };
     Ok(vec![by_parts(x, |part, _| sample(part, grid, &sampler))?.into()])
 }
@@ -314,7 +322,10 @@ fn deform_conv(call: &Call<'_>) -> Outputs {
                 let weight = mask.as_ref().map_or(1.0, |m| m[base * places + place]);
                 let axis = |v: f64, dim: usize| -> Taps {
                     let place = |at: f64| Outside::Zero.place(at, dim, true);
-                    vec![(place(v.floor()), 1.0 - (v - v.floor())), (place(v.floor() + 1.0), v - v.floor())]
+                    smallvec![
+                        (place(v.floor()), 1.0 - (v - v.floor())),
+                        (place(v.floor() + 1.0), v - v.floor())
+                    ]
                 };
                 let at = [axis(y, height), axis(x, width)];
                 let share = channels / moved;

@@ -38,8 +38,8 @@ pub enum Mask<'a> {
 /// Which keys a query sees, by where it stands; the others have no weight, and a query that sees none gets zeros.
 #[derive(Clone, Copy)]
 pub struct Sight<'a> {
-    /// For each batch, how many keys stand before the first query.
-    pub past: &'a [usize],
+    /// For each batch, how many keys stand before the first query; negative: it stands before the first key.
+    pub past: &'a [i64],
     /// Whether queries see nothing behind themselves.
     pub causal: bool,
     /// How many keys a query sees at most, itself the last of them.
@@ -50,7 +50,8 @@ pub struct Sight<'a> {
 
 impl Sight<'_> {
     pub(super) fn of(&self, batch: usize, query: usize, keys: usize) -> Range<usize> {
-        let own = self.past[batch].saturating_add(query).saturating_add(1);
+        let own = self.past[batch].saturating_add_unsigned(query as u64).saturating_add(1);
+        let own = usize::try_from(own).unwrap_or(0);
         let end = if self.causal { own.min(keys) } else { keys };
         let end = self.lengths.map_or(end, |lengths| end.min(lengths[batch]));
         let start = self.window.map_or(0, |window| own.saturating_sub(window));
