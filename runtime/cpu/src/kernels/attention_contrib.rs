@@ -4,7 +4,7 @@
 use byoc_graph::{DType, element_count};
 use smallvec::SmallVec;
 
-use super::heads::{Operand, Scoring, attend, fill_cache, per_score, with_results};
+use super::heads::{Operand, Scoring, are_floats, attend, fill_cache, per_score, with_results};
 use crate::fast::attention::{Mask, Order, PerScore, Sight};
 use crate::fast::gemm::{Epilogue, Matrix, PackedB, Rhs, gemm};
 use crate::fast::scratch::with_scratch;
@@ -147,7 +147,7 @@ impl MultiHead {
     fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
         let refused = node.has_input(8) || node.has_input(9) || wants(node, 3);
         let whole = node.has_input(6) == node.has_input(7) && mask_is_whole(node, 4);
-        (!refused && whole).then_some(())?;
+        (!refused && whole && are_floats(node, &[0, 1, 2, 3, 5, 6, 7])).then_some(())?;
         Some(Box::new(MultiHead(Attributes::of(node)?)))
     }
 
@@ -258,7 +258,7 @@ impl Projected {
             || node.has_input(4)
             || node.has_input(6)
             || wants(node, 1);
-        (!refused && mask_is_whole(node, 3)).then_some(())?;
+        (!refused && mask_is_whole(node, 3) && are_floats(node, &[0, 1, 2, 5])).then_some(())?;
         let attributes = Attributes::of(node)?;
         let weights = node.constant(1)?;
         let &[inputs, width] = weights.dims() else { return None };

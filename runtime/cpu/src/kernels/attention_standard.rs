@@ -5,7 +5,7 @@
 use byoc_graph::DType;
 use smallvec::SmallVec;
 
-use super::heads::{Operand, Scoring, attend, fill_cache, per_score, with_results};
+use super::heads::{Operand, Scoring, are_floats, attend, fill_cache, per_score, with_results};
 use crate::fast::attention::{Mask, Order, Sight};
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
 use crate::outputs::Outputs;
@@ -39,7 +39,8 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     let positive = |name: &str| node.int(name).map(usize::try_from).transpose().ok();
     let unlimited = |name: &str| node.int(name).is_none_or(|n| n < 0);
     let mask = !node.has_input(MASK) || matches!(node.dtype(MASK), Some(DType::F32 | DType::Bool));
-    let plain = node.float("softcap").unwrap_or(0.0) <= 0.0
+    let plain = are_floats(node, &[0, 1, 2, PAST[0], PAST[1]])
+        && node.float("softcap").unwrap_or(0.0) <= 0.0
         && unlimited("right_window_size")
         && node.outputs.get(SCORES).copied().flatten().is_none()
         && PAST.map(|i| node.has_input(i)) != [true, false]

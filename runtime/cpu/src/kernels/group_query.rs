@@ -6,7 +6,7 @@
 use byoc_graph::DType;
 use smallvec::SmallVec;
 
-use super::heads::{Operand, Scoring, attend, fill_cache, with_results};
+use super::heads::{Operand, Scoring, are_floats, attend, fill_cache, with_results};
 use crate::fast::attention::{Mask, Order, Sight};
 use crate::fast::scratch::with_scratch;
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
@@ -46,7 +46,8 @@ struct GroupQuery {
 fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     let positive = |name: &str| usize::try_from(node.int(name)?).ok().filter(|&n| n > 0);
     let flag = |name: &str| node.int(name).unwrap_or(0) != 0;
-    let plain = node.float("softcap").unwrap_or(0.0) <= 0.0
+    let plain = are_floats(node, &[0, 1, 2, PAST[0], PAST[1], COS, SIN])
+        && node.float("softcap").unwrap_or(0.0) <= 0.0
         && node.int("smooth_softmax").unwrap_or(0) != 1
         && node.int("causal").unwrap_or(1) != 0
         && !flag("sliding_window_cache")

@@ -1,9 +1,9 @@
 //! Tensors of heads, however they lie, and what the operators of attention do with them.
 
-use byoc_graph::element_count;
+use byoc_graph::{DType, element_count};
 
 use crate::fast::attention::{Attention, Heads, Mask, Order, PerScore, Shape, Sight, attention};
-use crate::kernel::{Ctx, KernelError};
+use crate::kernel::{Ctx, KernelError, NodeDesc};
 use crate::outputs::Outputs;
 use crate::view::TensorView;
 
@@ -125,6 +125,11 @@ pub(super) fn per_score<'a, T>(data: &'a [T], dims: &[usize], scores: [usize; 4]
         stride *= len;
     }
     Some(PerScore { data, strides })
+}
+
+/// Whether these inputs, as far as they are there, are float32.
+pub(super) fn are_floats(node: &NodeDesc<'_>, inputs: &[usize]) -> bool {
+    inputs.iter().all(|&i| !node.has_input(i) || node.dtype(i) == Some(DType::F32))
 }
 
 /// Keys or values `[batch, heads, length, size]`: for each batch what it has `filled` of the past, the new ones behind
