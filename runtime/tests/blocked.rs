@@ -140,6 +140,23 @@ fn what_others_want_is_given_back_once() {
 }
 
 #[test]
+fn for_its_shape_alone_no_image_is_turned() {
+    let graph = format!(
+        "(float[N, 84, 14, 15] x) => (float[] y, int64[] shape, int64[] part)
+         <{}> {{
+            a = Conv <pads = [1, 1, 1, 1]> (x, v)
+            middle = Relu(a)
+            shape = Shape(middle)
+            part = Shape <start = -4, end = 2> (middle)
+            y = GlobalAveragePool(middle)
+         }}",
+        weights("v", &[72, 84, 3, 3]),
+    );
+    let expected = [("BlockedShape", 2), ("Shape", 0), ("ToBlocked", 1), ("FromBlocked", 1)];
+    check(&graph, &[3, 84, 14, 15], &expected);
+}
+
+#[test]
 fn images_are_resized_in_blocks() {
     for (attributes, scale) in [
         (

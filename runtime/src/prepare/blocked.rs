@@ -96,7 +96,9 @@ fn keep_worthwhile(graph: &Graph, planned: &mut IndexMap<NodeId, Role>) {
         let node = graph.node(id);
         let y = only_output(node).expect("a planned node has one output");
         add(i, multiply_adds(graph, node, role));
-        let outside = graph.value(y).uses().iter().any(|use_| !planned.contains_key(&use_.node));
+        let uses = graph.value(y).uses().iter();
+        let outside =
+            uses.filter(|use_| !is_shape(graph, use_.node)).any(|use_| !planned.contains_key(&use_.node));
         if outside || graph.is_output(y) {
             add(i, -WORTH.saturating_mul(elements(graph, y)));
         }
@@ -254,6 +256,10 @@ fn same_channels(graph: &Graph, node: &Node) -> bool {
     result.is_some() && node.inputs().iter().all(|&x| of(x) == result)
 }
 
+fn is_shape(graph: &Graph, id: NodeId) -> bool {
+    graph.node(id).is("Shape")
+}
+
 fn elements(graph: &Graph, x: ValueId) -> i64 {
     let shape = graph.value(x).ty.as_ref().and_then(|ty| ty.shape()).cloned().unwrap_or_default();
     shape.iter().filter_map(Dim::value).fold(1, i64::saturating_mul)
@@ -327,6 +333,28 @@ impl Layout for InBlocks {
 
     fn enter(_: &Graph, value: ValueId, twin: ValueId) -> NodeSpec {
         turn("ToBlocked", value, twin)
+    }
+
+    /// Only for its shape, no image has to be turned.
+    fn redirect(graph: &mut Graph, value: ValueId, twin: ValueId) {
+        let channels = channels(graph, value).expect("a twin's channels are known");
+        for use_ in graph.value(value).uses().to_vec() {
+            if !is_shape(graph, use_.node) {
+                continue;
+            }
+            let node = graph.remove_node(use_.node);
+            let mut attrs = node.attrs.clone();
+            attrs.insert("channels".into(), Attr::Int(channels));
+            let spec = NodeSpec {
+                name: node.name.clone(),
+                outputs: node.outputs().to_vec(),
+                attrs,
+                position: node.position,
+                ..turn("BlockedShape", twin, value)
+            };
+            let id = graph.add_node(spec).expect("nothing makes its output any more");
+            graph.node_mut(id).label = node.label;
+        }
     }
 
     fn leave(graph: &Graph, value: ValueId, twin: ValueId) -> NodeSpec {

@@ -225,14 +225,19 @@ fn run_thin(
     });
 }
 
-/// A vector of pixels from `at` on, of planes of which some may be empty.
+/// A vector of pixels from `at` on, of planes of which some may be empty, side by side.
 #[inline(always)]
-fn interleave<S: Simd>(s: S, planes: &[&[f32]; THIN], at: usize, to: &mut [[f32; THIN]]) {
+fn interleaved<S: Simd>(s: S, planes: &[&[f32]; THIN], at: usize) -> [S::F; THIN] {
     let mut vectors = [s.splat(0.0); THIN];
     for (v, x) in vectors.iter_mut().zip(planes).filter(|(_, x)| !x.is_empty()) {
         *v = math::load_at(s, x, at);
     }
-    for (i, v) in s.interleave(vectors).into_iter().enumerate() {
+    s.interleave(vectors)
+}
+
+#[inline(always)]
+fn store_all<S: Simd, const N: usize>(s: S, vectors: [S::F; N], to: &mut [[f32; THIN]]) {
+    for (i, v) in vectors.into_iter().enumerate() {
         math::store_at(s, to.as_flattened_mut(), i * S::LANES, v);
     }
 }
@@ -265,8 +270,18 @@ impl Task for Interleave<'_> {
         let mut whole = 0;
         if step == 1 {
             while whole + S::LANES <= out.len() {
-                interleave(s, &from, whole, &mut out[whole..whole + S::LANES]);
+                store_all(s, interleaved(s, &from, whole), &mut out[whole..whole + S::LANES]);
                 whole += S::LANES;
+            }
+        } else if step == 2 {
+            let readable = from.iter().filter(|x| !x.is_empty()).map(|x| x.len()).min().unwrap_or(0);
+            let half = S::LANES / 2;
+            while whole + half <= out.len() && whole * step + S::LANES <= readable {
+                let [a, b, c, d] = interleaved(s, &from, whole * step);
+                // Every other pixel.
+                let [first, second] = [s.split_groups::<THIN>(a, b)[0], s.split_groups::<THIN>(c, d)[0]];
+                store_all(s, [first, second], &mut out[whole..whole + half]);
+                whole += half;
             }
         } else if step <= S::LANES {
             // Neighbours are turned whatever the step: those between are left out afterwards.
@@ -274,7 +289,7 @@ impl Task for Interleave<'_> {
             let per_vector = S::LANES.div_ceil(step);
             let readable = from.iter().filter(|x| !x.is_empty()).map(|x| x.len()).min().unwrap_or(0);
             while whole + per_vector <= out.len() && whole * step + S::LANES <= readable {
-                interleave(s, &from, whole * step, &mut some[..S::LANES]);
+                store_all(s, interleaved(s, &from, whole * step), &mut some[..S::LANES]);
                 let kept = some[..S::LANES].iter().step_by(step);
                 out[whole..].iter_mut().zip(kept).for_each(|(to, from)| *to = *from);
                 whole += per_vector;

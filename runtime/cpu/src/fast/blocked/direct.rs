@@ -7,7 +7,7 @@ use super::tile::{Input, Kernels, Start, Tile};
 use super::{BLOCK, Ending, Output, blocks};
 use crate::fast::Exec;
 use crate::fast::conv::Geometry;
-use crate::fast::gemm::split::{Tiles, part};
+use crate::fast::gemm::split::{Tiles, even, part, pieces};
 
 /// Where in a plane of the output the sums go, in pixels: the first, from line to line, and within a line.
 #[derive(Clone, Copy)]
@@ -112,7 +112,7 @@ impl<'a> Direct<'a> {
         let tiles = self.lines * self.line.count();
         let panels = self.weights.panels.len();
         let image_leads = self.blocks[0] * self.in_block * self.geometry.plane() >= self.weights.data.len();
-        let (tile_parts, panel_parts) = self.parts(tiles, panels, image_leads);
+        let (tile_parts, panel_parts) = self.parts(tiles, panels, image_leads, exec.pool.threads());
         exec.pool.parallel_for(images * tile_parts * panel_parts, &|piece| {
             // A thread's pieces follow each other: what leads, it reads once, and no other thread reads it.
             let (rows, panel_part) = match image_leads {
@@ -128,16 +128,18 @@ impl<'a> Direct<'a> {
 
     /// Into how many parts the tiles and the panels of output channels are cut: the larger of image and weights leads
     /// and is rather read once.
-    fn parts(&self, tiles: usize, panels: usize, image_leads: bool) -> (usize, usize) {
-        let weights = self.weights.data.len();
-        let wanted = (self.geometry.pixels() * weights).div_ceil(PIECE);
-        if image_leads {
-            let tile_parts = wanted.min(tiles.div_ceil(MIN_TILES));
+    fn parts(&self, tiles: usize, panels: usize, image_leads: bool, threads: usize) -> (usize, usize) {
+        let wanted = pieces(self.geometry.pixels() * self.weights.data.len(), PIECE, threads);
+        let most = tiles.div_ceil(MIN_TILES);
+        let (tile_parts, panel_parts) = if image_leads {
+            let tile_parts = wanted.min(most);
             (tile_parts, wanted.div_ceil(tile_parts).min(panels))
         } else {
             let panel_parts = wanted.min(panels);
-            (wanted.div_ceil(panel_parts).min(tiles.div_ceil(MIN_TILES)), panel_parts)
-        }
+            (wanted.div_ceil(panel_parts).min(most), panel_parts)
+        };
+        let even = if wanted < threads { tile_parts } else { even(tile_parts, panel_parts, threads) };
+        (even.min(tiles), panel_parts)
     }
 
     /// Some tiles of some panels, so many blocks of input channels at a time that their weights stay in the cache.

@@ -4,14 +4,14 @@
 
 use std::ops::Range;
 
-use super::depthwise::{self, Depthwise};
+use super::depthwise::{self, Depthwise, Frame};
 use super::panels::{Packed, Panel, pack};
 use super::tile::{Finish, Input, Kernels, Start, Tile};
 use super::walk::Walk;
 use super::{BLOCK, Blocked, Ending, Output, Pixel, blocks};
 use crate::fast::activation::Activation;
 use crate::fast::conv::{Channels, ConvEpilogue, Window};
-use crate::fast::gemm::split::{Tiles, part};
+use crate::fast::gemm::split::{Tiles, part, pieces};
 use crate::fast::scratch::with_scratch;
 use crate::fast::{Exec, Isa};
 use crate::memory::Aligned;
@@ -104,10 +104,11 @@ pub fn expand_depthwise(
         return;
     }
     Ending::with(exec.isa, epilogue, weights.expanded, len, |ending| {
-        let pair =
-            Pair { input, planes: input.planes(), weights, kernels: Kernels::of(exec.isa), ending, out };
+        let (planes, kernels) = (input.planes(), Kernels::of(exec.isa));
+        let frame = Frame::new(weights.window, input.size, width);
+        let pair = Pair { input, planes, weights, kernels, frame, ending, out };
         let panels = &weights.expand.panels;
-        let wanted = (input.pixels() * weights.expand.data.len()).div_ceil(PIECE);
+        let wanted = pieces(input.pixels() * weights.expand.data.len(), PIECE, exec.pool.threads());
         let parts = wanted.div_ceil(panels.len()).clamp(1, height);
         exec.pool.parallel_for(input.count * parts * panels.len(), &|piece| {
             let (rest, panel) = (piece / panels.len(), &panels[piece % panels.len()]);
@@ -121,6 +122,8 @@ struct Pair<'a> {
     planes: &'a [Pixel],
     weights: &'a ExpandDepthwise,
     kernels: Kernels,
+    /// Of the rows between.
+    frame: Frame,
     ending: &'a Ending<'a>,
     out: Output<'a>,
 }
@@ -131,22 +134,17 @@ impl Pair<'_> {
         let stride = self.weights.window.strides[0];
         let held = self.held(panel.out.len(), height);
         let at_once = (held - self.reach().min(held - 1)).div_ceil(stride);
-        let in_width = self.input.size[1];
-        with_scratch(panel.out.len() * held * in_width, |between: &mut [Pixel]| {
+        let frame = self.frame.width;
+        with_scratch(panel.out.len() * held * frame, |between: &mut [Pixel]| {
+            self.frame.clear(between);
             let mut made = 0;
             for start in rows.clone().step_by(at_once) {
                 let rows = start..rows.end.min(start + at_once);
                 let seen = self.seen(&rows);
                 let new = seen.start.max(made)..seen.end;
-                // Rows that lie side by side end where the first one lies.
-                let turn = new.end.min(new.start.next_multiple_of(held));
-                for rows in [new.start..turn, turn..new.end] {
-                    if !rows.is_empty() {
-                        self.expand(image, panel, rows, between, held);
-                    }
-                }
+                new.for_each(|row| self.expand(image, panel, row, between, held));
                 made = seen.end;
-                for (i, plane) in between.chunks_exact(held * in_width).enumerate() {
+                for (i, plane) in between.chunks_exact(held * frame).enumerate() {
                     self.depthwise(image, panel.out.start + i, &rows, (plane, held), width);
                 }
             }
@@ -160,7 +158,7 @@ impl Pair<'_> {
 
     /// The rows between that are held at a time: a power of two, and enough for one of the output.
     fn held(&self, planes: usize, height: usize) -> usize {
-        let row = planes * self.input.size[1] * size_of::<Pixel>();
+        let row = planes * self.frame.width * size_of::<Pixel>();
         let all = (height - 1) * self.weights.window.strides[0] + self.reach() + 1;
         let fit = 1 << (HELD / row).max(1).ilog2();
         all.next_power_of_two().min(fit).max((self.reach() + 1).next_power_of_two())
@@ -173,28 +171,28 @@ impl Pair<'_> {
         inside(rows.start * strides[0])..inside((rows.end - 1) * strides[0] + self.reach() + 1)
     }
 
-    /// Makes rows of a panel; they lie side by side.
-    fn expand(&self, image: usize, panel: &Panel, rows: Range<usize>, between: &mut [Pixel], held: usize) {
+    /// Makes a row of a panel.
+    fn expand(&self, image: usize, panel: &Panel, row: usize, between: &mut [Pixel], held: usize) {
+        let frame = self.frame.width;
         let (pixels, width) = (self.input.pixels(), self.input.size[1]);
         let in_blocks = blocks(self.weights.input);
         let frames = &self.planes[image * in_blocks * pixels..][..in_blocks * pixels];
-        let to = (rows.start & (held - 1)) * width;
-        let from = rows.start * width..rows.end * width;
-        assert!(from.end <= pixels && to + from.len() <= held * width, "rows outside of the images");
-        assert!(between.len() == panel.out.len() * held * width, "size of the buffer");
-        let tiles = Tiles::new(from.len(), self.kernels.pixels);
+        let (to, from) = ((row & (held - 1)) * frame + self.frame.left(), row * width);
+        assert!(from + width <= pixels && to + width <= held * frame, "a row outside of the images");
+        assert!(between.len() == panel.out.len() * held * frame, "size of the buffer");
+        let tiles = Tiles::new(width, self.kernels.pixels);
         let weights = &self.weights.expand.data[panel.start..];
         let start = Start::Bias(self.weights.bias[panel.out.start * BLOCK..].as_ptr());
         let finish = Finish { addend: None, low: self.weights.low, high: self.weights.high };
         for cols in (0..tiles.count()).map(|i| tiles.get(i)) {
             let tile = Tile {
-                x: frames[from.start + cols.start..].as_ptr().cast(),
+                x: frames[from + cols.start..].as_ptr().cast(),
                 x_block: pixels * BLOCK,
                 fours: panel.fours.clone(),
                 taps: &[0],
                 weights: weights.as_ptr(),
                 out: between[to + cols.start..].as_mut_ptr().cast(),
-                out_block: held * width * BLOCK,
+                out_block: held * frame * BLOCK,
                 out_step: BLOCK,
                 start,
                 finish: Some(finish),
@@ -225,8 +223,8 @@ impl Pair<'_> {
         let rows = rows.clone();
         self.ending.isa.run(Walk {
             gather,
-            window: self.weights.window,
-            size: self.input.size,
+            window: self.frame.window(),
+            size: [self.input.size[0], self.frame.width],
             plane: between,
             held: held - 1,
             rows,

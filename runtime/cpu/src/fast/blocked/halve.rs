@@ -4,7 +4,7 @@
 use super::direct::{Direct, PIECE, Target};
 use super::{BLOCK, Output, Pixel, load};
 use crate::fast::Exec;
-use crate::fast::gemm::split::part;
+use crate::fast::gemm::split::{self, part};
 use crate::fast::scratch::with_scratch;
 use crate::fast::simd::{Simd, Task};
 
@@ -14,7 +14,8 @@ impl Direct<'_> {
         let width = self.geometry.output[1];
         let (tiles, panels, out_blocks) = (self.line.count(), self.weights.panels.len(), self.blocks[1]);
         let pairs = self.lines / 2;
-        let parts = (2 * pairs * width * self.weights.data.len()).div_ceil(PIECE).clamp(1, pairs.max(1));
+        let work = 2 * pairs * width * self.weights.data.len();
+        let parts = split::pieces(work, PIECE, exec.pool.threads()).min(pairs.max(1));
         exec.pool.parallel_for(images * parts, &|piece| {
             let (image, own) = (piece / parts, part(pairs, parts, piece % parts));
             let plane = 2 * own.len() * width;

@@ -191,6 +191,12 @@ unsafe fn compute<S: Simd, const P: usize, const V: usize, const IN: usize, cons
         let fours = left.min(IN / FOUR - first);
         for &tap in t.taps {
             let mut x = block.wrapping_add(tap + first * FOUR);
+            if IN == BLOCK && left > fours {
+                let next = block.wrapping_add(t.x_block + tap).cast::<u8>();
+                for pixel in 0..P {
+                    s.prefetch(next.wrapping_add(pixel * size_of::<[f32; BLOCK]>()));
+                }
+            }
             for _ in 0..fours {
                 for c in 0..READ {
                     // SAFETY: these loops cover the channels of all blocks at all taps, which the caller promises to be

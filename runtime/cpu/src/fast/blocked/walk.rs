@@ -7,9 +7,6 @@ use super::{BLOCK, Pixel, load};
 use crate::fast::conv::Window;
 use crate::fast::simd::{Simd, Task};
 
-/// Pixels computed at a time.
-const PIXELS: usize = 8;
-
 /// What is made of the pixels under a window. `part` is the first channel of a vector.
 pub(super) trait Gather {
     /// What sums begin with.
@@ -51,13 +48,20 @@ impl<G: Gather> Task for Walk<'_, G> {
                 let cols = self.taps(1, col);
                 self.pixels::<S, 1>(s, [row, col], [taps.clone(), cols]);
             }
-            match inside.len() {
-                PIXELS.. => self.line::<S, PIXELS>(s, row, &inside, &taps),
-                4.. => self.line::<S, 4>(s, row, &inside, &taps),
+            match at_a_time(inside.len()) {
+                8 => self.line::<S, 8>(s, row, &inside, &taps),
+                7 => self.line::<S, 7>(s, row, &inside, &taps),
+                4 => self.line::<S, 4>(s, row, &inside, &taps),
                 _ => self.line::<S, 1>(s, row, &inside, &taps),
             }
         }
     }
+}
+
+/// How many of so many pixels are computed at a time: as many as registers hold, and so that few are computed twice.
+fn at_a_time(pixels: usize) -> usize {
+    let fit = [8, 7, 4].into_iter().filter(|&size| size <= pixels);
+    fit.min_by_key(|&size| pixels.next_multiple_of(size)).unwrap_or(1)
 }
 
 impl<G: Gather> Walk<'_, G> {

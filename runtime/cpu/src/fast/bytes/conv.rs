@@ -21,8 +21,6 @@ use crate::pool::SharedSlice;
 
 /// Multiply-adds of one piece of work.
 const PIECE: usize = 1_000_000;
-/// Where pixels alone give fewer pieces, output channels are split as well.
-const MIN_PIECES: usize = 8;
 /// Bytes of a frame that are filled at a time.
 const FRAME_PIECE: usize = 32 * 1024;
 
@@ -270,12 +268,12 @@ fn run(exec: Exec<'_>, g: &Geometry, x: &[u8], conv: &ConvBytes, product: &Produ
     let widest = panels.iter().map(|p| p.vectors).max().unwrap_or(1);
     let tiles = Tiles::new(g.width, kernels.pixels(widest));
     let work = (g.segments.len() * product.words * 4 * conv.channels.output).max(1);
-    let per_piece = (PIECE / (work * kernels.pixels(widest))).max(1);
-    let all = g.rows * tiles.count();
-    let pieces = all.div_ceil(per_piece);
-    let parts = match pieces < MIN_PIECES && all * work > PIECE {
-        true => (MIN_PIECES / pieces).clamp(1, panels.len()),
-        false => 1,
+    let (all, threads) = (g.rows * tiles.count(), exec.pool.threads());
+    let wanted = split::pieces(g.rows * g.width * work, PIECE, threads);
+    let pieces = wanted.min(all);
+    let parts = match wanted < threads {
+        true => 1,
+        false => split::even(1, pieces, threads).min(panels.len()),
     };
     let last = |x: Option<usize>| x.unwrap_or(0);
     let reach = g.start(g.rows - 1, g.width - 1)
@@ -285,9 +283,8 @@ fn run(exec: Exec<'_>, g: &Geometry, x: &[u8], conv: &ConvBytes, product: &Produ
     assert!(reach <= x.len(), "windows lie outside of the frame");
     let run = Run { kernels, g, x, conv, product, out: SharedSlice::new(output) };
     exec.pool.parallel_for(pieces * parts, &|piece| {
-        let (first, part) = (piece / parts * per_piece, piece % parts);
-        for index in first..all.min(first + per_piece) {
-            for panel in &panels[split::part(panels.len(), parts, part)] {
+        for index in split::part(all, pieces, piece / parts) {
+            for panel in &panels[split::part(panels.len(), parts, piece % parts)] {
                 run.tile(index / tiles.count(), tiles.get(index % tiles.count()), panel);
             }
         }

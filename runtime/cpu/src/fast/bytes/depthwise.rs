@@ -8,6 +8,7 @@ use super::finish::{ChannelVectors, Coding, Finish, FinishVectors, SLACK, around
 use super::weights::{Weights, part};
 use crate::fast::Exec;
 use crate::fast::conv::Window;
+use crate::fast::gemm::split;
 use crate::fast::simd::{Simd, Task};
 use crate::memory::Aligned;
 use crate::pool::SharedSlice;
@@ -67,8 +68,9 @@ impl Depthwise {
         let rows = (PIECE / row.max(1)).clamp(1, height.div_ceil(4));
         let image_len = input.size[0] * input.size[1] * self.channels;
         let (out, all) = (SharedSlice::new(output), input.count * height);
-        exec.pool.parallel_for(all.div_ceil(rows), &|piece| {
-            for at in piece * rows..all.min((piece + 1) * rows) {
+        let pieces = split::pieces(all, rows, exec.pool.threads()).min(all);
+        exec.pool.parallel_for(pieces, &|piece| {
+            for at in split::part(all, pieces, piece) {
                 // SAFETY: each row belongs to one piece.
                 let out = unsafe { out.range(at * row..(at + 1) * row) };
                 let image = &input.data[at / height * image_len..][..image_len];

@@ -1,4 +1,5 @@
-//! How lengths are cut into tiles, blocks and pieces of work; all of it fixed by the shape alone.
+//! How lengths are cut into tiles, blocks and pieces of work. Tiles and blocks are fixed by the shape alone; pieces also
+//! by the number of threads, where results do not depend on them.
 
 use std::ops::Range;
 
@@ -37,10 +38,24 @@ impl Tiles {
     }
 }
 
-/// The `index`th of `parts` nearly equal parts of `0..len`.
+/// The `index`th of `parts` nearly equal parts of `0..len`; several in a row are nearly equal, too.
 pub(crate) fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
-    let at = |i: usize| len / parts * i + (len % parts).min(i);
+    let at = |i: usize| len / parts * i + len % parts * i / parts;
     at(index)..at(index + 1)
+}
+
+/// Into how many pieces work is cut: of `grain` at most, and equally many for each thread.
+pub(crate) fn pieces(work: usize, grain: usize, threads: usize) -> usize {
+    /// What of a grain is worth another thread.
+    const WORTH: usize = 8;
+    let pieces = work.div_ceil(grain).max(threads.min(work / (grain / WORTH).max(1))).max(1);
+    if pieces < threads { pieces } else { pieces.next_multiple_of(threads) }
+}
+
+/// The least number of parts, `at_least` so many, that together with so many `others` gives each thread equally many pieces.
+pub(crate) fn even(at_least: usize, others: usize, threads: usize) -> usize {
+    let parts = (1..=threads).find(|parts| (parts * others).is_multiple_of(threads));
+    at_least.next_multiple_of(parts.unwrap_or(threads))
 }
 
 #[cfg(test)]
@@ -61,6 +76,24 @@ mod tests {
                 assert_eq!(at, len);
             }
         }
+    }
+
+    #[test]
+    fn threads_get_equally_many_pieces() {
+        for threads in 1..9 {
+            for work in [0, 1, 99, 100, 800, 5000, 123_456] {
+                let pieces = pieces(work, 800, threads);
+                assert!(pieces >= work.div_ceil(800).max(1) && pieces < work.div_ceil(800).max(1) + threads);
+                assert!(pieces < threads || pieces.is_multiple_of(threads), "{work} for {threads}");
+                for others in 1..20 {
+                    let parts = even(pieces, others, threads);
+                    assert!(parts >= pieces && (parts * others).is_multiple_of(threads));
+                }
+            }
+        }
+        // What is not worth another thread.
+        assert_eq!(pieces(99, 800, 4), 1);
+        assert_eq!(pieces(250, 800, 4), 2);
     }
 
     #[test]

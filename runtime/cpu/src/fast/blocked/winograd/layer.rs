@@ -9,7 +9,7 @@ use crate::fast::blocked::panels::{FOUR, Panel};
 use crate::fast::blocked::tile::{Input, Kernels, Start, Tile};
 use crate::fast::blocked::{BLOCK, Ending, Output, Pixel, blocks};
 use crate::fast::conv::filtering::Filtering;
-use crate::fast::gemm::split::{Tiles, part};
+use crate::fast::gemm::split::{self, Tiles, part};
 use crate::fast::scratch::with_scratch;
 use crate::fast::{Exec, Isa};
 use crate::pool::SharedSlice;
@@ -131,7 +131,7 @@ impl<
         let in_blocks = self.blocks[0];
         let tile = Self::POSITIONS * in_blocks * size_of::<Pixel>();
         let at_a_time = (HELD / tile).next_multiple_of(self.kernels.pixels).min(MOST_TILES);
-        let parts = self.tiles().div_ceil(at_a_time.max(1));
+        let parts = split::pieces(self.tiles(), at_a_time.max(1), exec.pool.threads()).min(self.tiles());
         exec.pool.parallel_for(self.count * parts, &|piece| {
             let (image, tiles) = (piece / parts, part(self.tiles(), parts, piece % parts));
             let from = Positions { blocks: in_blocks, tiles: tiles.len() };
