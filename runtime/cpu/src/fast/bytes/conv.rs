@@ -15,6 +15,7 @@ use crate::fast::copy::{copy, fill};
 use crate::fast::gemm::split::{self, Tiles};
 use crate::fast::gemm::{Quantized, Zero};
 use crate::fast::scratch::with_scratch;
+use crate::fast::simd::vectorised;
 use crate::fast::{Exec, Isa};
 use crate::memory::Aligned;
 use crate::pool::SharedSlice;
@@ -201,7 +202,8 @@ impl Geometry {
     }
 }
 
-/// Calls `run` with the images inside frames of zero points; without padding they are the same.
+/// Calls `run` with the images inside frames of zero points, and their codes unsigned; without padding and signs they are
+/// the same.
 fn with_frame(
     exec: Exec<'_>,
     input: BytesLast<'_>,
@@ -232,7 +234,7 @@ fn with_frame(
     };
     let taps = if product.rows { window.kernel[1] } else { 1 };
     let whole_words = (conv.channels.per_group().0 * taps).is_multiple_of(4);
-    if window.pads == [0; 4] && whole_words {
+    if window.pads == [0; 4] && whole_words && !conv.input.signed {
         return run(geometry(input.size), input.data);
     }
     let [top, left, bottom, right] = window.pads;
@@ -242,7 +244,7 @@ fn with_frame(
     let bytes = input.count * height * row;
     with_scratch(bytes + 4, |frame: &mut [u8]| {
         let per_piece = (FRAME_PIECE / row.max(1)).max(1);
-        let zero = conv.input.zero as u8;
+        let (zero, flip) = (conv.input.unsigned_zero() as u8, conv.input.flip() as u8);
         exec.pool.parallel_chunks(&mut frame[..bytes], per_piece * row, &|piece, rows| {
             for (i, out) in rows.chunks_exact_mut(row).enumerate() {
                 let (image, y) = ((piece * per_piece + i) / height, (piece * per_piece + i) % height);
@@ -254,7 +256,13 @@ fn with_frame(
                 let (before, rest) = out.split_at_mut(left * channels);
                 let (inside, behind) = rest.split_at_mut(in_row);
                 fill(before, zero);
-                copy(inside, &input.data[from..from + in_row]);
+                let source = &input.data[from..from + in_row];
+                match flip {
+                    0 => copy(inside, source),
+                    _ => vectorised(exec.isa, || {
+                        inside.iter_mut().zip(source).for_each(|(to, x)| *to = x ^ flip)
+                    }),
+                }
                 fill(behind, zero);
             }
         });
@@ -314,7 +322,6 @@ impl Run<'_> {
             words: self.product.words,
             weights: self.product.weights[panel.weights..].as_ptr(),
             bias: self.conv.bias[panel.channel..].as_ptr(),
-            flip: self.conv.input.flip(),
             // SAFETY: the place is inside of the output.
             out: unsafe { self.out.as_mut_ptr().add(at) },
             out_pixel: channels,

@@ -6,7 +6,7 @@ use crate::fast::simd::Simd;
 
 /// One tile. What a pixel is multiplied with lies in `segments` of `words` words of four bytes.
 pub(super) struct Tile<'a> {
-    /// Where the first pixel's window begins.
+    /// Where the first pixel's window begins; its bytes are unsigned.
     pub x: *const u8,
     /// From one pixel to the next.
     pub x_pixel: usize,
@@ -17,8 +17,6 @@ pub(super) struct Tile<'a> {
     pub weights: *const i32,
     /// Added to the sums, one for each output channel.
     pub bias: *const i32,
-    /// Makes the bytes unsigned.
-    pub flip: i32,
     pub out: *mut u8,
     pub out_pixel: usize,
     /// The first output channel, and how many there are.
@@ -34,7 +32,6 @@ pub(super) struct Tile<'a> {
 /// writable for each pixel, `n` needs `V` vectors, and the channels are those of `finish`.
 #[inline(always)]
 pub(super) unsafe fn compute<S: Simd, const P: usize, const V: usize>(s: S, t: &Tile<'_>) {
-    let flip = s.splat_i(t.flip);
     let mut sums = [[s.splat_i(0); V]; P];
     for v in 0..V {
         // SAFETY: the caller's promise.
@@ -48,7 +45,7 @@ pub(super) unsafe fn compute<S: Simd, const P: usize, const V: usize>(s: S, t: &
         let mut x = t.x.wrapping_add(segment);
         for _ in 0..t.words {
             // SAFETY: the caller's promise.
-            unsafe { step::<S, P, V>(s, &mut sums, (x, t.x_pixel), weights, flip) };
+            unsafe { step::<S, P, V>(s, &mut sums, (x, t.x_pixel), weights) };
             x = x.wrapping_add(4);
             weights = weights.wrapping_add(V * S::LANES);
         }
@@ -75,9 +72,8 @@ unsafe fn step<S: Simd, const P: usize, const V: usize>(
     sums: &mut [[S::I; V]; P],
     (x, pixel): (*const u8, usize),
     weights: *const i32,
-    flip: S::I,
 ) {
-    let mut row = [flip; V];
+    let mut row = [s.splat_i(0); V];
     for (v, w) in row.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
         *w = unsafe { s.load_i(weights.add(v * S::LANES)) };
@@ -85,7 +81,7 @@ unsafe fn step<S: Simd, const P: usize, const V: usize>(
     for (p, sums) in sums.iter_mut().enumerate() {
         // SAFETY: the caller's promise.
         let word = unsafe { x.add(p * pixel).cast::<i32>().read_unaligned() };
-        let x = s.xor_i(s.splat_i(word), flip);
+        let x = s.splat_i(word);
         for (sum, &w) in sums.iter_mut().zip(&row) {
             *sum = s.dot_u8i8(*sum, x, w);
         }
