@@ -68,7 +68,7 @@ pub(super) fn lives(storages: &[Storage], inside: &Inside) -> Vec<Option<RangeIn
 }
 
 /// The life of a storage that has a place in the arena of the host.
-fn life(storages: &[Storage], storage: StorageIndex) -> Option<&RangeInclusive<usize>> {
+pub(super) fn life(storages: &[Storage], storage: StorageIndex) -> Option<&RangeInclusive<usize>> {
     match &storages[storage] {
         Storage::Made { life, output: None, space: HOST, .. } => Some(life),
         _ => None,
@@ -94,7 +94,7 @@ mod tests {
 
     fn step(inputs: &[usize], output: usize, joins: bool) -> Operands {
         let inputs = inputs.iter().map(|&s| Some(s)).collect();
-        Operands { queue: None, inputs, outputs: [Some(output)].into_iter().collect(), joins }
+        Operands { queue: None, inputs, outputs: [Some(output)].into_iter().collect(), joins, starts: None }
     }
 
     /// 0 and 1 are joined to 2; 2 and 3 to 4.

@@ -52,6 +52,7 @@ mod scatter;
 mod select;
 mod shape;
 mod skip_norm;
+mod slice;
 mod top_k;
 mod transpose;
 mod trilu;
