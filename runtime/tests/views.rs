@@ -177,6 +177,24 @@ fn views_that_overlap_are_kept_apart_where_one_is_written_to() {
 }
 
 #[test]
+fn what_is_cut_up_and_joined_again_is_made_in_its_place() {
+    // As a block of a network does it whose second half goes on.
+    let text = graph(
+        "(float[1, 32, 16] x) => (float[] y) <int64[2] s = {16, 16}>",
+        "r = Neg(x) a, b = Split <axis = 1> (r, s) c = Abs(b) d = Relu(c) e = Concat <axis = 1> (a, b, c, d)
+         y = Concat <axis = 0> (e, e)",
+    );
+    // Only what is an output in the end is moved.
+    assert_eq!(busy(&text, &[numbers(&[1, 32, 16], 10)]), ["Neg", "Abs", "Relu", "Concat"]);
+    let program = build(&text, &Registry::default());
+    let x = numbers(&[1, 32, 16], 10);
+    assert_eq!(program.arena_bytes(&[Some(View::of(&x))]).unwrap(), 4 * 16 * 16 * 4);
+    // What is written to in between is not its own part.
+    let text = text.replace("c = Abs(b)", "c = Sub(b, a)").replace("(a, b, c, d)", "(d, a, c, b)");
+    busy(&text, &[numbers(&[1, 32, 16], 11)]);
+}
+
+#[test]
 fn whether_it_is_a_view_depends_on_the_sizes_of_the_run() {
     let text = graph(
         "(float[N, 32, 16] x) => (float[] y)",
@@ -261,9 +279,17 @@ impl Maker {
                 let (one, mut two) = (self.values.len(), dims.clone());
                 writeln!(self.body, "v{one}, v{} = Split <axis = {axis}> (v{x}, {sizes})", one + 1).unwrap();
                 two[axis] -= first;
-                let mut first_dims = dims;
+                let mut first_dims = dims.clone();
                 first_dims[axis] = first;
-                self.values.extend([first_dims, two]);
+                let mut whole = dims.clone();
+                whole[axis] += two[axis];
+                let is_small = whole.iter().product::<usize>() <= 16_384;
+                self.values.extend([first_dims, two.clone()]);
+                if is_small && self.below(2) == 0 {
+                    // Joined again with what becomes of the second part.
+                    self.add(two, &format!("Neg(v{})", one + 1));
+                    self.add(whole, &format!("Concat <axis = {axis}> (v{one}, v{}, v{})", one + 1, one + 2));
+                }
             }
             6 => {
                 let index = self.below(dims[axis]);

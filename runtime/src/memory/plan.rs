@@ -10,7 +10,7 @@ use byoc_graph::StaticDims;
 use smallvec::SmallVec;
 
 use super::arena::Pieces;
-use super::parts::{self, Inside};
+use super::parts::{self, Inside, Kept};
 use super::stretches::{self, Starts};
 use super::{Cuts, Storage, StorageIndex};
 use crate::device::{Access, Devices, HOST, Queue, Space, StepOrder, Touch, What, order};
@@ -96,8 +96,9 @@ impl MemoryPlan {
         steps: &[Operands],
     ) -> MemoryPlan {
         let mut places = vec![None; storages.len()];
-        let (mut inside, joined) = parts::find(storages, sizes, steps);
-        let viewed = stretches::find(storages, sizes, steps, &mut inside);
+        let mut kept = parts::find(storages, sizes, steps);
+        stretches::find(storages, sizes, steps, &mut kept);
+        let Kept { inside, joined, viewed } = kept;
         let aligns = [ALIGN].into_iter().chain(devices.iter().map(|d| d.align));
         let mut arenas: Vec<usize> = aligns
             .enumerate()
@@ -135,6 +136,16 @@ impl MemoryPlan {
 }
 
 impl Operands {
+    /// Outputs that are stretches of input 0, with that input and the bytes before them there.
+    pub fn views(&self) -> impl Iterator<Item = (StorageIndex, StorageIndex, usize)> {
+        let source = self.inputs.first().copied().flatten();
+        let starts = self.starts.iter().flatten();
+        self.outputs
+            .iter()
+            .zip(starts)
+            .filter_map(move |(output, start)| Some(((*output)?, source?, (*start)?)))
+    }
+
     /// What the step touches of what other steps do.
     fn touch(&self, storages: &[Storage], places: &[Option<Range<usize>>]) -> Touch {
         let access = |storage: StorageIndex, writes| {

@@ -7,7 +7,7 @@ use byoc_cpu::Kernel;
 use byoc_graph::{DType, StaticDims};
 use smallvec::SmallVec;
 
-use super::parts::{Inside, life, outermost};
+use super::parts::{Inside, Kept, life, outermost, writes};
 use super::plan::{ALIGN, Operands, Stays};
 use super::{Storage, StorageIndex};
 use crate::frame::bytes_of;
@@ -37,32 +37,28 @@ pub(crate) fn starts<'a>(
     outputs.zip(0..).map(start).collect()
 }
 
-/// Adds to `inside` the storages that may be views, in the order of the steps; also says which steps then do nothing.
+/// Adds the storages that may be views, in the order of the steps.
 ///
 /// What a view needs stays as it is while somebody reads it: in the life of either, no step writes to the other.
-pub(super) fn find(
-    storages: &[Storage],
-    sizes: &[Option<usize>],
-    steps: &[Operands],
-    inside: &mut Inside,
-) -> Vec<bool> {
-    let mut viewed = vec![false; steps.len()];
+pub(super) fn find(storages: &[Storage], sizes: &[Option<usize>], steps: &[Operands], kept: &mut Kept) {
     if steps.iter().all(|step| step.starts.is_none()) {
-        return viewed;
+        return;
     }
+    let Kept { inside, viewed, .. } = kept;
     let mut finder = Finder { storages, sizes, writes: writes(storages, steps), families: HashMap::new() };
     for storage in (0..storages.len()).filter(|&s| inside[s].is_some()) {
         finder.join_family(inside, storage);
     }
     for (index, step) in steps.iter().enumerate() {
-        let Some(views) = finder.views(inside, step) else { continue };
-        for (view, source, start) in views {
+        if viewed[index] || !finder.may_view(inside, step) {
+            continue;
+        }
+        for (view, source, start) in step.views() {
             inside[view] = Some((source, start));
             finder.join_family(inside, view);
         }
         viewed[index] = true;
     }
-    viewed
 }
 
 /// How a step of which all outputs are views has nothing to do.
@@ -74,19 +70,6 @@ pub(super) fn stays(storages: &[Storage], inside: &Inside, step: &Operands) -> S
         true => Stays::Viewed,
         false => Stays::Lent(places),
     }
-}
-
-/// By storage: the steps that write to it when it has been made.
-fn writes(storages: &[Storage], steps: &[Operands]) -> Vec<Vec<usize>> {
-    let mut writes = vec![Vec::new(); storages.len()];
-    for (index, step) in steps.iter().enumerate() {
-        for &storage in step.outputs.iter().flatten() {
-            if matches!(&storages[storage], Storage::Made { life, .. } if *life.start() < index) {
-                writes[storage].push(index);
-            }
-        }
-    }
-    writes
 }
 
 struct Finder<'a> {
@@ -102,24 +85,18 @@ impl Finder<'_> {
         self.families.entry(outermost(inside, storage).0).or_default().push(storage);
     }
 
-    /// The outputs of a step, what they are views of, and the bytes before them there, if all may be.
-    fn views(&self, inside: &Inside, step: &Operands) -> Option<Vec<(StorageIndex, StorageIndex, usize)>> {
-        let starts = step.starts.as_ref()?;
-        let source = (*step.inputs.first()?)?;
-        let outputs =
-            || step.outputs.iter().zip(starts).filter_map(|(output, start)| Some(((*output)?, (*start)?)));
-        if outputs().any(|(view, start)| !self.may_be(inside, view, source, start)) {
-            return None;
-        }
-        let all = outputs().map(|(view, _)| self.sizes[view].unwrap_or(0)).sum::<usize>();
-        if let Storage::Made { life, .. } = &self.storages[source] {
-            let longer = |view| self::life(self.storages, view).is_some_and(|own| own.end() > life.end());
-            let small = self.sizes[source].is_none_or(|size| size / SMALL > all);
-            if small && outputs().any(|(view, _)| longer(view)) {
-                return None;
-            }
-        }
-        Some(outputs().map(|(view, start)| (view, source, start)).collect())
+    /// Whether all outputs of a step may be views of its input.
+    fn may_view(&self, inside: &Inside, step: &Operands) -> bool {
+        let views: Vec<_> = step.views().collect();
+        let Some(&(_, source, _)) = views.first() else { return false };
+        let size = |storage: StorageIndex| self.sizes[storage].unwrap_or(0);
+        let all: usize = views.iter().map(|(view, ..)| size(*view)).sum();
+        let is_longer = |view: StorageIndex| match (&self.storages[source], life(self.storages, view)) {
+            (Storage::Made { life, .. }, Some(own)) => own.end() > life.end(),
+            _ => false,
+        };
+        let idle = size(source) / SMALL > all && views.iter().any(|(view, ..)| is_longer(*view));
+        !idle && views.iter().all(|&(view, source, start)| self.may_be(inside, view, source, start))
     }
 
     fn may_be(&self, inside: &Inside, view: StorageIndex, source: StorageIndex, start: usize) -> bool {

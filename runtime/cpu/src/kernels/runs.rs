@@ -4,8 +4,8 @@ use byoc_graph::{DType, StaticDims};
 use bytemuck::Pod;
 use smallvec::SmallVec;
 
-use crate::fast::Exec;
 use super::slice;
+use crate::fast::Exec;
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, Stretch, Stretches, optional, tensor};
 use crate::kernels::loops;
 use crate::kernels::words::{by_size, words_mut};
