@@ -3,7 +3,7 @@
 use byoc_graph::DType;
 
 use super::windows::{Windows, pair, seen};
-use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
+use crate::kernel::{Ctx, Kernel, KernelError, tensor};
 use crate::kernels::loops;
 use crate::outputs::Outputs;
 use crate::registry::Entry;

@@ -43,6 +43,7 @@ mod pixels;
 mod places;
 mod pooling;
 mod projections;
+mod q_gemm;
 mod quantize;
 mod quantized;
 mod recurrent;
@@ -100,6 +101,7 @@ pub(crate) const ALL: &[&[Entry]] = &[
     places::ENTRIES,
     pooling::ENTRIES,
     projections::ENTRIES,
+    q_gemm::ENTRIES,
     quantize::ENTRIES,
     quantized::ENTRIES,
     recurrent::ENTRIES,
