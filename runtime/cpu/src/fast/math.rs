@@ -220,7 +220,7 @@ pub(super) fn arccosine<S: Simd>(s: S, x: S::F) -> S::F {
 /// Within 5 ulp.
 #[inline(always)]
 pub(super) fn sinh<S: Simd>(s: S, x: S::F) -> S::F {
-    const C: [f32; 3] = [0.166_667_16, 0.008_333_028_4, 0.000_203_721_91];
+    const C: [f32; 3] = [0.166_667_16, 0.008_330_283_8, 0.000_203_721_91];
     let half = s.splat(0.5);
     let a = s.copy_sign(x, s.splat(0.0));
     let x2 = s.mul(x, x);

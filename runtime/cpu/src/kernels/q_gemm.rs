@@ -127,7 +127,10 @@ impl<T: Quantized + Element> Kernel for QGemm<T> {
                         isa,
                         #[inline(always)]
                         || match scale {
-                            [one] => out.iter_mut().zip(sums).for_each(|(y, (x, b))| *y = x.wrapping_add(*b) as f32 * one),
+                            [one] => out
+                                .iter_mut()
+                                .zip(sums)
+                                .for_each(|(y, (x, b))| *y = x.wrapping_add(*b) as f32 * one),
                             each => out
                                 .iter_mut()
                                 .zip(sums)
