@@ -116,9 +116,7 @@ pub(crate) fn start(
     let mut pieces = Pieces::new();
     cuts.cuts.cut(arena.bytes_mut(), &mut pieces);
     let values = Values { program, held, dims, dtypes, io, over: None };
-    let view = |(i, value): (usize, &Option<ValueIndex>)| {
-        values.view((*value)?, || pieces[usize::from(cuts.inputs[i]?)].read())
-    };
+    let view = |(i, value): (usize, &Option<ValueIndex>)| values.view((*value)?, || cuts.read(&pieces, i));
     let inputs: SmallVec<[_; 8]> = program.steps[index].inputs.iter().enumerate().map(view).collect();
     away.push(begin(program, kernel, index, &inputs)?);
     Ok(())

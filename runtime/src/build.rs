@@ -7,7 +7,7 @@ use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{InputDesc, Kernel, NodeDesc, OutputDesc, Prepared, Registry};
 use byoc_graph::normalise::STAYS;
 use byoc_graph::{
-    Function, FunctionId, Graph, GraphError, MappedFiles, Model, Node, NodeId, Origin, Tensor, Type, ValueId,
+    Function, FunctionId, Graph, GraphError, MappedFiles, Model, Node, NodeId, Tensor, ValueId,
 };
 use indexmap::IndexMap;
 use smallvec::SmallVec;
@@ -15,9 +15,10 @@ use thiserror::Error;
 
 use crate::alias::Alias;
 use crate::device::insert::{Inserted, insert};
-use crate::device::{DeviceRegion, Devices, Space};
-use crate::memory::{Storage, StorageIndex, ValueIndex};
-use crate::program::{Action, Program, Step, ValueInfo, align};
+use crate::device::{DeviceRegion, Devices};
+use crate::layout::Layout;
+use crate::memory::ValueIndex;
+use crate::program::{Action, Program, Step};
 use crate::region::{RegionKernel, Regions};
 use crate::signature::{Signature, input_specs, output_specs};
 use crate::work::Call;
@@ -311,167 +312,5 @@ fn describe<'g>(graph: &'g Graph, node: &'g Node, isa: Isa) -> NodeDesc<'g> {
         inputs: node.inputs().iter().map(|v| v.map(input)).collect(),
         outputs: node.outputs().iter().map(|v| v.filter(wanted).map(|v| OutputDesc { ty: ty(v) })).collect(),
         isa,
-    }
-}
-
-/// Where every value lies.
-struct Layout {
-    /// By index; copies have none.
-    ids: Vec<Option<ValueId>>,
-    /// By value: the memory that it lies in.
-    spaces: Vec<Space>,
-    values: Vec<ValueInfo>,
-    storages: Vec<Storage>,
-    constants: Vec<Tensor>,
-    /// By value: the last step that uses it. One more than the last step for outputs.
-    last_use: Vec<usize>,
-    /// By storage: the last use of any value in it.
-    last: Vec<usize>,
-}
-
-impl Layout {
-    fn new(
-        graph: &Graph,
-        inputs: &[ValueId],
-        outputs: &[ValueIndex],
-        (spaces, copies): (Vec<Space>, Vec<ValueIndex>),
-        steps: &mut [Step],
-    ) -> Result<Layout, BuildError> {
-        let count = spaces.len();
-        let mut layout = Layout {
-            ids: vec![None; count],
-            spaces,
-            values: (0..count).map(|_| ValueInfo::default()).collect(),
-            storages: Vec::new(),
-            constants: Vec::new(),
-            last_use: vec![0; count],
-            last: Vec::new(),
-        };
-        for (id, value) in graph.values() {
-            layout.ids[id.index()] = Some(id);
-            if let Some(Type::Tensor(ty)) = &value.ty {
-                layout.values[id.index()].dtype = ty.dtype;
-                layout.values[id.index()].shape = ty.shape.clone();
-            }
-        }
-        for (k, &source) in copies.iter().enumerate() {
-            let copy = count - copies.len() + k;
-            let ValueInfo { dtype, shape, .. } = &layout.values[source];
-            layout.values[copy] = ValueInfo { dtype: *dtype, shape: shape.clone(), ..ValueInfo::default() };
-        }
-        for (i, step) in steps.iter().enumerate() {
-            step.inputs.iter().flatten().for_each(|&v| layout.last_use[v] = i);
-        }
-        outputs.iter().for_each(|&v| layout.last_use[v] = steps.len());
-        for (i, id) in inputs.iter().enumerate() {
-            layout.add(id.index(), Storage::Input(i));
-        }
-        for (i, step) in steps.iter_mut().enumerate() {
-            layout.constants_of(graph, step)?;
-            layout.place_outputs(i, step);
-        }
-        for (o, (&value, id)) in outputs.iter().zip(graph.outputs()).enumerate() {
-            layout.place_graph_output(graph, o, value, *id)?;
-        }
-        layout.note_lives(steps);
-        Ok(layout)
-    }
-
-    fn add(&mut self, value: ValueIndex, storage: Storage) {
-        self.values[value].storage = Some(self.storages.len());
-        self.storages.push(storage);
-        self.last.push(self.last_use[value]);
-    }
-
-    fn add_constant(&mut self, value: ValueIndex, tensor: &Tensor) {
-        let info = &mut self.values[value];
-        info.dtype = Some(tensor.dtype());
-        info.shape = tensor.ty().shape;
-        self.add(value, Storage::Constant(self.constants.len()));
-        self.constants.push(align(tensor));
-    }
-
-    fn constants_of(&mut self, graph: &Graph, step: &Step) -> Result<(), BuildError> {
-        for &value in step.inputs.iter().flatten() {
-            if self.values[value].storage.is_some() {
-                continue;
-            }
-            let id = self.ids[value].expect("steps use values of their graph");
-            let Some(tensor) = graph.constant(id) else {
-                let value = graph.value(id).name.clone();
-                return Err(BuildError::Undefined { node: step.label.clone(), value });
-            };
-            self.add_constant(value, tensor);
-        }
-        Ok(())
-    }
-
-    fn place_outputs(&mut self, i: usize, step: &mut Step) {
-        let shared = match step.action {
-            Action::Alias(_) => step.inputs[0],
-            _ => {
-                step.in_place = step.in_place.filter(|&input| self.may_overwrite(i, step, input));
-                step.in_place.and_then(|input| step.inputs[input])
-            }
-        };
-        for (j, value) in step.outputs.iter().enumerate() {
-            let Some(value) = *value else { continue };
-            match shared.filter(|_| j == 0).and_then(|input| self.values[input].storage) {
-                Some(storage) => {
-                    self.values[value].storage = Some(storage);
-                    self.last[storage] = self.last[storage].max(self.last_use[value]);
-                }
-                None => {
-                    let space = self.spaces[value];
-                    self.add(value, Storage::Made { value, life: i..=i, output: None, space });
-                }
-            }
-        }
-    }
-
-    /// Whether nobody but this one input of the step needs the memory of that input any more.
-    fn may_overwrite(&self, i: usize, step: &Step, input: usize) -> bool {
-        let Some(Some(storage)) = step.inputs.get(input).copied().flatten().map(|v| self.values[v].storage)
-        else {
-            return false;
-        };
-        let same = |v: &&ValueIndex| self.values[**v].storage == Some(storage);
-        step.outputs.first().is_some_and(Option::is_some)
-            && matches!(self.storages[storage], Storage::Made { .. })
-            && self.last[storage] == i
-            && step.inputs.iter().flatten().filter(same).count() == 1
-    }
-
-    fn place_graph_output(
-        &mut self,
-        graph: &Graph,
-        o: usize,
-        value: ValueIndex,
-        id: ValueId,
-    ) -> Result<(), BuildError> {
-        if self.values[value].storage.is_none() {
-            match (graph.constant(id), graph.value(id).origin()) {
-                (Some(tensor), _) => self.add_constant(value, tensor),
-                (None, Origin::Node(..)) => unreachable!("nodes of outputs are live"),
-                (None, _) => return Err(BuildError::NoOutput(graph.value(id).name.clone())),
-            }
-        }
-        let storage = self.values[value].storage.expect("placed above");
-        if let Storage::Made { output: output @ None, .. } = &mut self.storages[storage] {
-            *output = Some(o);
-        }
-        Ok(())
-    }
-
-    /// Ends every storage's life at its last use, and tells that step to release it.
-    fn note_lives(&mut self, steps: &mut [Step]) {
-        for (storage, info) in self.storages.iter_mut().enumerate() {
-            let Storage::Made { life, output, .. } = info else { continue };
-            let last: StorageIndex = self.last[storage].max(*life.start());
-            *life = *life.start()..=last;
-            if output.is_none() {
-                steps[last].release.push(storage);
-            }
-        }
     }
 }

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::check::TypeCheck;
 use crate::device::{DeviceMade, copy};
 use crate::frame::{Frame, Held, bytes_of, view_of};
-use crate::memory::{Pieces, Storage, ValueIndex};
+use crate::memory::{Pieces, Stays, Storage, StorageIndex, ValueIndex};
 use crate::program::{Action, OutputBuffer, Program, RunError, Step, align};
 use crate::{aside, views};
 
@@ -79,7 +79,7 @@ fn run_steps(
             && !matches!(step.action, Action::Bodies(_))
         {
             let mut seen = observed(step, frame, start.elapsed());
-            if frame.plan.steps[index].joined {
+            if frame.plan.steps[index].stays != Stays::No {
                 seen.work = Work::default();
             }
             observer.step(&seen);
@@ -174,7 +174,7 @@ fn run_step(
             return copy::run(program, frame, io, index, step, (*from, *to));
         }
     }
-    if frame.plan.steps[index].joined && views::join(program, frame, step) {
+    if frame.plan.steps[index].stays != Stays::No && views::stay(program, frame, io, index, step) {
         return Ok(());
     }
     // What is large (views, pieces, outputs) is made where it stays: in small models a step takes less than its moves.
@@ -212,11 +212,7 @@ fn run_step(
         let values = Values { program, held, dims, dtypes, io, over };
         let mut inputs: SmallVec<[Option<View<'_>>; 8]> = SmallVec::new();
         for (i, input) in step.inputs.iter().enumerate() {
-            let piece = || match cuts.inputs[i] {
-                Some(p) => pieces[usize::from(p)].read(),
-                None => None,
-            };
-            inputs.push(input.and_then(|value| values.view(value, piece)));
+            inputs.push(input.and_then(|value| values.view(value, || cuts.read(&pieces, i))));
         }
         match &step.action {
             Action::Kernel(kernel) | Action::Bodies(kernel) => kernel.run(ctx, &inputs, &mut outputs)?,
@@ -299,7 +295,7 @@ impl<'c> Borrowed<'c> {
                     }
                 }
                 // Shared content is not written to.
-                Held::Datum(_) | Held::Nothing | Held::Device(_) => {}
+                Held::Datum(_) | Held::Lent { .. } | Held::Nothing | Held::Device(_) => {}
             }
         }
         if io.buffers.is_empty() {
@@ -360,8 +356,18 @@ impl<'s> Values<'s, '_, '_> {
             Storage::Made { .. } => match &self.held[storage] {
                 Held::Arena => tensor(piece().unwrap_or_default()),
                 Held::Bound(output) => tensor(self.io.buffers[*output].as_ref()?.bytes),
+                Held::Lent { by, start } => tensor(self.lent(*by)?.bytes().get(*start..)?),
                 held => view_of(held, dtype, dims),
             },
+        }
+    }
+
+    /// A tensor that is there for the whole run.
+    fn lent(&self, storage: StorageIndex) -> Option<TensorView<'s>> {
+        match self.program.storages[storage] {
+            Storage::Input(i) => self.io.inputs[i]?.tensor(),
+            Storage::Constant(c) => Some(TensorView::of(&self.program.constants[c])),
+            Storage::Made { .. } => None,
         }
     }
 }
@@ -438,7 +444,7 @@ fn hand_out(
                         }
                         Made::Datum(datum)
                     }
-                    Held::Nothing | Held::Arena | Held::Bound(_) | Held::Device(_) => {
+                    Held::Nothing | Held::Arena | Held::Bound(_) | Held::Lent { .. } | Held::Device(_) => {
                         return Err(not_made(o));
                     }
                 }

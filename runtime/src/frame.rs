@@ -7,7 +7,7 @@ use byoc_graph::{DType, Datum, StaticDims};
 
 use crate::aside::Away;
 use crate::device::{DeviceFrame, Devices, OnDevice};
-use crate::memory::MemoryPlan;
+use crate::memory::{MemoryPlan, StorageIndex};
 
 /// Where the bytes of a storage are at this moment.
 #[derive(Default)]
@@ -19,6 +19,11 @@ pub(crate) enum Held {
     /// In the buffer that the caller bound to this output of the program.
     Bound(usize),
     Buffer(Buffer),
+    /// In a storage that is there for the whole run, an input or a constant, behind so many bytes of it.
+    Lent {
+        by: StorageIndex,
+        start: usize,
+    },
     Datum(Box<Datum>),
     /// On a device.
     Device(OnDevice),
@@ -66,7 +71,7 @@ impl Frame {
     /// Puts away what a storage holds; `lent` to steps that may still be under way, it is kept for now.
     pub fn release(&mut self, storage: usize, lent: bool) {
         match std::mem::take(&mut self.held[storage]) {
-            Held::Nothing | Held::Arena | Held::Bound(_) => {}
+            Held::Nothing | Held::Arena | Held::Bound(_) | Held::Lent { .. } => {}
             held if lent => self.device.deferred.push(held),
             Held::Buffer(buffer) => self.pool.give(buffer),
             Held::Datum(_) | Held::Device(_) => {}
@@ -94,7 +99,7 @@ pub(crate) fn view_of<'a>(held: &'a Held, dtype: DType, dims: &'a [usize]) -> Op
             Datum::Tensor(tensor) => View::Tensor(TensorView::of(tensor).with_dims(dims)),
             other => View::Other(other),
         }),
-        Held::Nothing | Held::Arena | Held::Bound(_) | Held::Device(_) => None,
+        Held::Nothing | Held::Arena | Held::Bound(_) | Held::Lent { .. } | Held::Device(_) => None,
     }
 }
 

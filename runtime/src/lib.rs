@@ -8,6 +8,7 @@ mod control;
 mod device;
 mod execute;
 mod frame;
+mod layout;
 mod memory;
 pub mod prepare;
 mod program;

@@ -14,7 +14,7 @@ use crate::aside::Helpers;
 use crate::device::{DeviceRegion, Devices, Queue, Space};
 use crate::execute;
 use crate::frame::{Frame, bytes_of};
-use crate::memory::{MemoryPlan, Operands, Storage, StorageIndex, ValueIndex};
+use crate::memory::{self, MemoryPlan, Operands, Starts, Storage, StorageIndex, ValueIndex};
 use crate::region::RegionKernel;
 use crate::signature::{Binding, InputError, InputSpec, OutputSpec, Signature};
 use crate::work::Call;
@@ -272,6 +272,7 @@ impl Program {
                 inputs: step.inputs.iter().map(storage).collect(),
                 outputs: outputs.iter().map(storage).collect(),
                 joins: self.joins(step, &dims).unwrap_or(false),
+                starts: self.starts(step, &dims),
             }
         };
         let operands: Vec<Operands> = self.steps.iter().map(touched).collect();
@@ -289,6 +290,16 @@ impl Program {
         };
         let part = |input: &Option<ValueIndex>| input.and_then(|v| dims[v].as_ref()).is_some_and(fits);
         Some(axis < whole.len() && whole[..axis].iter().all(|&d| d == 1) && step.inputs.iter().all(part))
+    }
+
+    /// The bytes of input 0 before each output of a step, if each is a stretch of it.
+    fn starts(&self, step: &Step, dims: &[Option<StaticDims>]) -> Option<Starts> {
+        let (Action::Kernel(kernel), Some(Some(source))) = (&step.action, step.inputs.first()) else {
+            return None;
+        };
+        let of = (self.values[*source].dtype?, &**dims[*source].as_ref()?);
+        let outputs = step.outputs.iter();
+        memory::starts(kernel.as_ref(), of, outputs.map(|output| output.map(|output| dims[output].as_ref())))
     }
 
     /// Bytes of constants that the program itself keeps (weights that kernels have packed are not among them).

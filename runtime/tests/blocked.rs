@@ -308,3 +308,38 @@ fn a_normalisation_of_a_vector_is_no_image() {
     }";
     prepared(&model(graph), true);
 }
+
+#[test]
+fn channels_are_cut_by_blocks() {
+    let graph = format!(
+        "(float[1, 3, 16, 16] x) => (float[] y, float[] z)
+         <{}, {}, {}, {}, int64[2] parts = {{32, 24}}, int64[1] one = {{1}}, int64[1] low = {{-24}}, int64[1] high = {{60}}> {{
+            a = Conv (x, w1)
+            b = Relu (a)
+            c, d = Split <axis = 1> (b, parts)
+            e = Conv <pads = [1, 1, 1, 1]> (c, w2)
+            f = Concat <axis = 1> (c, e, d)
+            y = Conv <pads = [1, 1, 1, 1]> (f, w3)
+            g = Slice (b, low, high, one)
+            z = Conv (g, w4)
+        }}",
+        weights("w1", &[56, 3, 3, 3]),
+        weights("w2", &[32, 32, 3, 3]),
+        weights("w3", &[32, 88, 3, 3]),
+        weights("w4", &[32, 24, 1, 1]),
+    );
+    check(&graph, &[1, 3, 16, 16], &[("ToBlocked", 0), ("FromBlocked", 2), ("Split", 1), ("Slice", 1)]);
+    // The parts end within a block.
+    let graph = format!(
+        "(float[1, 3, 16, 16] x) => (float[] y) <{}, {}, {}, int64[2] parts = {{24, 32}}> {{
+            a = Conv (x, w1)
+            c, d = Split <axis = 1> (a, parts)
+            e = Conv <pads = [1, 1, 1, 1]> (d, w2)
+            y = Conv <pads = [1, 1, 1, 1]> (e, w3)
+        }}",
+        weights("w1", &[56, 3, 3, 3]),
+        weights("w2", &[64, 32, 3, 3]),
+        weights("w3", &[64, 64, 3, 3]),
+    );
+    check(&graph, &[1, 3, 16, 16], &[("FromBlocked", 1), ("ToBlocked", 1), ("Split", 1)]);
+}

@@ -77,6 +77,24 @@ const CASES: &[(&str, bool)] = &[
         "(uint8[1, 8, 9, 3] x) => (uint8[] y) <float s = {0.03}, uint8 o = {100}> { y = com.microsoft.QLinearAveragePool <kernel_shape = [2, 3], channels_last = 1> (x, s, o, s, o) }",
         false,
     ),
+    ("(float[2, 3, 5, 7] x) => (float[] y) { y = MeanVarianceNormalization(x) }", true),
+    ("(float[4, 5, 7] x) => (float[] y) { y = MeanVarianceNormalization <axes = [1, -1]> (x) }", true),
+    (
+        "(uint8[2, 5, 16] x, uint8[16, 48] w, float[48] b, float s, float t, uint8 z, uint8 v) => (float[] y) { y = com.microsoft.QAttention <num_heads = 2> (x, w, b, s, t, , z, v) }",
+        true,
+    ),
+    (
+        "(uint8[2, 5, 16] x, int8[16, 48] w, float[48] b, float s, float t, uint8 z, int8 v) => (float[] y) <int32[2] m = {5, 3}> { y = com.microsoft.QAttention <num_heads = 2> (x, w, b, s, t, m, z, v) }",
+        true,
+    ),
+    (
+        "(float[9, 16] w, float[7, 16] p, float[2, 16] t, float[16] s, float[16] b) => (float[] y, int32[] m) <int32[2, 3] i = {1, 8, 0, 3, 3, 2}, int32[2, 3] k = {0, 1, 1, 0, 0, 1}> { y, m = com.microsoft.EmbedLayerNormalization <epsilon = 0.001> (i, k, w, p, t, s, b) }",
+        true,
+    ),
+    (
+        "(float[9, 16] w, float[7, 16] p, float[2, 16] t, float[16] s, float[16] b) => (float[] y, float[] e) <int32[2, 3] i = {1, 8, 0, 3, 3, 2}, int32[2, 3] k = {0, 1, 1, 0, 0, 1}> { y, m, e = com.microsoft.EmbedLayerNormalization (i, k, w, p, t, s, b) }",
+        true,
+    ),
     (
         "(float[3, 40] x, float[40] s) => (float[] y) { y = SimplifiedLayerNormalization <epsilon = 0.01> (x, s) }",
         true,
@@ -116,10 +134,14 @@ fn parts_agree_with_the_whole() {
             types.enumerate().map(|(i, t)| input(t.dtype.unwrap(), &t.static_dims().unwrap(), i)).collect();
         let mut parts = model.clone();
         prepare::prepare(&mut parts, &|_| true);
+        let of_standard = ["MeanVarianceNormalization", "SimplifiedLayerNormalization"];
         let whole = |model: &Model| {
             let nodes = model.graph.model_order();
             let mut ops = nodes.iter().map(|&id| &model.graph.node(id).op);
-            ops.any(|op| &*op.domain == "com.microsoft" || &*op.name == "SimplifiedLayerNormalization")
+            ops.any(|op| {
+                &*op.domain == "com.microsoft" && &*op.name != "MultiHeadAttention"
+                    || of_standard.contains(&&*op.name)
+            })
         };
         assert_eq!(!whole(&parts), written_out, "{case}");
         let want = run(&model, &Registry::reference(), &inputs);

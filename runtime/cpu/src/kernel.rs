@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use byoc_graph::{Attr, DType, Dim, Dims, Node, Tensor, TensorType, Type};
+use byoc_graph::{Attr, DType, Dim, Dims, Node, StaticDims, Tensor, TensorType, Type};
 use smallvec::SmallVec;
 use thiserror::Error;
 
@@ -78,7 +78,25 @@ pub trait Kernel: Send + Sync {
     fn joins(&self) -> Option<i64> {
         None
     }
+
+    /// What each output is of input 0, given the dimensions of that, if each is a stretch of its elements. Asked only
+    /// where there are any.
+    fn stretches(&self, _dims: &[usize]) -> Option<Stretches> {
+        None
+    }
 }
+
+/// Elements that lie one behind the other in a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Elements before them.
+    pub start: usize,
+    /// Their dimensions as a tensor.
+    pub dims: StaticDims,
+}
+
+/// A stretch for each output.
+pub type Stretches = SmallVec<[Stretch; 2]>;
 
 /// A node, as a kernel is prepared for it.
 pub struct NodeDesc<'a> {

@@ -14,7 +14,9 @@ mod registry;
 mod view;
 
 pub use buffer::{ALIGN, Buffer, BufferPool};
-pub use kernel::{Ctx, InputDesc, Kernel, KernelError, NodeDesc, Observed, Observer, OutputDesc, Work};
+pub use kernel::{
+    Ctx, InputDesc, Kernel, KernelError, NodeDesc, Observed, Observer, OutputDesc, Stretch, Stretches, Work,
+};
 pub use kernels::batch_normalization::affine as batch_normalization_affine;
 pub use kernels::resize::taps as resize_taps;
 pub use outputs::{Made, Outputs, Slot};

@@ -59,7 +59,7 @@ impl Transfer {
         let mut pieces = Pieces::new();
         cuts.cuts.cut(arena.bytes_mut(), &mut pieces);
         let values = Values { program, held, dims, dtypes, io, over: None };
-        let view = values.view(self.source, || pieces[usize::from(cuts.inputs[0]?)].read());
+        let view = values.view(self.source, || cuts.read(&pieces, 0));
         let bytes = match view {
             Some(View::Tensor(tensor)) => tensor.bytes(),
             Some(other) => return Err(KernelError::NotATensor { input: 0, got: other.kind() }),

@@ -3,10 +3,12 @@
 mod arena;
 mod parts;
 mod plan;
+mod stretches;
 
 use arena::Cuts;
 pub(crate) use arena::Pieces;
-pub(crate) use plan::{MemoryPlan, Operands};
+pub(crate) use plan::{MemoryPlan, Operands, Stays};
+pub(crate) use stretches::{Starts, starts};
 
 use std::ops::RangeInclusive;
 

@@ -9,7 +9,9 @@ use std::ops::{Range, RangeInclusive};
 use byoc_graph::StaticDims;
 use smallvec::SmallVec;
 
-use super::parts::{self, Inside};
+use super::arena::Pieces;
+use super::parts::{self, Inside, Kept};
+use super::stretches::{self, Starts};
 use super::{Cuts, Storage, StorageIndex};
 use crate::device::{Access, Devices, HOST, Queue, Space, StepOrder, Touch, What, order};
 
@@ -37,11 +39,39 @@ pub(crate) struct MemoryPlan {
 #[derive(Debug, Default)]
 pub(crate) struct StepCuts {
     pub cuts: Cuts,
-    /// The piece of each input and output; `None` outside of the arena.
-    pub inputs: SmallVec<[Option<u16>; 4]>,
+    /// Where each input lies; `None` outside of the arena.
+    pub inputs: SmallVec<[Option<Within>; 4]>,
+    /// The piece of each output.
     pub outputs: SmallVec<[Option<u16>; 2]>,
-    /// The inputs lie in the place of output 0, one behind the other: there is nothing to do.
-    pub joined: bool,
+    pub stays: Stays,
+}
+
+/// A range of a piece.
+#[derive(Debug)]
+pub(crate) struct Within {
+    piece: u16,
+    range: Range<usize>,
+}
+
+impl StepCuts {
+    /// The bytes of input `i`.
+    pub fn read<'a>(&self, pieces: &Pieces<'a>, i: usize) -> Option<&'a [u8]> {
+        let Within { piece, range } = self.inputs[i].as_ref()?;
+        pieces[usize::from(*piece)].read()?.get(range.clone())
+    }
+}
+
+/// Whether a step has nothing to do.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stays {
+    #[default]
+    No,
+    /// The inputs lie in the place of output 0, one behind the other.
+    Joined,
+    /// The outputs lie in the place of input 0.
+    Viewed,
+    /// The outputs lie in what is there for the whole run, an input or a constant: which, and the bytes before each.
+    Lent(Vec<(StorageIndex, usize)>),
 }
 
 /// Storages of a step's operands, and where it is enqueued.
@@ -51,6 +81,8 @@ pub(crate) struct Operands {
     pub outputs: SmallVec<[Option<StorageIndex>; 2]>,
     /// The bytes of output 0 are those of the inputs, one behind the other.
     pub joins: bool,
+    /// The bytes of input 0 before each output, where each is a stretch of it.
+    pub starts: Option<Starts>,
 }
 
 impl MemoryPlan {
@@ -64,7 +96,9 @@ impl MemoryPlan {
         steps: &[Operands],
     ) -> MemoryPlan {
         let mut places = vec![None; storages.len()];
-        let (inside, joined) = parts::find(storages, sizes, steps);
+        let mut kept = parts::find(storages, sizes, steps);
+        stretches::find(storages, sizes, steps, &mut kept);
+        let Kept { inside, joined, viewed } = kept;
         let aligns = [ALIGN].into_iter().chain(devices.iter().map(|d| d.align));
         let mut arenas: Vec<usize> = aligns
             .enumerate()
@@ -91,13 +125,27 @@ impl MemoryPlan {
             place.clone().filter(|_| on_host)
         };
         let host: Vec<_> = places.iter().enumerate().map(on_host).collect();
-        let steps =
-            steps.iter().zip(joined).map(|(operands, joined)| cuts(operands, joined, &host)).collect();
+        let stays = |i: usize| match (joined[i], viewed[i]) {
+            (true, _) => Stays::Joined,
+            (_, true) => stretches::stays(storages, &inside, &steps[i]),
+            _ => Stays::No,
+        };
+        let steps = (0..steps.len()).map(|i| cuts(&steps[i], stays(i), &host)).collect();
         MemoryPlan { binding, size: arenas[0], device_sizes, places, dims, steps, order }
     }
 }
 
 impl Operands {
+    /// Outputs that are stretches of input 0, with that input and the bytes before them there.
+    pub fn views(&self) -> impl Iterator<Item = (StorageIndex, StorageIndex, usize)> {
+        let source = self.inputs.first().copied().flatten();
+        let starts = self.starts.iter().flatten();
+        self.outputs
+            .iter()
+            .zip(starts)
+            .filter_map(move |(output, start)| Some(((*output)?, source?, (*start)?)))
+    }
+
     /// What the step touches of what other steps do.
     fn touch(&self, storages: &[Storage], places: &[Option<Range<usize>>]) -> Touch {
         let access = |storage: StorageIndex, writes| {
@@ -168,26 +216,36 @@ fn place(mut wanted: Vec<Wanted>) -> (usize, Vec<(StorageIndex, usize)>) {
     (total, offsets)
 }
 
-fn cuts(step: &Operands, joined: bool, places: &[Option<Range<usize>>]) -> StepCuts {
-    let range = |storage: &Option<StorageIndex>| storage.and_then(|s| places[s].clone());
+fn cuts(step: &Operands, stays: Stays, places: &[Option<Range<usize>>]) -> StepCuts {
+    let range =
+        |storage: &Option<StorageIndex>| storage.and_then(|s| places[s].clone()).filter(|r| !r.is_empty());
     let reads = step.inputs.iter().filter_map(range).map(|r| (r, false));
-    // Where a part should not lie where it belongs after all, the whole is made elsewhere.
-    let outputs = if joined { &[] } else { &step.outputs[..] };
+    // Should the one not lie within the other after all, the outputs are made elsewhere.
+    let outputs = if stays == Stays::No { &step.outputs[..] } else { &[] };
     let writes = outputs.iter().filter_map(range).map(|r| (r, true));
-    let mut pieces: Vec<(Range<usize>, bool)> = writes.chain(reads).filter(|(r, _)| !r.is_empty()).collect();
-    // A piece that is read and written (in place), or read twice, is one piece; the writer comes first.
-    pieces.sort_by_key(|(r, write)| (r.start, !write));
-    pieces.dedup_by(|later, first| later.0 == first.0);
+    let mut all: Vec<(Range<usize>, bool)> = writes.chain(reads).collect();
+    // What is read and written (in place) is one piece, and so is what is read and overlaps; the writer comes first.
+    all.sort_by_key(|(r, write)| (r.start, !write));
+    let mut pieces: Vec<(Range<usize>, bool)> = Vec::with_capacity(all.len());
+    for (range, write) in all {
+        match pieces.last_mut() {
+            Some((last, _)) if *last == range => {}
+            Some((last, false)) if !write && range.start < last.end => last.end = last.end.max(range.end),
+            _ => pieces.push((range, write)),
+        }
+    }
     let piece = |storage: &Option<StorageIndex>| {
         let range = range(storage)?;
-        let at = pieces.iter().position(|(r, _)| *r == range)?;
-        u16::try_from(at).ok()
+        let at = pieces.iter().position(|(r, _)| r.start <= range.start && range.end <= r.end)?;
+        let from = pieces[at].0.start;
+        Some(Within { piece: u16::try_from(at).ok()?, range: range.start - from..range.end - from })
     };
+    let made = |storage| piece(storage).filter(|_| stays == Stays::No).map(|within| within.piece);
     StepCuts {
         inputs: step.inputs.iter().map(piece).collect(),
-        outputs: step.outputs.iter().map(|output| piece(output).filter(|_| !joined)).collect(),
+        outputs: step.outputs.iter().map(made).collect(),
         cuts: Cuts::new(pieces),
-        joined,
+        stays,
     }
 }
 

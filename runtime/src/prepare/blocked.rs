@@ -35,6 +35,8 @@ enum Role {
     Each,
     /// Concat of channels, or `host.PickChannels`.
     Pick,
+    /// Split or Slice of channels, by whole blocks.
+    Cut,
     /// Resize or Upsample of height and width.
     Resize,
     /// BatchNormalization: a convolution of one pixel and one channel to each group.
@@ -67,7 +69,7 @@ fn choose(graph: &Graph) -> IndexMap<NodeId, Role> {
         let continues = images(graph, graph.node(id), role).any(|(_, x)| blocked.contains(&x));
         if starts || continues {
             planned.insert(id, role);
-            blocked.extend(only_output(graph.node(id)));
+            blocked.extend(graph.node(id).outputs().iter().copied().flatten());
         }
     }
     keep_worthwhile(graph, &mut planned);
@@ -94,13 +96,13 @@ fn keep_worthwhile(graph: &Graph, planned: &mut IndexMap<NodeId, Role>) {
     entering.iter().for_each(|(&x, &i)| add(i, -WORTH.saturating_mul(elements(graph, x))));
     for (i, (&id, &role)) in planned.iter().enumerate() {
         let node = graph.node(id);
-        let y = only_output(node).expect("a planned node has one output");
         add(i, multiply_adds(graph, node, role));
-        let uses = graph.value(y).uses().iter();
-        let outside =
-            uses.filter(|use_| !is_shape(graph, use_.node)).any(|use_| !planned.contains_key(&use_.node));
-        if outside || graph.is_output(y) {
-            add(i, -WORTH.saturating_mul(elements(graph, y)));
+        for &y in node.outputs().iter().flatten() {
+            let mut uses = graph.value(y).uses().iter().filter(|use_| !is_shape(graph, use_.node));
+            let outside = uses.any(|use_| !planned.contains_key(&use_.node));
+            if outside || graph.is_output(y) {
+                add(i, -WORTH.saturating_mul(elements(graph, y)));
+            }
         }
     }
     let mut index = 0;
@@ -113,8 +115,11 @@ fn keep_worthwhile(graph: &Graph, planned: &mut IndexMap<NodeId, Role>) {
 /// How a node works in blocks, if it can, and whether it is a reason to begin.
 fn role(graph: &Graph, id: NodeId) -> Option<(Role, bool)> {
     let node = graph.node(id);
-    let y = only_output(node)?;
     let host = &*node.op.domain == "host";
+    if !host && ["Split", "Slice"].contains(&&*node.op.name) {
+        return (is_of_blocks(graph, node) && node.op.domain.is_empty()).then_some((Role::Cut, false));
+    }
+    let y = only_output(node)?;
     let (role, starts) = match &*node.op.name {
         "Conv" if host || node.op.domain.is_empty() => conv_role(graph, node)?,
         "PickChannels" if host => (Role::Pick, false),
@@ -154,7 +159,7 @@ fn images<'a>(
     let wanted = move |i: usize, x: ValueId| match role {
         Role::Conv => i == 0 || i == 3,
         Role::Thin => i == 3,
-        Role::Transposed | Role::Pool | Role::Mean | Role::Resize | Role::Norm => i == 0,
+        Role::Transposed | Role::Pool | Role::Mean | Role::Resize | Role::Norm | Role::Cut => i == 0,
         Role::Pick => true,
         Role::Each => rank(graph, x) == Some(4),
     };
@@ -244,6 +249,32 @@ fn is_of_channels(concat: &Node) -> bool {
     matches!(concat.attrs.get("axis").and_then(Attr::as_int), Some(1 | -3))
 }
 
+/// Whether a Split or Slice takes whole blocks of channels.
+fn is_of_blocks(graph: &Graph, cut: &Node) -> bool {
+    let Some(all) = cut.input(0).filter(|&x| graph.constant(x).is_none()).and_then(|x| channels(graph, x))
+    else {
+        return false;
+    };
+    let parts: Option<Vec<i64>> = cut.outputs().iter().map(|&y| channels(graph, y?)).collect();
+    let Some(parts) = parts else { return false };
+    if cut.is("Split") {
+        let axis = cut.attrs.get("axis").and_then(Attr::as_int);
+        return matches!(axis, Some(1 | -3)) && parts.iter().sum::<i64>() == all && whole_blocks(&parts);
+    }
+    let start = slice_start(graph, cut).map(|start| if start < 0 { start + all } else { start });
+    let fits = |start: i64| start % BLOCK == 0 && (parts[0] % BLOCK == 0 || start + parts[0] == all);
+    start.is_some_and(|start| (0..all).contains(&start) && fits(start))
+}
+
+/// Where a Slice of channels begins, if it takes each from there on.
+fn slice_start(graph: &Graph, slice: &Node) -> Option<i64> {
+    let one =
+        |i: usize| graph.constant(slice.input(i)?)?.to_i64s().filter(|all| all.len() == 1).map(|all| all[0]);
+    let is_plain =
+        slice.opset >= 10 && matches!(one(3)?, 1 | -3) && (slice.input(4).is_none() || one(4)? == 1);
+    one(1).filter(|_| is_plain)
+}
+
 /// Whether images of these channels are joined by whole blocks.
 fn whole_blocks(channels: &[i64]) -> bool {
     channels.iter().rev().skip(1).all(|n| n % BLOCK == 0)
@@ -277,6 +308,9 @@ fn multiply_adds(graph: &Graph, node: &Node, role: Role) -> i64 {
 
 /// What becomes of a node; `counts` has the channels of its images.
 fn change(graph: &mut Graph, node: &Node, role: Role, counts: Vec<i64>, spec: &mut NodeSpec) {
+    if role == Role::Cut {
+        return change_cut(graph, node, &counts, spec);
+    }
     let mut become_host = |op: &str| {
         spec.domain = "host".into();
         spec.op = op.into();
@@ -316,7 +350,32 @@ fn change(graph: &mut Graph, node: &Node, role: Role, counts: Vec<i64>, spec: &m
             // What it means depends on its version.
             spec.opset = node.opset;
         }
+        Role::Cut => {}
     }
+}
+
+/// A Split or Slice of channels becomes one of blocks.
+fn change_cut(graph: &mut Graph, node: &Node, counts: &[i64], spec: &mut NodeSpec) {
+    let blocks: Vec<i64> = node
+        .outputs()
+        .iter()
+        .flatten()
+        .filter_map(|&y| Some(channels(graph, y)?.unsigned_abs().div_ceil(BLOCK as u64) as i64))
+        .collect();
+    let start = slice_start(graph, node).unwrap_or_default();
+    let start = if start < 0 { start + counts.iter().sum::<i64>() } else { start } / BLOCK;
+    let lists = match node.is("Split") {
+        true => vec![blocks],
+        false => vec![vec![start], vec![start + blocks.iter().sum::<i64>()], vec![1]],
+    };
+    spec.opset = 13;
+    spec.inputs.truncate(1);
+    for list in lists {
+        let tensor = Tensor::from_vec(&[list.len()], list).expect("a list");
+        spec.inputs.push(Some(add_constant(graph, "blocks", tensor)));
+    }
+    spec.attrs.retain(|name, _| &**name == "axis");
+    spec.attrs.entry("axis".into()).and_modify(|axis| *axis = Attr::Int(1));
 }
 
 struct InBlocks;

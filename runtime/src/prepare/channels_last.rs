@@ -66,7 +66,7 @@ fn wish(graph: &Graph, id: NodeId) -> Option<Wish> {
             Wish::Image
         }
         "QLinearMaxPool" | "QLinearGlobalAveragePool" if host => Wish::Image,
-        "QLinearAdd" if host => Wish::Any,
+        "QLinearAdd" | "Lookup" if host => Wish::Any,
         "QLinearConcat" if host && node.attrs.get("axis").and_then(Attr::as_int) == Some(1) => Wish::Any,
         _ => return None,
     };
@@ -99,7 +99,7 @@ fn is_supported(graph: &Graph, conv: &Node) -> bool {
 
 /// The inputs of a node that are images.
 fn images(node: &Node) -> impl Iterator<Item = ValueId> + '_ {
-    let count = if &*node.op.name == "QLinearConv" { 1 } else { node.inputs().len() };
+    let count = if ["QLinearConv", "Lookup"].contains(&&*node.op.name) { 1 } else { node.inputs().len() };
     node.inputs()[..count].iter().copied().flatten()
 }
 

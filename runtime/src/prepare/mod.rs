@@ -25,6 +25,7 @@ mod codes;
 mod expand;
 mod forms;
 mod halve;
+mod lookup;
 mod parts;
 mod precision;
 mod projections;
@@ -53,6 +54,7 @@ pub const PASSES: &[Pass] = &[
     quantised::PASS,
     codes::PASS,
     requantise::PASS,
+    lookup::PASS,
     channels_last::PASS,
     rotary::PASS,
     attention::PASS,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use byoc_graph::{Attr, DType, Function, Graph, Model, Node, NodeId, NodeSpec, Tensor, ValueId, onnx};
 
-use super::{Pass, only_output};
+use super::Pass;
 
 pub(super) const PASS: Pass =
     Pass { name: "parts", about: "writes operators out as those that have fast kernels", run };
@@ -15,17 +15,20 @@ pub(super) const PASS: Pass =
 const RULES: &str = include_str!("parts.onnxtxt");
 
 const DOMAIN: &str = "com.microsoft";
-/// ONNX Runtime has this one in the standard's domain.
-const OF_DEFAULT_DOMAIN: &str = "SimplifiedLayerNormalization";
+/// Those in the standard's domain, where ONNX Runtime has one of its own, too.
+const OF_DEFAULT_DOMAIN: &[&str] = &["MeanVarianceNormalization", "SimplifiedLayerNormalization"];
 /// Those of the rules, which are read only where one of them is met.
 const OPERATORS: &[&str] = &[
     "BiasAdd",
     "BiasGelu",
     "BiasSplitGelu",
     "DynamicQuantizeMatMul",
+    "EmbedLayerNormalization",
     "FastGelu",
     "Gelu",
     "MatMulIntegerToFloat",
+    "MeanVarianceNormalization",
+    "QAttention",
     "QLinearAdd",
     "QLinearAveragePool",
     "QLinearLeakyRelu",
@@ -57,19 +60,28 @@ fn rules() -> Model {
 }
 
 fn is_meant(node: &Node) -> bool {
-    let domain = if &*node.op.name == OF_DEFAULT_DOMAIN { "" } else { DOMAIN };
-    &*node.op.domain == domain && OPERATORS.contains(&&*node.op.name) && only_output(node).is_some()
+    let domain = if OF_DEFAULT_DOMAIN.contains(&&*node.op.name) { "" } else { DOMAIN };
+    let is_wanted = node.outputs().iter().any(Option::is_some);
+    &*node.op.domain == domain && OPERATORS.contains(&&*node.op.name) && is_wanted
 }
 
-/// Whether a function has a node's operands and knows its attributes. What is computed in float32 has to come so.
+/// Whether a function has a node's operands and knows its attributes. What is computed in float32 has to come so. An
+/// operand that a function does not use has to be absent.
 fn fits(graph: &Graph, node: &Node, function: &Function) -> bool {
     let knows = |name: &Arc<str>| {
         function.attributes.contains(name) || function.attribute_defaults.contains_key(name)
     };
-    let narrow =
-        |value: ValueId| matches!(super::dtype(graph, value), Some(DType::F32 | DType::U8 | DType::I8));
-    node.inputs().len() == function.body.inputs().len()
-        && node.inputs().iter().all(|input| input.is_some_and(narrow))
+    let narrow = |value: ValueId| {
+        matches!(super::dtype(graph, value), Some(DType::F32 | DType::U8 | DType::I8 | DType::I32))
+    };
+    let body = &function.body;
+    let suits = |(given, operand): (&Option<ValueId>, &ValueId)| match given {
+        Some(value) => narrow(*value) && !body.value(*operand).uses().is_empty(),
+        None => body.value(*operand).uses().is_empty(),
+    };
+    node.inputs().len() == body.inputs().len()
+        && node.outputs().len() <= body.outputs().len()
+        && node.inputs().iter().zip(body.inputs()).all(suits)
         && node.attrs.keys().all(knows)
 }
 
@@ -86,14 +98,8 @@ fn write_out(graph: &mut Graph, id: NodeId, function: &Function) {
             values.iter().map(|value| copy_of(graph, &body, &mut now, (*value)?)).collect()
         };
         let (inputs, outputs) = (copies(graph, part.inputs()), copies(graph, part.outputs()));
-        if let ("Constant", Some(number)) =
-            (&*part.op.name, part.attrs.get("value_float").and_then(Attr::as_float))
-        {
-            let tensor = Tensor::from_vec(&[], vec![number]).expect("one number");
-            outputs
-                .into_iter()
-                .flatten()
-                .for_each(|value| graph.set_constant(value, Arc::new(tensor.clone())));
+        if let ("Constant", Some(tensor)) = (&*part.op.name, constant_of(part)) {
+            outputs.into_iter().flatten().for_each(|value| graph.set_constant(value, tensor.clone()));
             continue;
         }
         let spec = NodeSpec {
@@ -109,6 +115,15 @@ fn write_out(graph: &mut Graph, id: NodeId, function: &Function) {
         let new = graph.add_node(spec).expect("what it makes is made by nobody else");
         graph.node_mut(new).label = node.label.clone();
     }
+}
+
+/// What a node of a body makes that is a Constant.
+fn constant_of(part: &Node) -> Option<Arc<Tensor>> {
+    if let Some(tensor) = part.attrs.get("value").and_then(Attr::as_tensor) {
+        return Some(tensor.clone());
+    }
+    let number = part.attrs.get("value_float").and_then(Attr::as_float)?;
+    Some(Arc::new(Tensor::from_vec(&[], vec![number]).expect("one number")))
 }
 
 /// What stands for a value of a body: a new one where it is met first.

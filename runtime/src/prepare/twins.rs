@@ -8,8 +8,6 @@ use std::sync::Arc;
 use byoc_graph::{Graph, Node, NodeId, NodeSpec, Type, ValueId};
 use indexmap::IndexMap;
 
-use super::only_output;
-
 /// A layout, and how to get there and back.
 pub(super) trait Layout {
     /// What the names of twins end in.
@@ -45,7 +43,7 @@ impl<L: Layout> Twins<L> {
         self.of.contains_key(&value)
     }
 
-    /// Has a node read twins as its inputs `images`, and make that of its output; `change` says what else becomes of
+    /// Has a node read twins as its inputs `images`, and make those of its outputs; `change` says what else becomes of
     /// the node. Nothing happens where a value can have no twin.
     pub fn turn(
         &mut self,
@@ -55,10 +53,11 @@ impl<L: Layout> Twins<L> {
         change: impl FnOnce(&mut Graph, &Node, &mut NodeSpec),
     ) {
         let node = graph.node(id);
-        let Some(output) = only_output(node) else { return };
+        let outputs: Option<Vec<ValueId>> = node.outputs().iter().copied().collect();
+        let Some(outputs) = outputs else { return };
         let inputs: Option<Vec<ValueId>> = images.iter().map(|&i| node.input(i)).collect();
         let Some(inputs) = inputs
-            .filter(|inputs| inputs.iter().chain([&output]).all(|&value| L::twin(graph, value).is_some()))
+            .filter(|inputs| inputs.iter().chain(&outputs).all(|&value| L::twin(graph, value).is_some()))
         else {
             return;
         };
@@ -68,22 +67,22 @@ impl<L: Layout> Twins<L> {
             graph.set_input(id, i, Some(twin));
         }
         let node = graph.remove_node(id);
-        let twin = add_twin::<L>(graph, output);
+        let made: Vec<_> = outputs.into_iter().map(|output| (output, add_twin::<L>(graph, output))).collect();
         let mut spec = NodeSpec {
             name: node.name.clone(),
             domain: node.op.domain.clone(),
             op: node.op.name.clone(),
             opset: node.opset,
             inputs: node.inputs().to_vec(),
-            outputs: vec![Some(twin)],
+            outputs: made.iter().map(|&(_, twin)| Some(twin)).collect(),
             attrs: node.attrs.clone(),
             position,
             ..NodeSpec::default()
         };
         change(graph, &node, &mut spec);
         add(graph, spec, node.label);
-        self.of.insert(output, twin);
-        self.made.push((output, twin));
+        self.of.extend(made.iter().copied());
+        self.made.extend(made);
     }
 
     fn twin_of(&mut self, graph: &mut Graph, value: ValueId, position: u32) -> ValueId {

@@ -15,6 +15,15 @@ pub enum Function {
     Ln,
     Sin,
     Cos,
+    Tan,
+    Asin,
+    Acos,
+    Atan,
+    Sinh,
+    Cosh,
+    Asinh,
+    Acosh,
+    Atanh,
     /// `ln(1 + e^x)`.
     Softplus,
     /// `x · tanh(softplus(x))`.
@@ -48,6 +57,7 @@ impl Function {
         let exact: fn(f32) -> f32 = match self {
             Function::Sin => f32::sin,
             Function::Cos => f32::cos,
+            Function::Tan => f32::tan,
             _ => return isa.run(Apply { function: self, from, data }),
         };
         for (i, block) in data.chunks_mut(BLOCK).enumerate() {
@@ -69,6 +79,15 @@ impl Function {
             Function::Ln => math::ln(s, x),
             Function::Sin => math::sine(s, x, 0.0),
             Function::Cos => math::sine(s, x, 1.0),
+            Function::Tan => math::tangent(s, x),
+            Function::Asin => math::arcsine(s, x),
+            Function::Acos => math::arccosine(s, x),
+            Function::Atan => math::arctangent(s, x),
+            Function::Sinh => math::sinh(s, x),
+            Function::Cosh => math::cosh(s, x),
+            Function::Asinh => math::asinh(s, x),
+            Function::Acosh => math::acosh(s, x),
+            Function::Atanh => math::atanh(s, x),
             Function::Softplus => math::softplus(s, x),
             Function::Mish => {
                 // tanh(ln(1 + e)) is ((1 + e)² - 1) / ((1 + e)² + 1), that is (e² + 2e) / (e² + 2e + 2).
@@ -109,6 +128,15 @@ impl Task for Apply<'_> {
             F::Ln => F::Ln,
             F::Sin => F::Sin,
             F::Cos => F::Cos,
+            F::Tan => F::Tan,
+            F::Asin => F::Asin,
+            F::Acos => F::Acos,
+            F::Atan => F::Atan,
+            F::Sinh => F::Sinh,
+            F::Cosh => F::Cosh,
+            F::Asinh => F::Asinh,
+            F::Acosh => F::Acosh,
+            F::Atanh => F::Atanh,
             F::Softplus => F::Softplus,
             F::Mish => F::Mish,
             F::Selu { scale, alpha, width } => F::Selu { scale, alpha, width },

@@ -129,9 +129,9 @@ pub(super) fn ln<S: Simd>(s: S, x: S::F) -> S::F {
     s.select(s.less(zero, x), found, none)
 }
 
-/// `sin(x + turns · π/2)`, of `turns` 0 or 1, for angles up to some thousands, within 1e-7.
+/// Of an angle up to some thousands: the number of quarter turns in it, and the sine and cosine of what is left.
 #[inline(always)]
-pub(super) fn sine<S: Simd>(s: S, x: S::F, turns: f32) -> S::F {
+fn quarters<S: Simd>(s: S, x: S::F) -> (S::F, S::F, S::F) {
     /// π/2 in three parts, the first two with so few bits that their products with small integers are exact.
     const HALF_PI: [f32; 3] = [1.570_312_5, 4.837_513e-4, 7.549_79e-8];
     const SINE: [f32; 4] = [-0.166_666_67, 0.008_333_329, -0.000_198_393_35, 2.718_311_6e-6];
@@ -141,6 +141,13 @@ pub(super) fn sine<S: Simd>(s: S, x: S::F, turns: f32) -> S::F {
     let r2 = s.mul(r, r);
     let sine = s.fma(s.mul(r2, r), polynomial(s, r2, SINE), r);
     let cosine = s.fma(s.mul(r2, r2), polynomial(s, r2, COSINE), s.fma(r2, s.splat(-0.5), s.splat(1.0)));
+    (n, sine, cosine)
+}
+
+/// `sin(x + turns · π/2)`, of `turns` 0 or 1, for angles up to some thousands, within 1e-7.
+#[inline(always)]
+pub(super) fn sine<S: Simd>(s: S, x: S::F, turns: f32) -> S::F {
+    let (n, sine, cosine) = quarters(s, x);
     // The quarter, from 0 to 3: 1 and 3 take the cosine, 2 and 3 change the sign.
     let n = s.add(n, s.splat(turns));
     let quarter = s.fma(s.round(s.fma(n, s.splat(0.25), s.splat(-0.375))), s.splat(-4.0), n);
@@ -150,6 +157,131 @@ pub(super) fn sine<S: Simd>(s: S, x: S::F, turns: f32) -> S::F {
     );
     let value = s.select(s.less(off, s.splat(0.5)), cosine, sine);
     s.select(s.less(s.splat(1.5), quarter), s.mul(value, s.splat(-1.0)), value)
+}
+
+/// For angles up to some thousands, within 4 ulp and 1e-7 of the angle.
+#[inline(always)]
+pub(super) fn tangent<S: Simd>(s: S, x: S::F) -> S::F {
+    let (n, sine, cosine) = quarters(s, x);
+    // Each odd quarter turn makes the tangent its negative reciprocal.
+    let odd = s.fma(s.round(s.mul(n, s.splat(0.5))), s.splat(-2.0), n);
+    let even = s.less(s.copy_sign(odd, s.splat(0.0)), s.splat(0.5));
+    let negative = s.mul(cosine, s.splat(-1.0));
+    s.div(s.select(even, sine, negative), s.select(even, cosine, sine))
+}
+
+/// Within 3 ulp.
+#[inline(always)]
+pub(super) fn arctangent<S: Simd>(s: S, x: S::F) -> S::F {
+    const C: [f32; 4] = [-0.333_329_5, 0.199_777_1, -0.138_776_86, 0.080_537_45];
+    /// The tangents of π/8 and 3π/8, between which the angle is π/4 and some more.
+    const BOUNDS: [f32; 2] = [0.414_213_57, 2.414_213_6];
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    let a = s.copy_sign(x, zero);
+    let (some, most) = (s.less(s.splat(BOUNDS[0]), a), s.less(s.splat(BOUNDS[1]), a));
+    let turned = s.select(most, s.div(s.splat(-1.0), a), s.div(s.sub(a, one), s.add(a, one)));
+    let t = s.select(some, turned, a);
+    let quarter = s.splat(std::f32::consts::FRAC_PI_4);
+    let base = s.select(most, s.splat(std::f32::consts::FRAC_PI_2), s.select(some, quarter, zero));
+    let t2 = s.mul(t, t);
+    s.copy_sign(s.add(base, s.fma(s.mul(t2, t), polynomial(s, t2, C), t)), x)
+}
+
+/// The angle whose sine is `|x|`, or where that is more than a half, half of the one that it lacks to π/2; and whether.
+#[inline(always)]
+fn arc<S: Simd>(s: S, x: S::F) -> (S::F, S::M) {
+    const C: [f32; 5] = [0.166_666_75, 0.074_953_0, 0.045_470_026, 0.024_181_311, 0.042_163_2];
+    let (half, a) = (s.splat(0.5), s.copy_sign(x, s.splat(0.0)));
+    let large = s.less(half, a);
+    let t2 = s.select(large, s.mul(half, s.sub(s.splat(1.0), a)), s.mul(a, a));
+    let t = s.select(large, s.sqrt(t2), a);
+    (s.fma(s.mul(t2, t), polynomial(s, t2, C), t), large)
+}
+
+/// Within 4 ulp; NaN beyond one.
+#[inline(always)]
+pub(super) fn arcsine<S: Simd>(s: S, x: S::F) -> S::F {
+    let (arc, large) = arc(s, x);
+    let rest = s.fma(arc, s.splat(-2.0), s.splat(std::f32::consts::FRAC_PI_2));
+    s.copy_sign(s.select(large, rest, arc), x)
+}
+
+/// Within 4 ulp; NaN beyond one.
+#[inline(always)]
+pub(super) fn arccosine<S: Simd>(s: S, x: S::F) -> S::F {
+    let (arc, large) = arc(s, x);
+    let negative = s.less(x, s.splat(0.0));
+    let twice = s.add(arc, arc);
+    let far = s.select(negative, s.sub(s.splat(std::f32::consts::PI), twice), twice);
+    let near = s.sub(s.splat(std::f32::consts::FRAC_PI_2), s.copy_sign(arc, x));
+    s.select(large, far, near)
+}
+
+/// Within 5 ulp.
+#[inline(always)]
+pub(super) fn sinh<S: Simd>(s: S, x: S::F) -> S::F {
+    const C: [f32; 3] = [0.166_667_16, 0.008_330_283_8, 0.000_203_721_91];
+    let half = s.splat(0.5);
+    let a = s.copy_sign(x, s.splat(0.0));
+    let x2 = s.mul(x, x);
+    let near = s.fma(s.mul(x2, x), polynomial(s, x2, C), x);
+    // By halves, so that nothing overflows early.
+    let root = exp(s, s.mul(a, half));
+    let far = s.sub(s.mul(s.mul(half, root), root), s.div(half, s.mul(root, root)));
+    s.select(s.less(a, s.splat(1.0)), near, s.copy_sign(far, x))
+}
+
+/// Within 5 ulp.
+#[inline(always)]
+pub(super) fn cosh<S: Simd>(s: S, x: S::F) -> S::F {
+    let half = s.splat(0.5);
+    let root = exp(s, s.mul(s.copy_sign(x, s.splat(0.0)), half));
+    s.add(s.mul(s.mul(half, root), root), s.div(half, s.mul(root, root)))
+}
+
+/// From here on, one is nothing beside a number, nor beside its square.
+const HUGE: f32 = 1e9;
+
+/// `ln(1 + x)` of numbers that are not negative, within 5 ulp.
+#[inline(always)]
+fn ln_1p<S: Simd>(s: S, x: S::F) -> S::F {
+    let (zero, one) = (s.splat(0.0), s.splat(1.0));
+    let whole = s.add(one, x);
+    let rounded = s.sub(whole, one);
+    let log = ln(s, whole);
+    // What was lost when one was added, the quotient puts back.
+    let exact = s.select(s.less(zero, rounded), s.mul(log, s.div(x, rounded)), x);
+    s.select(s.less(x, s.splat(HUGE)), exact, log)
+}
+
+/// Within 6 ulp.
+#[inline(always)]
+pub(super) fn asinh<S: Simd>(s: S, x: S::F) -> S::F {
+    let one = s.splat(1.0);
+    let a = s.copy_sign(x, s.splat(0.0));
+    let a2 = s.mul(a, a);
+    let near = ln_1p(s, s.add(a, s.div(a2, s.add(one, s.sqrt(s.add(a2, one))))));
+    let far = s.add(ln(s, a), s.splat(std::f32::consts::LN_2));
+    s.copy_sign(s.select(s.less(a, s.splat(HUGE)), near, far), x)
+}
+
+/// Within 6 ulp; NaN below one.
+#[inline(always)]
+pub(super) fn acosh<S: Simd>(s: S, x: S::F) -> S::F {
+    let t = s.sub(x, s.splat(1.0));
+    let near = ln_1p(s, s.add(t, s.sqrt(s.mul(t, s.add(t, s.splat(2.0))))));
+    let far = s.add(ln(s, x), s.splat(std::f32::consts::LN_2));
+    let found = s.select(s.less(x, s.splat(HUGE)), near, far);
+    s.select(s.less(x, s.splat(1.0)), s.splat(f32::NAN), found)
+}
+
+/// Within 6 ulp; NaN beyond one.
+#[inline(always)]
+pub(super) fn atanh<S: Simd>(s: S, x: S::F) -> S::F {
+    let one = s.splat(1.0);
+    let a = s.copy_sign(x, s.splat(0.0));
+    let half = s.mul(s.splat(0.5), ln_1p(s, s.div(s.add(a, a), s.sub(one, a))));
+    s.copy_sign(s.select(s.less(one, a), s.splat(f32::NAN), half), x)
 }
 
 /// `ln(1 + e^x)`, in a form that neither overflows nor loses small results.

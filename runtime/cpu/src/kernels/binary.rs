@@ -20,10 +20,14 @@ const fn entry(
 }
 
 pub(super) const ENTRIES: &[Entry] = &[
-    entry("binary", &["Add", "Sub", "Mul", "Div", "Min", "Max"], &[DType::F32, DType::I64], prepare),
+    entry("binary", &["Add", "Sub", "Mul", "Div", "Min", "Max"], &[DType::F32], prepare),
     entry("binary", &["PRelu"], &[DType::F32], kernel::<f32, PRelu>),
     entry("power", &["Pow"], &[DType::F32], prepare_power),
-    entry("several", &["Sum", "Min", "Max"], &[DType::F32], prepare_several),
+    entry("binary", &["Mod"], &[DType::F32], |node| {
+        let keeps_sign = node.int("fmod").unwrap_or(0) != 0;
+        keeps_sign.then(|| kernel::<f32, Rest>(node)).flatten()
+    }),
+    entry("several", &["Sum", "Min", "Max", "Mean"], &[DType::F32], prepare_several),
 ];
 
 /// An operator on two elements.
@@ -39,6 +43,8 @@ struct Min;
 struct Max;
 struct Pow;
 struct PRelu;
+/// The rest with the sign of the first operand.
+struct Rest;
 
 macro_rules! ops {
     ($($ty:ty, $op:ident: |$a:ident, $b:ident| $value:expr;)*) => {
@@ -58,12 +64,8 @@ ops! {
     f32, Min: |a, b| if a < b || a.is_nan() { a } else { b };
     f32, Max: |a, b| if a > b || a.is_nan() { a } else { b };
     f32, Pow: |a, b| a.powf(b);
+    f32, Rest: |a, b| a % b;
     f32, PRelu: |a, b| if a < 0.0 { a * b } else { a };
-    i64, Add: |a, b| a.wrapping_add(b);
-    i64, Sub: |a, b| a.wrapping_sub(b);
-    i64, Mul: |a, b| a.wrapping_mul(b);
-    i64, Min: |a, b| a.min(b);
-    i64, Max: |a, b| a.max(b);
 }
 
 fn kernel<T: Element, O: Op<T>>(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
@@ -105,9 +107,10 @@ fn prepare_power(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
 
 fn prepare_several(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     fn several<O: Op<f32>>() -> Option<Box<dyn Kernel>> {
-        Some(Box::new(Several::<O>(std::marker::PhantomData)))
+        Some(Box::new(Several::<O> { mean: false, op: std::marker::PhantomData }))
     }
     match node.op() {
+        "Mean" => Some(Box::new(Several::<Add> { mean: true, op: std::marker::PhantomData })),
         "Sum" => several::<Add>(),
         "Min" => several::<Min>(),
         _ => several::<Max>(),
@@ -118,18 +121,13 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     if node.inputs.len() != 2 {
         return None;
     }
-    match (node.dtype(0)?, node.op()) {
-        (DType::F32, "Add") => kernel::<f32, Add>(node),
-        (DType::F32, "Sub") => kernel::<f32, Sub>(node),
-        (DType::F32, "Mul") => kernel::<f32, Mul>(node),
-        (DType::F32, "Div") => kernel::<f32, Div>(node),
-        (DType::F32, "Min") => kernel::<f32, Min>(node),
-        (DType::F32, "Max") => kernel::<f32, Max>(node),
-        (DType::I64, "Add") => kernel::<i64, Add>(node),
-        (DType::I64, "Sub") => kernel::<i64, Sub>(node),
-        (DType::I64, "Mul") => kernel::<i64, Mul>(node),
-        (DType::I64, "Min") => kernel::<i64, Min>(node),
-        (DType::I64, "Max") => kernel::<i64, Max>(node),
+    match node.op() {
+        "Add" => kernel::<f32, Add>(node),
+        "Sub" => kernel::<f32, Sub>(node),
+        "Mul" => kernel::<f32, Mul>(node),
+        "Div" => kernel::<f32, Div>(node),
+        "Min" => kernel::<f32, Min>(node),
+        "Max" => kernel::<f32, Max>(node),
         _ => None,
     }
 }
@@ -171,7 +169,11 @@ impl<T: Element, O: Op<T>> Kernel for Binary<T, O> {
 }
 
 /// One operator between any number of inputs, the first ones first.
-struct Several<O>(std::marker::PhantomData<fn() -> O>);
+struct Several<O> {
+    /// Whether the result is divided by the number of inputs.
+    mean: bool,
+    op: std::marker::PhantomData<fn() -> O>,
+}
 
 impl<O: Op<f32>> Kernel for Several<O> {
     fn run(
@@ -182,11 +184,19 @@ impl<O: Op<f32>> Kernel for Several<O> {
     ) -> Result<(), KernelError> {
         let parts: Vec<TensorView<'_>> =
             (0..inputs.len()).map(|i| tensor(inputs, i)).collect::<Result<_, _>>()?;
-        let mut dims = parts[0].static_dims();
+        let mut dims = parts.first().ok_or(KernelError::MissingInput(0))?.static_dims();
         for part in &parts[1..] {
             dims = broadcast(&dims, part.dims)?;
         }
-        combine::<O>(ctx, &dims, &parts, outputs.tensor::<f32>(0, &dims)?)
+        let out = outputs.tensor::<f32>(0, &dims)?;
+        combine::<O>(ctx, &dims, &parts, out)?;
+        if self.mean {
+            let (isa, count) = (ctx.exec.isa, [parts.len() as f32]);
+            loops::split(ctx.exec, out, &|_, part| {
+                row::<f32, Div>(isa, [&[], &count], [1, 0], Some(0), part)
+            });
+        }
+        Ok(())
     }
 }
 

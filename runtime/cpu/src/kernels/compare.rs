@@ -1,10 +1,12 @@
 //! Comparisons, element by element, with broadcasting.
 
 use byoc_graph::{DType, Element};
+use bytemuck::Pod;
 
 use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, tensor};
 use crate::kernels::broadcast::{Walk, broadcast, from};
 use crate::kernels::loops;
+use crate::kernels::words::words;
 use crate::outputs::Outputs;
 use crate::registry::Entry;
 use crate::view::{TensorView, View};
@@ -20,7 +22,18 @@ const fn entry(
 pub(super) const ENTRIES: &[Entry] = &[
     entry(
         &["Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual"],
-        &[DType::F32, DType::I32, DType::I64],
+        &[
+            DType::F32,
+            DType::F64,
+            DType::I8,
+            DType::I16,
+            DType::I32,
+            DType::I64,
+            DType::U8,
+            DType::U16,
+            DType::U32,
+            DType::U64,
+        ],
         prepare,
     ),
     entry(&["And", "Or", "Xor"], &[DType::Bool], |node| {
@@ -39,7 +52,31 @@ pub(super) const ENTRIES: &[Entry] = &[
             ),
         })
     }),
-    entry(&["Not"], &[DType::Bool], |_| Some(Box::new(Not))),
+    entry(&["Not"], &[DType::Bool], |_| {
+        asked(
+            DType::Bool,
+            #[inline(always)]
+            |x: u8| x == 0,
+        )
+    }),
+    entry(&["IsNaN"], &[DType::F32], |_| {
+        asked(
+            DType::F32,
+            #[inline(always)]
+            |x: f32| x.is_nan(),
+        )
+    }),
+    entry(&["IsInf"], &[DType::F32], |node| {
+        let detects = |name: &str| node.int(name).unwrap_or(1) != 0;
+        // One that is not asked for is no number and equal to nothing.
+        let low = if detects("detect_negative") { f32::NEG_INFINITY } else { f32::NAN };
+        let high = if detects("detect_positive") { f32::INFINITY } else { f32::NAN };
+        asked(
+            DType::F32,
+            #[inline(always)]
+            move |x: f32| x == low || x == high,
+        )
+    }),
 ];
 
 /// A question about two elements.
@@ -69,12 +106,17 @@ relations! {
 
 fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
     fn of<R: Relation>(dtype: DType) -> Option<Box<dyn Kernel>> {
-        match dtype {
-            DType::F32 => Some(Box::new(Compare::<f32, R>(std::marker::PhantomData))),
-            DType::I32 => Some(Box::new(Compare::<i32, R>(std::marker::PhantomData))),
-            DType::I64 => Some(Box::new(Compare::<i64, R>(std::marker::PhantomData))),
-            _ => None,
+        macro_rules! by_type {
+            ($($dtype:ident: $ty:ty),*) => {
+                match dtype {
+                    $(DType::$dtype => Some(Box::new(Compare::<$ty, R>(std::marker::PhantomData))),)*
+                    _ => None,
+                }
+            };
         }
+        by_type!(
+            F32: f32, F64: f64, I8: i8, I16: i16, I32: i32, I64: i64, U8: u8, U16: u16, U32: u32, U64: u64
+        )
     }
     let dtype = node.dtype(0)?;
     match node.op() {
@@ -143,23 +185,39 @@ impl<F: Fn(bool, bool) -> bool + Copy + Send + Sync> Kernel for Logic<F> {
     }
 }
 
-struct Not;
+/// A question about each element, as a word of its size.
+struct Asked<T, F> {
+    dtype: DType,
+    holds: F,
+    word: std::marker::PhantomData<fn(T)>,
+}
 
-impl Kernel for Not {
+fn asked<T, F>(dtype: DType, holds: F) -> Option<Box<dyn Kernel>>
+where
+    T: Pod + Sync,
+    F: Fn(T) -> bool + Copy + Send + Sync + 'static,
+{
+    Some(Box::new(Asked { dtype, holds, word: std::marker::PhantomData }))
+}
+
+impl<T: Pod + Sync, F: Fn(T) -> bool + Copy + Send + Sync> Kernel for Asked<T, F> {
     fn run(
         &self,
         ctx: &Ctx<'_>,
         inputs: &[Option<View<'_>>],
         outputs: &mut Outputs<'_>,
     ) -> Result<(), KernelError> {
-        let x = truths(inputs, 0)?;
-        let (source, isa) = (x.bytes(), ctx.exec.isa);
+        let x = tensor(inputs, 0)?;
+        if x.dtype != self.dtype {
+            return Err(KernelError::DType { expected: self.dtype, got: x.dtype });
+        }
+        let (source, isa, holds) = (words::<T>(x)?, ctx.exec.isa, self.holds);
         let out = outputs.bytes(0, DType::Bool, x.dims)?;
         loops::split(ctx.exec, out, &|range, out| {
             loops::vectorised(
                 isa,
                 #[inline(always)]
-                || out.iter_mut().zip(&source[range]).for_each(|(out, &x)| *out = u8::from(x == 0)),
+                || out.iter_mut().zip(&source[range]).for_each(|(out, &x)| *out = holds(x).into()),
             );
         });
         Ok(())

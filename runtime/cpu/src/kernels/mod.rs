@@ -17,17 +17,23 @@ mod cast;
 mod channel_norm;
 mod channels;
 mod codings;
+mod col2im;
 mod compare;
 mod compress;
 mod conv;
+mod conv_integer;
 mod conv_transpose;
 mod cumulate;
 mod einsum;
 mod epilogue;
+mod fourier;
 mod gather;
 mod grid_sample;
 mod group_query;
+mod hardmax;
 mod heads;
+mod integers;
+mod lookup;
 mod loops;
 mod matmul;
 mod matmul_blocks;
@@ -37,6 +43,7 @@ mod pixels;
 mod places;
 mod pooling;
 mod projections;
+mod q_gemm;
 mod quantize;
 mod quantized;
 mod recurrent;
@@ -52,6 +59,7 @@ mod scatter;
 mod select;
 mod shape;
 mod skip_norm;
+mod slice;
 mod top_k;
 mod transpose;
 mod trilu;
@@ -72,21 +80,28 @@ pub(crate) const ALL: &[&[Entry]] = &[
     cast::ENTRIES,
     channel_norm::ENTRIES,
     channels::ENTRIES,
+    col2im::ENTRIES,
     compare::ENTRIES,
     compress::ENTRIES,
     conv::ENTRIES,
+    conv_integer::ENTRIES,
     conv_transpose::ENTRIES,
     cumulate::ENTRIES,
     einsum::ENTRIES,
+    fourier::ENTRIES,
     gather::ENTRIES,
     grid_sample::ENTRIES,
     group_query::ENTRIES,
+    hardmax::ENTRIES,
+    integers::ENTRIES,
+    lookup::ENTRIES,
     matmul::ENTRIES,
     matmul_blocks::ENTRIES,
     neighbours::ENTRIES,
     places::ENTRIES,
     pooling::ENTRIES,
     projections::ENTRIES,
+    q_gemm::ENTRIES,
     quantize::ENTRIES,
     quantized::ENTRIES,
     recurrent::ENTRIES,

@@ -1,13 +1,14 @@
-//! Operators that copy runs of elements of any whole number of bytes: Concat, Split, Slice, Gather.
+//! Operators that copy runs of elements of any whole number of bytes: Concat, Split, Gather.
 
 use byoc_graph::{DType, StaticDims};
 use bytemuck::Pod;
 use smallvec::SmallVec;
 
+use super::slice;
 use crate::fast::Exec;
-use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, optional, tensor};
+use crate::kernel::{Ctx, Kernel, KernelError, NodeDesc, Stretch, Stretches, optional, tensor};
 use crate::kernels::loops;
-use crate::kernels::words::{by_size, strided, words_mut};
+use crate::kernels::words::{by_size, words_mut};
 use crate::outputs::Outputs;
 use crate::registry::Entry;
 use crate::view::View;
@@ -24,14 +25,24 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(&["Concat"], 4, |node| Some(Box::new(Concat { axis: node.int("axis")? }))),
     entry(&["Split"], 2, |node| {
         let attr = node.ints("split").map(<[i64]>::to_vec);
-        Some(Box::new(Split { axis: node.int("axis").unwrap_or(0), attr }))
+        let known = match node.has_input(1) {
+            true => node.constant(1).and_then(|sizes| sizes.to_i64s()).map(Sizes::Given),
+            false => Some(attr.map_or(Sizes::Even, Sizes::Given)),
+        };
+        let outputs = node.node.outputs().len();
+        Some(Box::new(Split { axis: node.int("axis").unwrap_or(0), outputs, known }))
     }),
-    entry(&["Slice"], 10, |node| Some(Box::new(Slice { known: Cuts::of_constants(node) }))),
-    entry(&["Slice"], 1, |node| Some(Box::new(Slice { known: Some(Cuts::of_attributes(node)?) }))),
-    entry(&["Gather"], 1, |node| Some(Box::new(Gather { axis: node.int("axis").unwrap_or(0) }))),
+    entry(&["Slice"], 10, slice::prepare),
+    entry(&["Slice"], 1, slice::prepare_attributes),
+    entry(&["Gather"], 1, |node| {
+        let index = node.constant(1).and_then(|indices| indices.to_i64s());
+        let index = index.filter(|all| all.len() == 1).map(|all| all[0]);
+        let one = index.zip(node.rank(1)).map(|(index, rank)| One { index, rank });
+        Some(Box::new(Gather { axis: node.int("axis").unwrap_or(0), one }))
+    }),
 ];
 
-fn wrap(axis: i64, rank: usize) -> Result<usize, KernelError> {
+pub(super) fn wrap(axis: i64, rank: usize) -> Result<usize, KernelError> {
     let at = if axis < 0 { axis + rank as i64 } else { axis };
     let at = usize::try_from(at).ok().filter(|&at| at < rank);
     at.ok_or_else(|| KernelError::invalid(format!("axis {axis} is outside of rank {rank}")))
@@ -42,7 +53,7 @@ fn around(dims: &[usize], axis: usize) -> (usize, usize, usize) {
     (dims[..axis].iter().product(), dims[axis], dims[axis + 1..].iter().product())
 }
 
-fn size(dtype: DType) -> usize {
+pub(super) fn size(dtype: DType) -> usize {
     dtype.bits() / 8
 }
 
@@ -143,10 +154,51 @@ fn weave<T: Pod + Send + Sync>(
 
 struct Split {
     axis: i64,
-    attr: Option<Vec<i64>>,
+    outputs: usize,
+    /// `None` where an input says it.
+    known: Option<Sizes>,
+}
+
+/// The sizes of parts along an axis.
+enum Sizes {
+    Given(Vec<i64>),
+    /// As many as outputs, all even; the last one may be smaller.
+    Even,
+}
+
+impl Sizes {
+    /// As whole numbers whose sum is `along`, one for each of `count` outputs.
+    fn of(&self, along: usize, count: usize) -> Result<SmallVec<[usize; 8]>, KernelError> {
+        let sizes: SmallVec<[i64; 8]> = match self {
+            Sizes::Given(sizes) => sizes.as_slice().into(),
+            Sizes::Even => {
+                let part = along.div_ceil(count.max(1));
+                (0..count).map(|i| along.saturating_sub(i * part).min(part) as i64).collect()
+            }
+        };
+        let sound = sizes.iter().all(|&s| s >= 0) && sizes.len() >= count;
+        if !sound || sizes.iter().try_fold(0i64, |sum, s| sum.checked_add(*s)) != Some(along as i64) {
+            return Err(KernelError::invalid(format!("{along} elements cannot be split into {sizes:?}")));
+        }
+        Ok(sizes.iter().take(count).map(|&s| s as usize).collect())
+    }
 }
 
 impl Kernel for Split {
+    fn stretches(&self, dims: &[usize]) -> Option<Stretches> {
+        let axis = wrap(self.axis, dims.len()).ok()?;
+        let (before, along, behind) = around(dims, axis);
+        let sizes = self.known.as_ref()?.of(along, self.outputs).ok().filter(|_| before == 1)?;
+        let mut at = 0;
+        let stretch = |size: usize| {
+            let mut dims = StaticDims::from_slice(dims);
+            dims[axis] = size;
+            at += size;
+            Stretch { start: (at - size) * behind, dims }
+        };
+        Some(sizes.into_iter().map(stretch).collect())
+    }
+
     fn run(
         &self,
         ctx: &Ctx<'_>,
@@ -156,29 +208,22 @@ impl Kernel for Split {
         let x = tensor(inputs, 0)?;
         let axis = wrap(self.axis, x.rank())?;
         let (_, along, behind) = around(x.dims, axis);
-        let sizes: SmallVec<[i64; 8]> = match (&self.attr, optional(inputs, 1)?) {
-            (Some(sizes), _) => sizes.as_slice().into(),
+        let sizes = match (&self.known, optional(inputs, 1)?) {
+            (Some(sizes), _) => sizes.of(along, outputs.len())?,
             (None, Some(sizes)) => {
-                sizes.to_i64s().ok_or_else(|| KernelError::invalid("the sizes are not of int64"))?
+                let sizes = sizes.to_i64s();
+                let sizes = sizes.ok_or_else(|| KernelError::invalid("the sizes are not of int64"))?;
+                Sizes::Given(sizes.into_vec()).of(along, outputs.len())?
             }
-            (None, None) => {
-                // Even parts; the last one may be smaller.
-                let part = along.div_ceil(outputs.len().max(1));
-                let size = |i: usize| along.saturating_sub(i * part).min(part) as i64;
-                (0..outputs.len()).map(size).collect()
-            }
+            (None, None) => return Err(KernelError::MissingInput(1)),
         };
-        let sound = sizes.iter().all(|&s| s >= 0) && sizes.len() >= outputs.len();
-        if !sound || sizes.iter().try_fold(0i64, |sum, s| sum.checked_add(*s)) != Some(along as i64) {
-            return Err(KernelError::invalid(format!("{along} elements cannot be split into {sizes:?}")));
-        }
         let unit = behind * size(x.dtype);
         let (row, mut at) = (along * unit, 0);
-        for (i, &part) in sizes.iter().enumerate().take(outputs.len()) {
-            let len = part as usize * unit;
+        for (i, &part) in sizes.iter().enumerate() {
+            let len = part * unit;
             if outputs.wanted(i) {
                 let mut dims = x.static_dims();
-                dims[axis] = part as usize;
+                dims[axis] = part;
                 let out = outputs.bytes(i, x.dtype, &dims)?;
                 loops::rows(ctx.exec, out, len, &|index, out| {
                     out.copy_from_slice(&x.bytes()[index * row + at..][..len]);
@@ -190,169 +235,15 @@ impl Kernel for Split {
     }
 }
 
-struct Slice {
-    /// Where to cut, if that is said in attributes or by constants.
-    known: Option<Cuts>,
-}
-
-/// The part of one axis that is taken.
-#[derive(Clone, Copy)]
-struct Part {
-    start: usize,
-    step: i64,
-    count: usize,
-}
-
-/// Where a slice is cut.
-#[derive(Clone)]
-struct Cuts {
-    starts: SmallVec<[i64; 8]>,
-    ends: SmallVec<[i64; 8]>,
-    axes: Option<SmallVec<[i64; 8]>>,
-    steps: Option<SmallVec<[i64; 8]>>,
-}
-
-impl Cuts {
-    /// As nodes of opset 1 to 9 say it.
-    fn of_attributes(node: &NodeDesc<'_>) -> Option<Cuts> {
-        if node.opset() >= 10 {
-            return None;
-        }
-        let (starts, ends) = (node.ints("starts")?.into(), node.ints("ends")?.into());
-        Some(Cuts { starts, ends, axes: node.ints("axes").map(Into::into), steps: None })
-    }
-
-    fn of_constants(node: &NodeDesc<'_>) -> Option<Cuts> {
-        let ints = |i: usize| match node.has_input(i) {
-            true => node.constant(i)?.to_i64s().map(|all| Some(SmallVec::from_vec(all))),
-            false => Some(None),
-        };
-        Some(Cuts { starts: ints(1)??, ends: ints(2)??, axes: ints(3)?, steps: ints(4)? })
-    }
-
-    fn of_inputs(inputs: &[Option<View<'_>>]) -> Result<Cuts, KernelError> {
-        let ints = |i: usize| match optional(inputs, i)? {
-            None => Ok(None),
-            Some(view) => view
-                .to_i64s()
-                .map(Some)
-                .ok_or_else(|| KernelError::invalid("starts and ends are not integers")),
-        };
-        let starts = ints(1)?.ok_or(KernelError::MissingInput(1))?;
-        let ends = ints(2)?.ok_or(KernelError::MissingInput(2))?;
-        Ok(Cuts { starts, ends, axes: ints(3)?, steps: ints(4)? })
-    }
-
-    /// The parts along each axis.
-    fn parts(&self, dims: &[usize]) -> Result<SmallVec<[Part; 6]>, KernelError> {
-        let Cuts { starts, ends, axes, steps } = self;
-        let count = |x: &Option<SmallVec<[i64; 8]>>| x.as_ref().map_or(starts.len(), SmallVec::len);
-        if [ends.len(), count(axes), count(steps)].iter().any(|&n| n != starts.len()) {
-            return Err(KernelError::invalid("starts, ends, axes and steps differ in number"));
-        }
-        let whole = |&count: &usize| Part { start: 0, step: 1, count };
-        let mut parts: SmallVec<[Part; 6]> = dims.iter().map(whole).collect();
-        for i in 0..starts.len() {
-            let axis = wrap(axes.as_ref().map_or(i as i64, |axes| axes[i]), dims.len())?;
-            let step = steps.as_ref().map_or(1, |steps| steps[i]);
-            parts[axis] = part(dims[axis] as i64, starts[i], ends[i], step)
-                .ok_or_else(|| KernelError::invalid("a slice with a step of 0"))?;
-        }
-        Ok(parts)
-    }
-}
-
-/// As the standard clamps it.
-fn part(len: i64, start: i64, end: i64, step: i64) -> Option<Part> {
-    let wrap = |i: i64| if i < 0 { i.saturating_add(len) } else { i };
-    let (low, high) = if step > 0 { (0, len) } else { (-1, len - 1) };
-    let start = wrap(start).clamp(low.max(0), high.max(0));
-    let end = wrap(end).clamp(low, high);
-    let count = match step {
-        0 => return None,
-        _ if len == 0 => 0,
-        1.. => (end - start).max(0).unsigned_abs().div_ceil(step.unsigned_abs()),
-        _ => (start - end).max(0).unsigned_abs().div_ceil(step.unsigned_abs()),
-    };
-    Some(Part { start: start as usize, step, count: usize::try_from(count).ok()? })
-}
-
-impl Kernel for Slice {
-    fn run(
-        &self,
-        ctx: &Ctx<'_>,
-        inputs: &[Option<View<'_>>],
-        outputs: &mut Outputs<'_>,
-    ) -> Result<(), KernelError> {
-        let x = tensor(inputs, 0)?;
-        let parts = match &self.known {
-            Some(cuts) => cuts.parts(x.dims)?,
-            None => Cuts::of_inputs(inputs)?.parts(x.dims)?,
-        };
-        let dims: StaticDims = parts.iter().map(|p| p.count).collect();
-        let out = outputs.bytes(0, x.dtype, &dims)?;
-        if out.is_empty() {
-            return Ok(());
-        }
-        let cut = |(i, p): (usize, &Part)| p.count != x.dims[i] || p.step != 1;
-        let Some(last) = (0..parts.len()).rev().find(|&i| cut((i, &parts[i]))) else {
-            out.copy_from_slice(x.bytes());
-            return Ok(());
-        };
-        // Whatever lies behind the last axis that is cut is one unit.
-        let unit = x.dims[last + 1..].iter().product::<usize>() * size(x.dtype);
-        let inner = parts[last];
-        let start = |mut row: usize| {
-            let mut at = 0;
-            for i in (0..last).rev() {
-                let p = parts[i];
-                let index = p.start as i64 + (row % p.count) as i64 * p.step;
-                at += index as usize * x.dims[i + 1..=last].iter().product::<usize>();
-                row /= p.count;
-            }
-            at
-        };
-        if inner.count == 1 && last > 0 && unit == size(x.dtype) && parts[last - 1].step > 0 {
-            // One element of each row: those of neighbouring rows lie evenly apart.
-            let outer = parts[last - 1];
-            let step = outer.step as usize * x.dims[last];
-            loops::rows(ctx.exec, out, outer.count * unit, &|row, out| {
-                let source = &x.bytes()[(start(row * outer.count) + inner.start) * unit..];
-                by_size!(x.dtype, stepped(source, step, out));
-            });
-            return Ok(());
-        }
-        loops::rows(ctx.exec, out, inner.count * unit, &|row, out| {
-            let from = (start(row) + inner.start) as i64;
-            if inner.step == 1 {
-                out.copy_from_slice(&x.bytes()[from as usize * unit..][..out.len()]);
-                return;
-            }
-            if inner.step > 0 && unit == size(x.dtype) {
-                let source = &x.bytes()[from as usize * unit..];
-                return by_size!(x.dtype, stepped(source, inner.step as usize, out));
-            }
-            for (i, out) in out.chunks_exact_mut(unit).enumerate() {
-                let at = (from + i as i64 * inner.step) as usize;
-                out.copy_from_slice(&x.bytes()[at * unit..][..unit]);
-            }
-        });
-        Ok(())
-    }
-
-    fn owns_input(&self, input: usize) -> bool {
-        input > 0 && self.known.is_some()
-    }
-}
-
-/// Every `step`-th element of bytes that lie aligned.
-fn stepped<T: Pod>(x: &[u8], step: usize, out: &mut [u8]) {
-    let (x, out) = (bytemuck::cast_slice::<u8, T>(x), bytemuck::cast_slice_mut::<u8, T>(out));
-    strided(x, step, out);
-}
-
 struct Gather {
     axis: i64,
+    one: Option<One>,
+}
+
+/// A constant that is one index, and its rank.
+struct One {
+    index: i64,
+    rank: usize,
 }
 
 /// Where the indices of a Gather lead, each checked before anything is copied.
@@ -397,6 +288,16 @@ fn gather<I: Copy + Into<i64> + Sync>(
 }
 
 impl Kernel for Gather {
+    fn stretches(&self, dims: &[usize]) -> Option<Stretches> {
+        let (one, axis) = (self.one.as_ref()?, wrap(self.axis, dims.len()).ok()?);
+        let (before, along, behind) = around(dims, axis);
+        let index = if one.index < 0 { one.index.checked_add(along as i64)? } else { one.index };
+        let index = usize::try_from(index).ok().filter(|&index| index < along && before == 1)?;
+        let ones = std::iter::repeat_n(1, one.rank);
+        let dims = dims[..axis].iter().copied().chain(ones).chain(dims[axis + 1..].iter().copied()).collect();
+        Some(Stretches::from_iter([Stretch { start: index * behind, dims }]))
+    }
+
     fn run(
         &self,
         ctx: &Ctx<'_>,
@@ -415,21 +316,5 @@ impl Kernel for Gather {
             DType::I64 => gather(ctx.exec, x.bytes(), indices.slice::<i64>()?, sizes, out),
             _ => gather(ctx.exec, x.bytes(), indices.slice::<i32>()?, sizes, out),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slices_are_clamped_as_the_standard_says() {
-        let counts = |len, start, end, step| part(len, start, end, step).map(|p| (p.start, p.count));
-        assert_eq!(counts(10, 2, 8, 3), Some((2, 2)));
-        assert_eq!(counts(10, -3, i64::MAX, 1), Some((7, 3)));
-        assert_eq!(counts(10, -1, i64::MIN, -1), Some((9, 10)));
-        assert_eq!(counts(10, 20, 0, -4), Some((9, 3)));
-        assert_eq!(counts(0, 0, 5, 1), Some((0, 0)));
-        assert_eq!(counts(10, 0, 5, 0), None);
     }
 }

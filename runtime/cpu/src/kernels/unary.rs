@@ -34,7 +34,10 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry {
         name: "function",
         domain: "",
-        ops: &["Celu", "Cos", "Log", "Mish", "Selu", "Sin", "Softplus"],
+        ops: &[
+            "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Celu", "Cos", "Cosh", "Log", "Mish", "Selu",
+            "Sin", "Sinh", "Softplus", "Tan",
+        ],
         since: 6,
         dtypes: &[DType::F32],
         priority: 10,
@@ -119,6 +122,15 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
 fn function_of(node: &NodeDesc<'_>) -> Option<Function> {
     let float = |name: &str, default: f32| node.float(name).unwrap_or(default);
     Some(match node.op() {
+        "Acos" => Function::Acos,
+        "Acosh" => Function::Acosh,
+        "Asin" => Function::Asin,
+        "Asinh" => Function::Asinh,
+        "Atan" => Function::Atan,
+        "Atanh" => Function::Atanh,
+        "Cosh" => Function::Cosh,
+        "Sinh" => Function::Sinh,
+        "Tan" => Function::Tan,
         "Celu" => {
             let alpha = float("alpha", 1.0);
             Function::Selu { scale: 1.0, alpha, width: alpha }

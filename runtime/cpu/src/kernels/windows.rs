@@ -1,5 +1,7 @@
 //! Where a sliding window lies in an image, as the attributes of convolutions and poolings say it.
 
+use std::ops::Range;
+
 use byoc_graph::Dim;
 
 use crate::fast::conv::Window;
@@ -48,6 +50,11 @@ impl Windows {
         })
     }
 
+    /// Where the axes of an image begin among height and width.
+    pub fn spatial_from(&self) -> usize {
+        2 - self.spatial
+    }
+
     /// The window for an input size, of which only `SAME` padding with strides needs to know.
     pub fn window(&self, kernel: [usize; 2], input: [Option<usize>; 2]) -> Option<Window> {
         let (strides, dilations) = (self.strides, self.dilations);
@@ -74,6 +81,13 @@ impl Windows {
         };
         Some(Window { kernel, strides, dilations, pads })
     }
+}
+
+/// The places along an axis at which a tap, so far into the window, sees one of the `size` pixels that there are.
+pub(super) fn seen(tap: usize, pad: usize, stride: usize, size: usize, places: usize) -> Range<usize> {
+    let low = pad.saturating_sub(tap).div_ceil(stride).min(places);
+    let high = size.saturating_add(pad).saturating_sub(tap).div_ceil(stride).clamp(low, places);
+    low..high
 }
 
 /// One value for height and one for width.

@@ -98,6 +98,11 @@ impl<const DOTS: bool> Simd for Avx512<DOTS> {
         }
     }
     #[inline(always)]
+    fn sqrt(self, a: __m512) -> __m512 {
+        // SAFETY: the token proves the instructions.
+        unsafe { _mm512_sqrt_ps(a) }
+    }
+    #[inline(always)]
     fn round(self, a: __m512) -> __m512 {
         // SAFETY: the token proves the instructions.
         unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }

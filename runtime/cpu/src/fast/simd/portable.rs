@@ -57,6 +57,10 @@ impl Simd for Portable {
         zip(a, b, |a, b| a - b)
     }
     #[inline(always)]
+    fn sqrt(self, a: F) -> F {
+        std::array::from_fn(|i| a[i].sqrt())
+    }
+    #[inline(always)]
     fn mul(self, a: F, b: F) -> F {
         zip(a, b, |a, b| a * b)
     }
