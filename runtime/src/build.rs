@@ -21,7 +21,7 @@ use crate::program::{Action, Program, Step, ValueInfo, align};
 use crate::region::{RegionKernel, Regions};
 use crate::signature::{Signature, input_specs, output_specs};
 use crate::work::Call;
-use crate::{aside, control};
+use crate::{aside, control, together};
 
 /// What programs are built with.
 pub struct Options<'a> {
@@ -31,6 +31,8 @@ pub struct Options<'a> {
     pub isa: Isa,
     /// Compare every value with the type that was inferred for it, and fail where they differ.
     pub check_types: bool,
+    /// Run steps at once where one of them does not fill the cores; see [`crate::TOGETHER`].
+    pub together: bool,
 }
 
 #[derive(Debug, Error)]
@@ -109,6 +111,9 @@ impl Builder<'_> {
         let Inserted { mut steps, spaces, copies } =
             insert(steps, graph.value_bound(), &mut outputs, &devices, name);
         steps = aside::order(steps, spaces.len());
+        if self.options.together && self.options.pool.threads() > 1 {
+            steps = together::choose(steps, &known(graph, spaces.len()));
+        }
         aside::note_ends(&mut steps);
         let mut layout = Layout::new(graph, &inputs, &outputs, (spaces, copies), &mut steps)?;
         let signature = Signature::new(input_specs(graph, &inputs), output_specs(graph), role == Role::Body);
@@ -275,6 +280,16 @@ fn no_target(node: &Node) -> BuildError {
 /// Values that a body takes from around it and that are not constant there.
 pub(crate) fn captured(graph: &Graph) -> impl Iterator<Item = ValueId> + '_ {
     graph.captured().filter(|&v| !graph.is_constant(v))
+}
+
+/// Types of values, by index, as far as they are static.
+fn known(graph: &Graph, count: usize) -> together::Known {
+    let mut known = vec![None; count];
+    for (id, value) in graph.values() {
+        let ty = value.ty.as_ref().and_then(Type::as_tensor);
+        known[id.index()] = ty.and_then(|ty| Some((ty.dtype?, ty.static_dims()?.into())));
+    }
+    known
 }
 
 /// Names of values, by index.

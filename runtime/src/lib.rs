@@ -8,11 +8,13 @@ mod control;
 mod device;
 mod execute;
 mod frame;
+mod hand_out;
 mod memory;
 pub mod prepare;
 mod program;
 mod region;
 mod signature;
+mod together;
 mod views;
 mod work;
 
@@ -24,3 +26,4 @@ pub use region::{
     Regions,
 };
 pub use signature::{InputError, InputSpec, OutputSpec, signature};
+pub use together::TOGETHER;

@@ -360,7 +360,7 @@ fn model(case: &str) -> Model {
 
 fn program(model: &Model, registry: &Registry, isa: Isa) -> Program {
     let pool = Arc::new(ThreadPool::new(2));
-    Program::build(model, &Options { registry, regions: &NoRegions, pool, isa, check_types: true })
+    Program::build(model, &Options { registry, regions: &NoRegions, pool, isa, check_types: true, together: true })
         .expect("builds")
 }
 
@@ -542,6 +542,7 @@ fn recurrent_layers_give_the_same_bits_on_any_number_of_threads() {
                 pool,
                 isa: Isa::detect(),
                 check_types: true,
+                together: true,
             };
             Program::build(&model, &options).expect("builds").run_data(&data).expect(&case)
         };
