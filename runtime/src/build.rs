@@ -112,7 +112,7 @@ impl Builder<'_> {
             insert(steps, graph.value_bound(), &mut outputs, &devices, name);
         steps = aside::order(steps, spaces.len());
         if self.options.together && self.options.pool.threads() > 1 {
-            steps = together::choose(steps, &known(graph, spaces.len()));
+            steps = together::choose(steps, &sizes(graph, spaces.len()), &outputs);
         }
         aside::note_ends(&mut steps);
         let mut layout = Layout::new(graph, &inputs, &outputs, (spaces, copies), &mut steps)?;
@@ -282,14 +282,15 @@ pub(crate) fn captured(graph: &Graph) -> impl Iterator<Item = ValueId> + '_ {
     graph.captured().filter(|&v| !graph.is_constant(v))
 }
 
-/// Types of values, by index, as far as they are static.
-fn known(graph: &Graph, count: usize) -> together::Known {
-    let mut known = vec![None; count];
+/// Sizes of values, as far as they are known.
+fn sizes(graph: &Graph, count: usize) -> together::Sizes {
+    let mut sizes = together::Sizes::new(count);
     for (id, value) in graph.values() {
-        let ty = value.ty.as_ref().and_then(Type::as_tensor);
-        known[id.index()] = ty.and_then(|ty| Some((ty.dtype?, ty.static_dims()?.into())));
+        if let Some(ty) = value.ty.as_ref().and_then(Type::as_tensor) {
+            sizes.note(id.index(), ty);
+        }
     }
-    known
+    sizes
 }
 
 /// Names of values, by index.

@@ -10,9 +10,9 @@ use smallvec::SmallVec;
 use crate::check::TypeCheck;
 use crate::device::{DeviceMade, copy};
 use crate::frame::{Frame, Held, bytes_of, view_of};
+use crate::hand_out::hand_out;
 use crate::memory::{Pieces, Storage, ValueIndex};
 use crate::program::{Action, OutputBuffer, Program, RunError, Step, align};
-use crate::hand_out::hand_out;
 use crate::together::{self, Took, shares};
 use crate::{aside, views};
 
@@ -75,9 +75,10 @@ fn run_steps(
                 .map_err(|source| (step, source)),
         };
         if let (Ok(()), Some(check)) = (&done, &mut check) {
-            done = step.parts().iter().try_for_each(|part| {
-                check.step(part, frame, io).map_err(|source| (part, source))
-            });
+            done = step
+                .parts()
+                .iter()
+                .try_for_each(|part| check.step(part, frame, io).map_err(|source| (part, source)));
         }
         if let (Ok(()), Some(queue), Some(_)) = (&done, step.queue, ctx.observer) {
             // Who watches wants to know how long this step takes, not how long it takes to enqueue it.
@@ -306,12 +307,7 @@ pub(crate) struct Lent<'c> {
 }
 
 impl<'c> Borrowed<'c> {
-    pub fn take(
-        program: &Program,
-        frame: &mut Frame,
-        io: &mut Io<'_, '_, 'c>,
-        step: &Step,
-    ) -> Borrowed<'c> {
+    pub fn take(program: &Program, frame: &mut Frame, io: &mut Io<'_, '_, 'c>, step: &Step) -> Borrowed<'c> {
         let mut borrowed = Borrowed { lent: SmallVec::new(), over: None, buffer: None };
         if let Some(input) = step.in_place.and_then(|i| step.inputs[i])
             && let Some(storage) = program.values[input].storage

@@ -120,7 +120,14 @@ fn attention_of_sizes_that_do_not_fit() {
         ));
         let pool = Arc::new(ThreadPool::new(1));
         let registry = &Registry::default();
-        let options = Options { registry, regions: &NoRegions, pool, isa: Isa::detect(), check_types: false, together: true };
+        let options = Options {
+            registry,
+            regions: &NoRegions,
+            pool,
+            isa: Isa::detect(),
+            check_types: false,
+            together: true,
+        };
         let inputs: Vec<Datum> = dims.iter().map(|dims| input(DType::F32, dims, 0)).collect();
         Program::build(&model, &options).expect("builds").run_data(&inputs).err().map(|e| e.to_string())
     };

@@ -1,130 +1,209 @@
 //! Which steps run at once.
+//!
+//! Two steps that each would keep one thread busy take half the time side by side; two that fill the cores gain
+//! nothing, and have their operands in the wrong caches. So a step takes part that its kernel computes on one thread
+//! ([`byoc_cpu::Kernel::is_serial`]), or that takes so little time that cutting it up saves none.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
 use byoc_cpu::Work;
-use byoc_graph::{DType, StaticDims};
+use byoc_graph::{DType, Dim, StaticDims, TensorType};
 
 use super::{MOST, compose};
+use crate::frame::bytes_of;
 use crate::memory::ValueIndex;
 use crate::program::{Action, Step};
 
-fn knob(name: &str, default: f64) -> f64 {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default)
-}
+/// Nanoseconds up to which cutting a step up saves nothing.
+const SHORT: f64 = 10_000.0;
+/// Nanoseconds that running steps at once has to save, on two threads: a loop that the other thread joins takes one or
+/// two microseconds, and what it makes lies in that thread's cache.
+const WORTH: f64 = 3_000.0;
+/// Operations and bytes in a nanosecond, of steps that are short because their values are small.
+const SPEED: (f64, f64) = (128.0, 32.0);
+/// The same of kernels on one thread, most of which are plain loops.
+const SERIAL_SPEED: (f64, f64) = (4.0, 2.0);
+/// How far behind a step those may be that run with it, and how far at most where that would take too much memory.
+const REACHES: [usize; 4] = [1024, 64, 8, 0];
+/// By how much more the values that are there at once may take: a part of what they took, and bytes in any case.
+const MORE: (usize, usize) = (16, 64 * 1024);
 
-/// By value: element type and dimensions, where they are known.
-pub(crate) type Known = Vec<Option<(DType, StaticDims)>>;
-
-/// Makes one step of several that may run at once and none of which fills the cores; the others keep their order.
-pub(crate) fn choose(steps: Vec<Step>, known: &Known) -> Vec<Step> {
-    let sizes = Sizes::new(known);
-    let times: Vec<Option<f64>> = steps.iter().map(|step| sizes.time(step)).collect();
-    let mut groups = Vec::with_capacity(steps.len());
-    let mut from = 0;
-    while from < steps.len() {
-        let end = steps[from..].iter().position(is_fixed).map_or(steps.len(), |at| from + at);
-        order(&steps, &times, from..end, known, &mut groups);
-        if end < steps.len() {
-            groups.push(vec![end]);
-        }
-        from = end + 1;
-    }
-    let mut steps: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
-    let mut take = |group: Vec<usize>| group.into_iter().filter_map(|i| steps[i].take()).collect::<Vec<_>>();
-    groups
-        .into_iter()
-        .filter_map(|group| {
-            let mut parts = take(group);
-            if parts.len() > 1 { Some(compose(parts)) } else { parts.pop() }
-        })
-        .collect()
-}
-
-/// Whether nothing is moved from one side of the step to the other.
-fn is_fixed(step: &Step) -> bool {
-    step.queue.is_some() || &*step.target != "host"
-}
-
-/// Puts the steps of a range in order, those that run at once side by side.
-fn order(
-    steps: &[Step],
-    times: &[Option<f64>],
-    range: Range<usize>,
-    known: &Known,
-    groups: &mut Vec<Vec<usize>>,
-) {
-    let mut maker = vec![None; known.len()];
-    for i in range.clone() {
-        steps[i].outputs.iter().flatten().for_each(|&value: &ValueIndex| maker[value] = Some(i));
-    }
-    let makers = |step: &Step| -> BTreeSet<usize> {
-        step.inputs.iter().flatten().filter_map(|&value| maker[value]).collect()
-    };
-    let needs: Vec<BTreeSet<usize>> = range.clone().map(|i| makers(&steps[i])).collect();
-    let mut users = vec![Vec::new(); range.len()];
-    for (at, needs) in needs.iter().enumerate() {
-        needs.iter().for_each(|&of| users[of - range.start].push(range.start + at));
-    }
-    let mut missing: Vec<usize> = needs.iter().map(BTreeSet::len).collect();
-    let mut ready: BTreeSet<usize> = range.clone().filter(|&i| missing[i - range.start] == 0).collect();
-    while let Some(&first) = ready.first() {
-        let alias = ready.iter().find(|&&i| matches!(steps[i].action, Action::Alias(_)));
-        let group = match alias {
-            Some(&alias) => vec![alias],
-            None => group(times, first, &ready),
-        };
-        for &i in &group {
-            ready.remove(&i);
-            for &user in &users[i - range.start] {
-                missing[user - range.start] -= 1;
-                if missing[user - range.start] == 0 {
-                    ready.insert(user);
-                }
-            }
-        }
-        groups.push(group);
-    }
-}
-
-/// The step and those of the ready ones that it runs with.
-fn group(times: &[Option<f64>], first: usize, ready: &BTreeSet<usize>) -> Vec<usize> {
-    let mut group = vec![first];
-    let Some(own) = times[first] else { return group };
-    let ratio = knob("TG_RATIO", 2.0);
-    for &other in ready.iter().filter(|&&i| i != first) {
-        let Some(time) = times[other] else { continue };
-        if time <= own * ratio && own <= time * ratio && group.len() < MOST {
-            group.push(other);
-        }
-    }
-    group
-}
-
-/// Sizes of values, and what follows from them.
-struct Sizes {
-    known: Vec<bool>,
+/// What is known of values when the program is built, by value.
+pub(crate) struct Sizes {
     dtypes: Vec<DType>,
+    /// One stands for what is not known.
     dims: Vec<StaticDims>,
+    exact: Vec<bool>,
 }
 
 impl Sizes {
-    fn new(known: &Known) -> Sizes {
-        let of = |value: &Option<(DType, StaticDims)>| value.clone().unwrap_or((DType::F32, StaticDims::new()));
-        let (dtypes, dims) = known.iter().map(of).unzip();
-        Sizes { known: known.iter().map(Option::is_some).collect(), dtypes, dims }
+    pub fn new(count: usize) -> Sizes {
+        Sizes {
+            dtypes: vec![DType::F32; count],
+            dims: vec![StaticDims::new(); count],
+            exact: vec![false; count],
+        }
     }
 
-    /// Nanoseconds that one thread takes for a step that does not fill the cores; `None` for others.
+    pub fn note(&mut self, value: ValueIndex, ty: &TensorType) {
+        let (Some(dtype), Some(shape)) = (ty.dtype, &ty.shape) else { return };
+        let size = |dim: &Dim| dim.value().and_then(|n| usize::try_from(n).ok());
+        self.exact[value] = shape.iter().all(|dim| size(dim).is_some());
+        self.dtypes[value] = dtype;
+        self.dims[value] = shape.iter().map(|dim| size(dim).unwrap_or(1)).collect();
+    }
+
+    fn bytes(&self, value: ValueIndex) -> usize {
+        bytes_of(self.dtypes[value], &self.dims[value]).unwrap_or(0)
+    }
+
+    /// Nanoseconds that one thread takes for a step, roughly; `None` for those that fill the cores.
     fn time(&self, step: &Step) -> Option<f64> {
         let Action::Kernel(kernel) = &step.action else { return None };
-        let mut values = step.inputs.iter().chain(&step.outputs).flatten();
-        if kernel.joins().is_some() || !values.all(|&value| self.known[value]) {
+        if kernel.joins().is_some() {
             return None;
         }
         let Work { flops, bytes } = step.call.as_ref()?.work(step, &self.dtypes, &self.dims);
-        let time = flops? as f64 / knob("TG_FLOPS", 32.0) + bytes? as f64 / knob("TG_BYTES", 8.0);
-        (knob("TG_MIN", 1000.0)..knob("TG_MAX", 100_000.0)).contains(&time).then_some(time)
+        let time =
+            |speed: (f64, f64)| flops.unwrap_or(0) as f64 / speed.0 + bytes.unwrap_or(0) as f64 / speed.1;
+        if kernel.is_serial() {
+            return Some(time(SERIAL_SPEED));
+        }
+        let exact = step.inputs.iter().chain(&step.outputs).flatten().all(|&value| self.exact[value]);
+        let is_known = exact && flops.is_some() && bytes.is_some();
+        Some(time(SPEED)).filter(|&time| is_known && time <= SHORT)
+    }
+}
+
+/// Makes one step of several that may run at once and none of which fills the cores; the others keep their order.
+/// `outputs` are the program's.
+pub(crate) fn choose(steps: Vec<Step>, sizes: &Sizes, outputs: &[ValueIndex]) -> Vec<Step> {
+    let times: Vec<Option<f64>> = steps.iter().map(|step| sizes.time(step)).collect();
+    if times.iter().flatten().count() < 2 {
+        return steps;
+    }
+    let choice = Choice { steps: &steps, sizes, times };
+    let plain: Vec<Vec<usize>> = (0..steps.len()).map(|i| vec![i]).collect();
+    let before = choice.peak(&plain, outputs);
+    let most = before + (before / MORE.0).max(MORE.1);
+    let orders = REACHES.iter().map(|&reach| choice.order(reach));
+    let Some(order) = orders.into_iter().find(|order| choice.peak(order, outputs) <= most) else {
+        return steps;
+    };
+    let mut steps: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
+    let mut parts = |group: Vec<usize>| group.into_iter().filter_map(|i| steps[i].take()).collect::<Vec<_>>();
+    let one = |mut parts: Vec<Step>| if parts.len() > 1 { Some(compose(parts)) } else { parts.pop() };
+    order.into_iter().filter_map(|group| one(parts(group))).collect()
+}
+
+/// Steps by index, those that run at once side by side.
+type Order = Vec<Vec<usize>>;
+
+struct Choice<'s> {
+    steps: &'s [Step],
+    sizes: &'s Sizes,
+    times: Vec<Option<f64>>,
+}
+
+impl Choice<'_> {
+    /// An order in which no step runs with one that is further behind it than `reach` steps lie between.
+    fn order(&self, reach: usize) -> Order {
+        let mut order = Vec::with_capacity(self.steps.len());
+        let mut from = 0;
+        while from < self.steps.len() {
+            // Nothing moves to the other side of what is enqueued, or a vendor's.
+            let is_fixed = |step: &Step| step.queue.is_some() || &*step.target != "host";
+            let end = self.steps[from..].iter().position(is_fixed).map_or(self.steps.len(), |at| from + at);
+            self.order_range(from..end, reach, &mut order);
+            order.extend((end < self.steps.len()).then(|| vec![end]));
+            from = end + 1;
+        }
+        order
+    }
+
+    fn order_range(&self, range: Range<usize>, reach: usize, order: &mut Order) {
+        let steps = &self.steps[range.clone()];
+        let mut maker = vec![None; self.sizes.dims.len()];
+        for (i, step) in steps.iter().enumerate() {
+            step.outputs.iter().flatten().for_each(|&value| maker[value] = Some(i));
+        }
+        let makers = |step: &Step| -> BTreeSet<usize> {
+            step.inputs.iter().flatten().filter_map(|&value| maker[value]).collect()
+        };
+        let needs: Vec<BTreeSet<usize>> = steps.iter().map(makers).collect();
+        let mut users = vec![Vec::new(); steps.len()];
+        needs.iter().enumerate().for_each(|(i, needs)| needs.iter().for_each(|&of| users[of].push(i)));
+        let mut missing: Vec<usize> = needs.iter().map(BTreeSet::len).collect();
+        let mut ready: BTreeSet<usize> = (0..steps.len()).filter(|&i| missing[i] == 0).collect();
+        while let Some(&first) = ready.first() {
+            // An alias costs nothing, and others may wait for it.
+            let near = ready.iter().copied().take_while(|&i| i - first <= reach + 1);
+            let alias = near.clone().find(|&i| matches!(steps[i].action, Action::Alias(_)));
+            let group = match alias {
+                Some(alias) => vec![alias],
+                None => self.group(near.map(|i| range.start + i)).iter().map(|i| i - range.start).collect(),
+            };
+            for &i in &group {
+                ready.remove(&i);
+                for &user in &users[i] {
+                    missing[user] -= 1;
+                    if missing[user] == 0 {
+                        ready.insert(user);
+                    }
+                }
+            }
+            order.push(group.into_iter().map(|i| range.start + i).collect());
+        }
+    }
+
+    /// The first of these steps and those that it runs with.
+    fn group(&self, ready: impl Iterator<Item = usize>) -> Vec<usize> {
+        let mut ready = ready.peekable();
+        let Some(&first) = ready.peek() else { return Vec::new() };
+        let timed = ready.filter_map(|i| Some((i, self.times[i]?)));
+        let several: Vec<(usize, f64)> = match self.times[first] {
+            Some(_) => timed.take(MOST).collect(),
+            None => Vec::new(),
+        };
+        let all: f64 = several.iter().map(|(_, time)| time).sum();
+        let longest = several.iter().map(|(_, time)| *time).fold(0.0, f64::max);
+        if all - longest.max(all / 2.0) < WORTH {
+            return vec![first];
+        }
+        several.into_iter().map(|(i, _)| i).collect()
+    }
+
+    /// Bytes of the values that are there at once, at most.
+    fn peak(&self, order: &Order, outputs: &[ValueIndex]) -> usize {
+        let mut root: Vec<ValueIndex> = (0..self.sizes.dims.len()).collect();
+        let mut last = vec![0; root.len()];
+        let mut made = vec![Vec::new(); order.len()];
+        for (at, i) in order.iter().enumerate().flat_map(|(at, group)| group.iter().map(move |&i| (at, i))) {
+            let step = &self.steps[i];
+            step.inputs.iter().flatten().for_each(|&value| last[root[value]] = at);
+            let of = step.inputs.first().copied().flatten();
+            for &value in step.outputs.iter().flatten() {
+                match (&step.action, of) {
+                    (Action::Alias(_), Some(of)) => root[value] = root[of],
+                    _ => {
+                        last[value] = at;
+                        made[at].push(value);
+                    }
+                }
+            }
+        }
+        outputs.iter().for_each(|&value| last[root[value]] = order.len());
+        let mut gone = vec![0; order.len() + 1];
+        let (mut now, mut most) = (0usize, 0usize);
+        for (at, made) in made.iter().enumerate() {
+            for &value in made {
+                now = now.saturating_add(self.sizes.bytes(value));
+                gone[last[value]] += self.sizes.bytes(value);
+            }
+            most = most.max(now);
+            now = now.saturating_sub(gone[at]);
+        }
+        most
     }
 }

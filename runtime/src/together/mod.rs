@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use byoc_cpu::{Ctx, KernelError, Made, Outputs, Slot, View};
 use smallvec::SmallVec;
 
-pub(crate) use choose::{Known, choose};
+pub(crate) use choose::{Sizes, choose};
 
 use crate::execute::{Borrowed, Io, State, Values, planned_slot};
 use crate::frame::Frame;
