@@ -24,9 +24,10 @@ const WORTH: f64 = 3_000.0;
 const SPEED: (f64, f64) = (128.0, 32.0);
 /// The same of kernels on one thread, most of which are plain loops.
 const SERIAL_SPEED: (f64, f64) = (4.0, 2.0);
-/// How far behind a step those may be that run with it, and how far at most where that would take too much memory.
-const REACHES: [usize; 4] = [1024, 64, 8, 0];
-/// By how much more the values that are there at once may take: a part of what they took, and bytes in any case.
+/// How far behind a short step, and behind another one, those may be that run with it or before it: what somebody wants
+/// soon had better stay in the cache. The first that does not take too much memory.
+const REACHES: [(usize, usize); 3] = [(8, 1024), (8, 8), (0, 0)];
+/// By how much more the values may take that are there at once: a part of what they took, and bytes in any case.
 const MORE: (usize, usize) = (16, 64 * 1024);
 
 /// What is known of values when the program is built, by value.
@@ -107,8 +108,8 @@ struct Choice<'s> {
 }
 
 impl Choice<'_> {
-    /// An order in which no step runs with one that is further behind it than `reach` steps lie between.
-    fn order(&self, reach: usize) -> Order {
+    /// An order in which steps run at once.
+    fn order(&self, reach: (usize, usize)) -> Order {
         let mut order = Vec::with_capacity(self.steps.len());
         let mut from = 0;
         while from < self.steps.len() {
@@ -122,7 +123,7 @@ impl Choice<'_> {
         order
     }
 
-    fn order_range(&self, range: Range<usize>, reach: usize, order: &mut Order) {
+    fn order_range(&self, range: Range<usize>, (short, long): (usize, usize), order: &mut Order) {
         let steps = &self.steps[range.clone()];
         let mut maker = vec![None; self.sizes.dims.len()];
         for (i, step) in steps.iter().enumerate() {
@@ -137,11 +138,12 @@ impl Choice<'_> {
         let mut missing: Vec<usize> = needs.iter().map(BTreeSet::len).collect();
         let mut ready: BTreeSet<usize> = (0..steps.len()).filter(|&i| missing[i] == 0).collect();
         while let Some(&first) = ready.first() {
-            // An alias costs nothing, and others may wait for it.
+            let is_long = self.times[range.start + first].is_some_and(|time| time > SHORT);
+            let reach = if is_long { long } else { short };
             let near = ready.iter().copied().take_while(|&i| i - first <= reach + 1);
-            let alias = near.clone().find(|&i| matches!(steps[i].action, Action::Alias(_)));
-            let group = match alias {
-                Some(alias) => vec![alias],
+            // What fills the cores goes first, and so do aliases: others may become ready by them.
+            let group = match near.clone().find(|&i| self.times[range.start + i].is_none()) {
+                Some(alone) => vec![alone],
                 None => self.group(near.map(|i| range.start + i)).iter().map(|i| i - range.start).collect(),
             };
             for &i in &group {
@@ -157,21 +159,20 @@ impl Choice<'_> {
         }
     }
 
-    /// The first of these steps and those that it runs with.
-    fn group(&self, ready: impl Iterator<Item = usize>) -> Vec<usize> {
-        let mut ready = ready.peekable();
-        let Some(&first) = ready.peek() else { return Vec::new() };
-        let timed = ready.filter_map(|i| Some((i, self.times[i]?)));
-        let several: Vec<(usize, f64)> = match self.times[first] {
-            Some(_) => timed.take(MOST).collect(),
-            None => Vec::new(),
-        };
+    /// Those of the ready steps that run at once: the longest; the first alone where that is not worth it.
+    fn group(&self, ready: impl Iterator<Item = usize> + Clone) -> Vec<usize> {
+        let first: Vec<usize> = ready.clone().take(1).collect();
+        let mut several: Vec<(usize, f64)> = ready.filter_map(|i| Some((i, self.times[i]?))).collect();
+        several.sort_by(|(i, a), (j, b)| b.total_cmp(a).then(i.cmp(j)));
+        several.truncate(MOST);
         let all: f64 = several.iter().map(|(_, time)| time).sum();
-        let longest = several.iter().map(|(_, time)| *time).fold(0.0, f64::max);
+        let longest = several.first().map_or(0.0, |(_, time)| *time);
         if all - longest.max(all / 2.0) < WORTH {
-            return vec![first];
+            return first;
         }
-        several.into_iter().map(|(i, _)| i).collect()
+        let mut several: Vec<usize> = several.into_iter().map(|(i, _)| i).collect();
+        several.sort_unstable();
+        several
     }
 
     /// Bytes of the values that are there at once, at most.
