@@ -19,7 +19,7 @@ use crate::program::{Action, Step};
 const SHORT: f64 = 10_000.0;
 /// Nanoseconds that running steps at once has to save, on two threads: a loop that the other thread joins takes one or
 /// two microseconds, and what it makes lies in that thread's cache.
-const WORTH: f64 = 3_000.0;
+const WORTH: f64 = 5_000.0;
 /// Operations and bytes in a nanosecond, of steps that are short because their values are small.
 const SPEED: (f64, f64) = (128.0, 32.0);
 /// The same of kernels on one thread, most of which are plain loops.
@@ -77,8 +77,8 @@ impl Sizes {
     }
 }
 
-/// Makes one step of several that may run at once and none of which fills the cores; the others keep their order.
-/// `outputs` are the program's.
+/// Makes one step of several that may run at once and none of which fills the cores, and puts the others in order around
+/// it. `outputs` are the program's.
 pub(crate) fn choose(steps: Vec<Step>, sizes: &Sizes, outputs: &[ValueIndex]) -> Vec<Step> {
     let times: Vec<Option<f64>> = steps.iter().map(|step| sizes.time(step)).collect();
     if times.iter().flatten().count() < 2 {
@@ -87,11 +87,10 @@ pub(crate) fn choose(steps: Vec<Step>, sizes: &Sizes, outputs: &[ValueIndex]) ->
     let choice = Choice { steps: &steps, sizes, times };
     let plain: Vec<Vec<usize>> = (0..steps.len()).map(|i| vec![i]).collect();
     let before = choice.peak(&plain, outputs);
-    let most = before + (before / MORE.0).max(MORE.1);
-    let orders = REACHES.iter().map(|&reach| choice.order(reach));
-    let Some(order) = orders.into_iter().find(|order| choice.peak(order, outputs) <= most) else {
-        return steps;
-    };
+    let most = before.saturating_add((before / MORE.0).max(MORE.1));
+    let mut orders = REACHES.iter().map(|&reach| choice.order(reach));
+    let order = orders.find(|order| choice.peak(order, outputs) <= most);
+    let Some(order) = order.filter(|order| order.len() < steps.len()) else { return steps };
     let mut steps: Vec<Option<Step>> = steps.into_iter().map(Some).collect();
     let mut parts = |group: Vec<usize>| group.into_iter().filter_map(|i| steps[i].take()).collect::<Vec<_>>();
     let one = |mut parts: Vec<Step>| if parts.len() > 1 { Some(compose(parts)) } else { parts.pop() };
@@ -199,8 +198,9 @@ impl Choice<'_> {
         let (mut now, mut most) = (0usize, 0usize);
         for (at, made) in made.iter().enumerate() {
             for &value in made {
-                now = now.saturating_add(self.sizes.bytes(value));
-                gone[last[value]] += self.sizes.bytes(value);
+                let bytes = self.sizes.bytes(value);
+                now = now.saturating_add(bytes);
+                gone[last[value]] = bytes.saturating_add(gone[last[value]]);
             }
             most = most.max(now);
             now = now.saturating_sub(gone[at]);
