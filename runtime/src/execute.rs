@@ -65,15 +65,15 @@ fn run_steps(
         }
         let start = ctx.observer.map(|_| Instant::now());
         let mut took = Took::new();
-        let mut done = match &step.action {
+        let mut done = await_others(program, frame, index, step).map_err(|source| (step, source));
+        done = done.and_then(|()| match &step.action {
             Action::Together(parts) => {
                 together::run(program, ctx, frame, io, index, (step, parts), &mut took)
             }
-            _ => await_others(program, frame, index, step)
-                .and_then(|()| run_step(program, ctx, frame, io, index, step))
+            _ => run_step(program, ctx, frame, io, index, step)
                 .and_then(|()| note_enqueued(program, frame, index, step))
                 .map_err(|source| (step, source)),
-        };
+        });
         if let (Ok(()), Some(check)) = (&done, &mut check) {
             done = step
                 .parts()
