@@ -52,7 +52,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     prepare::prepare(&mut model, &|_| true);
     let pool = Arc::new(ThreadPool::new(threads));
     let registry = &Registry::default();
-    let options = Options { registry, regions: &NoRegions, pool, isa: Isa::detect(), check_types: false };
+    let options = Options {
+        registry,
+        regions: &NoRegions,
+        pool,
+        isa: Isa::detect(),
+        check_types: false,
+        together: true,
+    };
     let program = Program::build(&model, &options)?;
     drop(model);
     let loaded = start.elapsed();

@@ -134,7 +134,7 @@ pub(crate) fn finish(
     for started in frame.away.due(program, index) {
         let (step, Finished { made, took }) = (&program.steps[started.step], started.finish());
         let made = made.map_err(|source| failed(step, source))?;
-        let Frame { held, dims, dtypes, pool, .. } = &mut *frame;
+        let Frame { held, dims, dtypes, pools, .. } = &mut *frame;
         let mut state = State { program, held, dims, dtypes };
         for (j, (value, made)) in step.outputs.iter().zip(made).enumerate() {
             match (value, made) {
@@ -142,7 +142,7 @@ pub(crate) fn finish(
                     let stored = state.store(*value, made, None);
                     stored.ok_or_else(|| failed(step, KernelError::NotMade(j)))?;
                 }
-                (None, Some(Made::Buffer { buffer, .. })) => pool.give(buffer),
+                (None, Some(Made::Buffer { buffer, .. })) => pools[0].give(buffer),
                 (None, _) => {}
             }
         }

@@ -7,7 +7,7 @@ use byoc_cpu::pool::ThreadPool;
 use byoc_cpu::{InputDesc, Kernel, NodeDesc, OutputDesc, Prepared, Registry};
 use byoc_graph::normalise::STAYS;
 use byoc_graph::{
-    Function, FunctionId, Graph, GraphError, MappedFiles, Model, Node, NodeId, Tensor, ValueId,
+    Function, FunctionId, Graph, GraphError, MappedFiles, Model, Node, NodeId, Tensor, Type, ValueId,
 };
 use indexmap::IndexMap;
 use smallvec::SmallVec;
@@ -22,7 +22,7 @@ use crate::program::{Action, Program, Step};
 use crate::region::{RegionKernel, Regions};
 use crate::signature::{Signature, input_specs, output_specs};
 use crate::work::Call;
-use crate::{aside, control};
+use crate::{aside, control, together};
 
 /// What programs are built with.
 pub struct Options<'a> {
@@ -32,6 +32,8 @@ pub struct Options<'a> {
     pub isa: Isa,
     /// Compare every value with the type that was inferred for it, and fail where they differ.
     pub check_types: bool,
+    /// Run steps at once where one of them does not fill the cores; see [`crate::TOGETHER`].
+    pub together: bool,
 }
 
 #[derive(Debug, Error)]
@@ -110,6 +112,9 @@ impl Builder<'_> {
         let Inserted { mut steps, spaces, copies } =
             insert(steps, graph.value_bound(), &mut outputs, &devices, name);
         steps = aside::order(steps, spaces.len());
+        if self.options.together && self.options.pool.threads() > 1 {
+            steps = together::choose(steps, &sizes(graph, spaces.len()), &outputs);
+        }
         aside::note_ends(&mut steps);
         let mut layout = Layout::new(graph, &inputs, &outputs, (spaces, copies), &mut steps)?;
         let signature = Signature::new(input_specs(graph, &inputs), output_specs(graph), role == Role::Body);
@@ -276,6 +281,17 @@ fn no_target(node: &Node) -> BuildError {
 /// Values that a body takes from around it and that are not constant there.
 pub(crate) fn captured(graph: &Graph) -> impl Iterator<Item = ValueId> + '_ {
     graph.captured().filter(|&v| !graph.is_constant(v))
+}
+
+/// Sizes of values, as far as they are known.
+fn sizes(graph: &Graph, count: usize) -> together::Sizes {
+    let mut sizes = together::Sizes::new(count);
+    for (id, value) in graph.values() {
+        if let Some(ty) = value.ty.as_ref().and_then(Type::as_tensor) {
+            sizes.note(id.index(), ty);
+        }
+    }
+    sizes
 }
 
 /// Names of values, by index.

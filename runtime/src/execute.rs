@@ -10,8 +10,10 @@ use smallvec::SmallVec;
 use crate::check::TypeCheck;
 use crate::device::{DeviceMade, copy};
 use crate::frame::{Frame, Held, bytes_of, view_of};
+use crate::hand_out::hand_out;
 use crate::memory::{Pieces, Stays, Storage, StorageIndex, ValueIndex};
 use crate::program::{Action, OutputBuffer, Program, RunError, Step, align};
+use crate::together::{self, Took, shares};
 use crate::{aside, views};
 
 /// The caller's side of a run.
@@ -58,37 +60,56 @@ fn run_steps(
         aside::finish(program, ctx, frame, io, check.as_mut(), index)?;
         if let (Action::Aside(kernel), Some(_)) = (&step.action, step.until) {
             aside::start(program, frame, io, index, kernel).map_err(|source| failed(step, source))?;
-            step.release.iter().for_each(|&storage| frame.release(storage, program.lent[storage]));
+            release(program, frame, step);
             continue;
         }
         let start = ctx.observer.map(|_| Instant::now());
-        let mut done = await_others(program, frame, index, step)
-            .and_then(|()| run_step(program, ctx, frame, io, index, step))
-            .and_then(|()| note_enqueued(program, frame, index, step))
-            .and_then(|()| check.as_mut().map_or(Ok(()), |check| check.step(step, frame, io)));
+        let mut took = Took::new();
+        let mut done = await_others(program, frame, index, step).map_err(|source| (step, source));
+        done = done.and_then(|()| match &step.action {
+            Action::Together(parts) => {
+                together::run(program, ctx, frame, io, index, (step, parts), &mut took)
+            }
+            _ => run_step(program, ctx, frame, io, index, step)
+                .and_then(|()| note_enqueued(program, frame, index, step))
+                .map_err(|source| (step, source)),
+        });
+        if let (Ok(()), Some(check)) = (&done, &mut check) {
+            done = step
+                .parts()
+                .iter()
+                .try_for_each(|part| check.step(part, frame, io).map_err(|source| (part, source)));
+        }
         if let (Ok(()), Some(queue), Some(_)) = (&done, step.queue, ctx.observer) {
             // Who watches wants to know how long this step takes, not how long it takes to enqueue it.
-            done = frame.device.sync(&program.devices, queue).map_err(other);
+            done = frame.device.sync(&program.devices, queue).map_err(|error| (step, other(error)));
         }
-        if let Err(source) = done {
+        if let Err((failing, source)) = done {
             // What began before it is told of before it, whichever was there first.
             aside::finish(program, ctx, frame, io, None, usize::MAX)?;
-            return Err(failed(step, source));
+            return Err(failed(failing, source));
         }
         if let (Some(observer), Some(start)) = (ctx.observer, start)
             && !matches!(step.action, Action::Bodies(_))
         {
-            let mut seen = observed(step, frame, start.elapsed());
-            if frame.plan.steps[index].stays != Stays::No {
-                seen.work = Work::default();
+            for (part, elapsed) in step.parts().iter().zip(shares(start.elapsed(), &took)) {
+                let mut seen = observed(part, frame, elapsed);
+                if frame.plan.steps[index].stays != Stays::No {
+                    seen.work = Work::default();
+                }
+                observer.step(&seen);
             }
-            observer.step(&seen);
         }
-        for &storage in &step.release {
-            frame.release(storage, program.lent[storage]);
-        }
+        release(program, frame, step);
     }
     aside::finish(program, ctx, frame, io, check.as_mut(), program.steps.len())
+}
+
+/// Puts away what no later step uses.
+fn release(program: &Program, frame: &mut Frame, step: &Step) {
+    for &storage in &step.release {
+        frame.release(storage, program.from[storage], program.lent[storage]);
+    }
 }
 
 pub(crate) fn failed(step: &Step, source: KernelError) -> RunError {
@@ -169,6 +190,7 @@ fn run_step(
 ) -> Result<(), KernelError> {
     match &step.action {
         Action::Kernel(_) | Action::Bodies(_) | Action::Region(_) | Action::Aside(_) => {}
+        Action::Together(_) => unreachable!("run by itself"),
         Action::Alias(alias) => return views::alias(program, alias, frame, io, index, step),
         Action::Transfer { from, to } => {
             return copy::run(program, frame, io, index, step, (*from, *to));
@@ -179,14 +201,14 @@ fn run_step(
     }
     // What is large (views, pieces, outputs) is made where it stays: in small models a step takes less than its moves.
     let mut borrowed = Borrowed::take(program, frame, io, step);
-    let Frame { plan, device, arena, held, dims, dtypes, pool, .. } = &mut *frame;
+    let Frame { plan, device, arena, held, dims, dtypes, pools, .. } = &mut *frame;
     let cuts = &plan.steps[index];
     let mut pieces = Pieces::new();
     cuts.cuts.cut(arena.bytes_mut(), &mut pieces);
     let over = borrowed.over;
     let over_dims = over.map_or_else(StaticDims::new, |input| dims[input].clone());
     let bound: SmallVec<[(usize, usize); 1]> = borrowed.lent.iter().map(|l| (l.slot, l.output)).collect();
-    let mut outputs = Outputs::empty(pool);
+    let mut outputs = Outputs::empty(&mut pools[0]);
     let mut lent = borrowed.lent.iter_mut().peekable();
     for (j, output) in step.outputs.iter().enumerate() {
         let Some(value) = *output else {
@@ -224,7 +246,7 @@ fn run_step(
                 device.in_flight.push(in_flight);
                 on_device = made;
             }
-            Action::Alias(_) | Action::Transfer { .. } => unreachable!("run above"),
+            Action::Alias(_) | Action::Transfer { .. } | Action::Together(_) => unreachable!("run above"),
         }
     }
     let mut state = State { program, held, dims, dtypes };
@@ -252,7 +274,7 @@ fn run_step(
 }
 
 /// A slot for a value that is planned to lie in `memory`.
-fn planned_slot<'a>(
+pub(crate) fn planned_slot<'a>(
     program: &Program,
     dims: Option<&'a [usize]>,
     value: ValueIndex,
@@ -266,22 +288,22 @@ fn planned_slot<'a>(
 }
 
 /// What a step takes out of the frame and the caller's buffers while it runs.
-struct Borrowed<'c> {
-    lent: SmallVec<[Lent<'c>; 1]>,
+pub(crate) struct Borrowed<'c> {
+    pub lent: SmallVec<[Lent<'c>; 1]>,
     /// The input that output 0 overwrites, and its buffer where it lies on the heap.
     over: Option<ValueIndex>,
     buffer: Option<Buffer>,
 }
 
 /// The caller's buffer behind an output of a step.
-struct Lent<'c> {
-    slot: usize,
-    output: usize,
-    bytes: &'c mut [u8],
+pub(crate) struct Lent<'c> {
+    pub slot: usize,
+    pub output: usize,
+    pub bytes: &'c mut [u8],
 }
 
 impl<'c> Borrowed<'c> {
-    fn take(program: &Program, frame: &mut Frame, io: &mut Io<'_, '_, 'c>, step: &Step) -> Borrowed<'c> {
+    pub fn take(program: &Program, frame: &mut Frame, io: &mut Io<'_, '_, 'c>, step: &Step) -> Borrowed<'c> {
         let mut borrowed = Borrowed { lent: SmallVec::new(), over: None, buffer: None };
         if let Some(input) = step.in_place.and_then(|i| step.inputs[i])
             && let Some(storage) = program.values[input].storage
@@ -312,7 +334,7 @@ impl<'c> Borrowed<'c> {
         borrowed
     }
 
-    fn give_back(self, io: &mut Io<'_, '_, 'c>) {
+    pub fn give_back(self, io: &mut Io<'_, '_, 'c>) {
         for lent in self.lent {
             if let Some(buffer) = &mut io.buffers[lent.output] {
                 buffer.bytes = lent.bytes;
@@ -407,88 +429,5 @@ impl State<'_> {
         self.dims[value] = dims;
         self.dtypes[value] = dtype;
         self.held[storage] = held;
-    }
-}
-
-/// Hands out the outputs and empties the frame.
-fn hand_out(
-    program: &Program,
-    frame: &mut Frame,
-    io: &mut Io<'_, '_, '_>,
-    made: &mut SmallVec<[Made; 4]>,
-) -> Result<(), RunError> {
-    let not_made = |o: usize| RunError::NotMade(program.signature.outputs[o].name.clone());
-    // Before anything is taken away that they are copies of.
-    let mut copies: SmallVec<[(usize, Made); 1]> = SmallVec::new();
-    for (o, &value) in program.outputs.iter().enumerate() {
-        let copy = hand_out_copy(program, frame, io, o, value).ok_or_else(|| not_made(o))?;
-        copies.extend(copy.map(|copy| (o, copy)));
-    }
-    for (o, &value) in program.outputs.iter().enumerate() {
-        made.push(match copies.iter().position(|(i, _)| *i == o) {
-            Some(at) => copies.swap_remove(at).1,
-            None => {
-                let (dtype, dims) = (frame.dtypes[value], frame.dims[value].clone());
-                let storage = program.values[value].storage.ok_or_else(|| not_made(o))?;
-                match std::mem::take(&mut frame.held[storage]) {
-                    Held::Buffer(mut buffer) => {
-                        let len = bytes_of(dtype, &dims).ok_or_else(|| not_made(o))?;
-                        buffer.resize(len).map_err(RunError::Memory)?;
-                        Made::Buffer { dtype, dims, buffer }
-                    }
-                    Held::Datum(mut datum) => {
-                        if let Datum::Tensor(tensor) = &mut *datum
-                            && tensor.dims() != &dims[..]
-                        {
-                            *tensor = tensor.reshaped(&dims).map_err(|_| not_made(o))?;
-                        }
-                        Made::Datum(datum)
-                    }
-                    Held::Nothing | Held::Arena | Held::Bound(_) | Held::Lent { .. } | Held::Device(_) => {
-                        return Err(not_made(o));
-                    }
-                }
-            }
-        });
-    }
-    for (storage, info) in program.storages.iter().enumerate() {
-        if matches!(info, Storage::Made { output: Some(_), .. }) {
-            frame.release(storage, false);
-        }
-    }
-    Ok(())
-}
-
-/// An output that cannot just be taken: it goes into the caller's buffer, or its content is used elsewhere too.
-/// The inner `None` stands for one that can be taken, the outer for one that is not there.
-fn hand_out_copy(
-    program: &Program,
-    frame: &Frame,
-    io: &mut Io<'_, '_, '_>,
-    o: usize,
-    value: ValueIndex,
-) -> Option<Option<Made>> {
-    let storage = program.values[value].storage?;
-    let owner = matches!(program.storages[storage], Storage::Made { output: Some(owner), .. } if owner == o);
-    let (dtype, dims) = (frame.dtypes[value], frame.dims[value].clone());
-    if let Held::Bound(bound) = frame.held[storage]
-        && bound == o
-    {
-        return Some(Some(Made::InPlace { dtype, dims }));
-    }
-    let buffer = io.buffers.get_mut(o).and_then(Option::take);
-    if owner && buffer.is_none() {
-        return Some(None);
-    }
-    let values =
-        Values { program, held: &frame.held, dims: &frame.dims, dtypes: &frame.dtypes, io, over: None };
-    let view = values.view(value, || None)?;
-    match (view, buffer) {
-        (View::Tensor(tensor), Some(buffer)) if dtype == buffer.dtype && dims[..] == *buffer.dims => {
-            buffer.bytes.copy_from_slice(tensor.bytes());
-            Some(Some(Made::InPlace { dtype, dims }))
-        }
-        (_, Some(_)) if owner => Some(None),
-        (view, _) => Some(Some(Made::Datum(Box::new(view.to_datum())))),
     }
 }

@@ -41,16 +41,19 @@ pub(crate) struct Frame {
     /// By value.
     pub dims: Vec<StaticDims>,
     pub dtypes: Vec<DType>,
-    pub pool: BufferPool,
+    /// One for each of the steps that run at once.
+    pub pools: Vec<BufferPool>,
 }
 
 impl Frame {
-    /// A frame for values of these element types, as far as they are known before a run.
-    pub fn new(dtypes: Vec<DType>, storages: usize) -> Frame {
+    /// A frame for values of these element types, as far as they are known before a run, and for as many steps at
+    /// once as there are `pools`.
+    pub fn new(dtypes: Vec<DType>, storages: usize, pools: usize) -> Frame {
         Frame {
             held: (0..storages).map(|_| Held::Nothing).collect(),
             dims: vec![StaticDims::new(); dtypes.len()],
             dtypes,
+            pools: (0..pools).map(|_| BufferPool::default()).collect(),
             ..Frame::default()
         }
     }
@@ -68,12 +71,13 @@ impl Frame {
         Ok(())
     }
 
-    /// Puts away what a storage holds; `lent` to steps that may still be under way, it is kept for now.
-    pub fn release(&mut self, storage: usize, lent: bool) {
+    /// Puts away what a storage holds, a buffer into the pool that it is from; `lent` to steps that may still be under
+    /// way, it is kept for now.
+    pub fn release(&mut self, storage: usize, pool: usize, lent: bool) {
         match std::mem::take(&mut self.held[storage]) {
             Held::Nothing | Held::Arena | Held::Bound(_) | Held::Lent { .. } => {}
             held if lent => self.device.deferred.push(held),
-            Held::Buffer(buffer) => self.pool.give(buffer),
+            Held::Buffer(buffer) => self.pools[pool].give(buffer),
             Held::Datum(_) | Held::Device(_) => {}
         }
     }
@@ -82,7 +86,7 @@ impl Frame {
     pub fn release_deferred(&mut self) {
         for held in self.device.deferred.drain(..) {
             if let Held::Buffer(buffer) = held {
-                self.pool.give(buffer);
+                self.pools[0].give(buffer);
             }
         }
     }

@@ -8,12 +8,14 @@ mod control;
 mod device;
 mod execute;
 mod frame;
+mod hand_out;
 mod layout;
 mod memory;
 pub mod prepare;
 mod program;
 mod region;
 mod signature;
+mod together;
 mod views;
 mod work;
 
@@ -25,3 +27,4 @@ pub use region::{
     Regions,
 };
 pub use signature::{InputError, InputSpec, OutputSpec, signature};
+pub use together::TOGETHER;

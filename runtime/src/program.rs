@@ -17,6 +17,7 @@ use crate::frame::{Frame, bytes_of};
 use crate::memory::{self, MemoryPlan, Operands, Starts, Storage, StorageIndex, ValueIndex};
 use crate::region::RegionKernel;
 use crate::signature::{Binding, InputError, InputSpec, OutputSpec, Signature};
+use crate::together;
 use crate::work::Call;
 
 /// What the runtime executes. Cheap to share: runs take `&self`, from any number of threads.
@@ -30,6 +31,8 @@ pub struct Program {
     pub(crate) helpers: Helpers,
     /// By storage: an enqueued step uses it.
     pub(crate) lent: Vec<bool>,
+    /// By storage: which of a frame's pools its buffers are from.
+    pub(crate) from: Vec<usize>,
     pub(crate) inputs: Vec<ValueIndex>,
     pub(crate) outputs: Vec<ValueIndex>,
     pub(crate) pool: Arc<ThreadPool>,
@@ -80,8 +83,20 @@ pub(crate) struct Step {
     pub call: Option<Box<Call>>,
 }
 
+impl Step {
+    /// The steps of several that run at once; otherwise this one.
+    pub fn parts(&self) -> &[Step] {
+        match &self.action {
+            Action::Together(parts) => parts,
+            _ => std::slice::from_ref(self),
+        }
+    }
+}
+
 pub(crate) enum Action {
     Kernel(Box<dyn Kernel>),
+    /// Several kernels at once; operands are theirs, side by side.
+    Together(Vec<Step>),
     /// Runs bodies, whose steps are observed instead of this one.
     Bodies(Box<dyn Kernel>),
     Alias(Alias),
@@ -137,6 +152,7 @@ impl Program {
             let operands = step.inputs.iter().chain(&step.outputs).flatten();
             operands.filter_map(|&v| values[v].storage).for_each(|s| lent[s] = true);
         }
+        let from = together::pools(&steps, &values, storages.len());
         Program {
             signature,
             steps,
@@ -146,6 +162,7 @@ impl Program {
             devices,
             helpers: Helpers::default(),
             lent,
+            from,
             inputs,
             outputs,
             pool,
@@ -234,7 +251,7 @@ impl Program {
 
     fn new_frame(&self) -> Frame {
         let dtypes = self.values.iter().map(|value| value.dtype.unwrap_or(DType::F32)).collect();
-        Frame::new(dtypes, self.storages.len())
+        Frame::new(dtypes, self.storages.len(), together::most(&self.steps))
     }
 
     /// The memory plan for a binding, remembered.

@@ -100,7 +100,8 @@ fn program(graph: &str, vendor: &Vendor) -> Program {
     let header = "<ir_version: 8, opset_import: [\"\": 17, \"byoc.v\": 1]>";
     let model = model(&format!("{header}\n{graph}\n{}{}{}", body("one"), body("two"), body("three")));
     let (registry, pool) = (&Registry::default(), Arc::new(ThreadPool::new(2)));
-    let options = Options { registry, regions: vendor, pool, isa: Isa::detect(), check_types: true };
+    let options =
+        Options { registry, regions: vendor, pool, isa: Isa::detect(), check_types: true, together: true };
     Program::build(&model, &options).expect("the model can be built")
 }
 

@@ -58,7 +58,7 @@ fn model(case: &str) -> Model {
 
 fn run(model: &Model, registry: &Registry, isa: Isa, inputs: &[Datum]) -> Vec<Datum> {
     let pool = Arc::new(ThreadPool::new(2));
-    let options = Options { registry, regions: &NoRegions, pool, isa, check_types: true };
+    let options = Options { registry, regions: &NoRegions, pool, isa, check_types: true, together: true };
     Program::build(model, &options).expect("builds").run_data(inputs).expect("runs")
 }
 
@@ -120,7 +120,14 @@ fn attention_of_sizes_that_do_not_fit() {
         ));
         let pool = Arc::new(ThreadPool::new(1));
         let registry = &Registry::default();
-        let options = Options { registry, regions: &NoRegions, pool, isa: Isa::detect(), check_types: false };
+        let options = Options {
+            registry,
+            regions: &NoRegions,
+            pool,
+            isa: Isa::detect(),
+            check_types: false,
+            together: true,
+        };
         let inputs: Vec<Datum> = dims.iter().map(|dims| input(DType::F32, dims, 0)).collect();
         Program::build(&model, &options).expect("builds").run_data(&inputs).err().map(|e| e.to_string())
     };

@@ -30,7 +30,7 @@ fn prepared(model: &Model, blocked: bool) -> Model {
 /// All outputs as one list of numbers, with every value's type checked on the way.
 fn run(model: &Model, isa: Isa, inputs: &[Datum]) -> Vec<f64> {
     let (registry, pool) = (&Registry::default(), Arc::new(ThreadPool::new(2)));
-    let options = Options { registry, regions: &NoRegions, pool, isa, check_types: true };
+    let options = Options { registry, regions: &NoRegions, pool, isa, check_types: true, together: true };
     let outputs = Program::build(model, &options).expect("builds").run_data(inputs).expect("runs");
     let numbers = |datum| match datum {
         Datum::Tensor(tensor) => tensor.to_f64s().expect("numbers"),

@@ -71,7 +71,7 @@ fn program(text: &str, registry: &Registry, isa: Isa) -> Program {
     let mut model = common::model(text);
     infer(&mut model, &InferOptions::default()).expect("types follow");
     let pool = Arc::new(ThreadPool::new(2));
-    let options = Options { registry, regions: &NoRegions, pool, isa, check_types: true };
+    let options = Options { registry, regions: &NoRegions, pool, isa, together: true, check_types: true };
     let program = Program::build(&model, &options).unwrap_or_else(|error| panic!("{error}: {text}"));
     let is_fast = program.steps().all(|step| &*step.by != "reference");
     assert_eq!(is_fast, !registry.entries("", "Add").is_empty(), "{text}");

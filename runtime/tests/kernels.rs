@@ -360,8 +360,11 @@ fn model(case: &str) -> Model {
 
 fn program(model: &Model, registry: &Registry, isa: Isa) -> Program {
     let pool = Arc::new(ThreadPool::new(2));
-    Program::build(model, &Options { registry, regions: &NoRegions, pool, isa, check_types: true })
-        .expect("builds")
+    Program::build(
+        model,
+        &Options { registry, regions: &NoRegions, pool, isa, check_types: true, together: true },
+    )
+    .expect("builds")
 }
 
 /// Values between -2 and 2, the same in every run.
@@ -542,6 +545,7 @@ fn recurrent_layers_give_the_same_bits_on_any_number_of_threads() {
                 pool,
                 isa: Isa::detect(),
                 check_types: true,
+                together: true,
             };
             Program::build(&model, &options).expect("builds").run_data(&data).expect(&case)
         };

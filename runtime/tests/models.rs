@@ -41,6 +41,7 @@ fn build(model: &Model, threads: usize) -> Program {
         pool: Arc::new(ThreadPool::new(threads)),
         isa: Isa::detect(),
         check_types: true,
+        together: true,
     };
     Program::build(model, &options).expect("builds")
 }

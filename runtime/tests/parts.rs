@@ -103,7 +103,14 @@ const CASES: &[(&str, bool)] = &[
 
 fn run(model: &Model, registry: &Registry, inputs: &[Datum]) -> Vec<f64> {
     let pool = Arc::new(ThreadPool::new(2));
-    let options = Options { registry, regions: &NoRegions, pool, isa: Isa::detect(), check_types: true };
+    let options = Options {
+        registry,
+        regions: &NoRegions,
+        pool,
+        isa: Isa::detect(),
+        check_types: true,
+        together: true,
+    };
     let outputs = Program::build(model, &options).expect("builds").run_data(inputs).expect("runs");
     let Datum::Tensor(y) = &outputs[0] else { panic!("not a tensor") };
     y.to_f64s().expect("numbers")

@@ -14,7 +14,10 @@ use common::model;
 fn try_build(model: &Model, threads: usize) -> Result<Program, BuildError> {
     let pool = Arc::new(ThreadPool::new(threads));
     let (registry, isa) = (&Registry::default(), Isa::detect());
-    Program::build(model, &Options { registry, regions: &NoRegions, pool, isa, check_types: true })
+    Program::build(
+        model,
+        &Options { registry, regions: &NoRegions, pool, isa, check_types: true, together: true },
+    )
 }
 
 fn build(text: &str) -> Program {

@@ -6,6 +6,7 @@ use byoc_graph::infer::{InferOptions, infer, specialise};
 use byoc_graph::normalise::{self, Evaluate, Removed};
 use byoc_graph::recognise::RECOGNISERS;
 use byoc_graph::{Model, onnx};
+use byoc_runtime::TOGETHER;
 
 use crate::bundle::is_bundle;
 use crate::{Error, Timings};
@@ -67,6 +68,7 @@ pub fn pass_names() -> Vec<&'static str> {
         .chain([SPECIALISE, SETTLE_DEFAULTS])
         .chain(RECOGNISERS.iter().map(|r| r.name))
         .chain(byoc_runtime::prepare::PASSES.iter().map(|p| p.name))
+        .chain([TOGETHER])
         .collect()
 }
 

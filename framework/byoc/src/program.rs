@@ -15,7 +15,7 @@ use byoc_cpu::{Observer, Registry};
 use byoc_graph::infer::{InferOptions, infer};
 use byoc_graph::{Datum, Model, Node, normalise};
 use byoc_runtime::{
-    InputError, Options, OutputBuffer, Program, Region, Regions, RunError, View, prepare, signature,
+    InputError, Options, OutputBuffer, Program, Region, Regions, RunError, TOGETHER, View, prepare, signature,
 };
 
 use crate::Error;
@@ -92,6 +92,7 @@ impl ProgramParts<'_> {
             pool: self.pool.clone(),
             isa: Isa::detect(),
             check_types: self.check_types,
+            together: (self.enables)(TOGETHER),
         };
         Ok(Program::build(&model, &options)?)
     }

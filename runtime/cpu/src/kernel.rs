@@ -74,6 +74,11 @@ pub trait Kernel: Send + Sync {
         None
     }
 
+    /// Whether a run keeps one thread busy at most, however large its values are.
+    fn is_serial(&self) -> bool {
+        false
+    }
+
     /// The axis along which output 0 is the inputs, one behind the other.
     fn joins(&self) -> Option<i64> {
         None

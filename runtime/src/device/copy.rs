@@ -102,7 +102,7 @@ impl Transfer {
         let from_end = CopyEnd::Device { address, offset };
         let storage = program.values[self.copy].storage.expect("copies have a storage");
         let memory = &program.devices.get(from).expect("a device's space").memory;
-        let Frame { plan, device, arena, pool, dtypes, dims, .. } = &mut *frame;
+        let Frame { plan, device, arena, pools, dtypes, dims, .. } = &mut *frame;
         let copy = |target: &mut [u8]| {
             if target.is_empty() {
                 return Ok(());
@@ -128,7 +128,7 @@ impl Transfer {
             copy(piece)?;
             return Ok(Held::Arena);
         }
-        let mut buffer = pool.take(self.len)?;
+        let mut buffer = pools[0].take(self.len)?;
         copy(buffer.bytes_mut())?;
         Ok(Held::Buffer(buffer))
     }
@@ -164,7 +164,7 @@ impl Transfer {
             Err(error) if error.category() == Category::Unsupported => {}
             done => return done.map(|()| Held::Device(place)).map_err(other),
         }
-        let mut staged: Buffer = frame.pool.take(self.len)?;
+        let mut staged: Buffer = frame.pools[0].take(self.len)?;
         // What comes before on the source's queues has been waited for: its queue is another device's.
         from.copy_out(address, offset, staged.bytes_mut()).map_err(other)?;
         let source = CopyEnd::Host(staged.bytes_mut().as_mut_ptr());

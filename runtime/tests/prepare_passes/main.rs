@@ -36,7 +36,14 @@ fn prepared_by(model: &Model, passes: &[&str]) -> Model {
 
 fn run(model: &Model, registry: &Registry, inputs: &[Datum]) -> Vec<Tensor> {
     let pool = Arc::new(ThreadPool::new(2));
-    let options = Options { registry, regions: &NoRegions, pool, isa: Isa::detect(), check_types: true };
+    let options = Options {
+        registry,
+        regions: &NoRegions,
+        pool,
+        isa: Isa::detect(),
+        check_types: true,
+        together: true,
+    };
     let outputs = Program::build(model, &options).expect("builds").run_data(inputs).expect("runs");
     let tensor = |datum| match datum {
         Datum::Tensor(tensor) => tensor,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use byoc_graph::Model;
 use byoc_partitioner::cost::{is_heavy, work_of};
-use byoc_runtime::prepare;
+use byoc_runtime::{TOGETHER, prepare};
 
 use super::fit::Sample;
 use crate::bench::{BenchOptions, bench, profile};
@@ -29,7 +29,8 @@ pub(crate) fn measure(
     };
     let fused = session(options.clone())?;
     let mut plain = options.clone();
-    plain.disabled_passes.extend(prepare::PASSES.iter().map(|p| p.name.to_owned()));
+    let off = prepare::PASSES.iter().map(|p| p.name).chain([TOGETHER]);
+    plain.disabled_passes.extend(off.map(str::to_owned));
     let plain = session(plain)?;
     let graph = plain.graph();
     let inputs: Vec<_> =

@@ -76,6 +76,7 @@ impl RegionTimer<'_> {
             pool: self.pool.clone(),
             isa: Isa::detect(),
             check_types: false,
+            together: true,
         };
         let program = Program::build(&model, &options)?;
         let views: Vec<Option<View<'_>>> = inputs.iter().map(|d| d.map(View::of)).collect();

@@ -104,6 +104,7 @@ fn build(model: &Model, regions: &dyn Regions) -> Program {
         pool: Arc::new(ThreadPool::new(1)),
         isa: Isa::detect(),
         check_types: true,
+        together: true,
     };
     Program::build(model, &options).unwrap()
 }

@@ -5,6 +5,7 @@
 //! Elman, "Finding Structure in Time" (1990).
 
 use super::activation::Activation;
+use super::gemm::drive::is_one_piece;
 use super::gemm::{Epilogue, Matrix, PackedB, Rhs, gemm};
 use super::math;
 use super::scratch::with_scratch;
@@ -104,6 +105,11 @@ impl PackedCell {
 
     pub fn hidden(&self) -> usize {
         self.hidden
+    }
+
+    /// Whether the product of a step is not shared among threads.
+    pub fn is_serial(&self, batch: usize) -> bool {
+        is_one_piece([batch, self.gates(), self.hidden])
     }
 
     pub fn inputs(&self) -> usize {

@@ -35,6 +35,8 @@ struct Recurrent {
     cells: Vec<PackedCell>,
     /// Whether the first direction walks from the end.
     reverse: bool,
+    /// One direction, step by step on one thread.
+    serial: bool,
 }
 
 fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
@@ -65,8 +67,10 @@ fn prepare(node: &NodeDesc<'_>) -> Option<Box<dyn Kernel>> {
         let (w, r) = (part(&w, directions, i), part(&r, directions, i));
         PackedCell::pack(node.isa, kind, [inputs, hidden], w, r, bias)
     };
-    let cells = (0..directions).map(cell).collect();
-    Some(Box::new(Recurrent { cells, reverse: direction == "reverse" }))
+    let cells: Vec<PackedCell> = (0..directions).map(cell).collect();
+    let batch = node.shape(0).and_then(|dims| usize::try_from(dims.get(1)?.value()?).ok());
+    let serial = directions == 1 && batch.is_some_and(|batch| cells[0].is_serial(batch));
+    Some(Box::new(Recurrent { cells, reverse: direction == "reverse", serial }))
 }
 
 /// What a step does, where its activations are known here.
@@ -166,6 +170,10 @@ impl Kernel for Recurrent {
             }
             Ok(())
         })
+    }
+
+    fn is_serial(&self) -> bool {
+        self.serial
     }
 
     fn owns_input(&self, input: usize) -> bool {

@@ -20,6 +20,10 @@ struct Reference {
 }
 
 impl Kernel for Reference {
+    fn is_serial(&self) -> bool {
+        true
+    }
+
     fn run(
         &self,
         _: &Ctx<'_>,

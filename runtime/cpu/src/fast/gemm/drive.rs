@@ -140,6 +140,11 @@ fn pack_left<P: Problem>(exec: Exec<'_>, problem: &P, rows: Tiles, left: &mut [<
     });
 }
 
+/// Whether one thread computes the whole product of `m` rows with `n` packed columns of `k`, whatever the panels.
+pub(crate) fn is_one_piece([m, n, k]: [usize; 3]) -> bool {
+    pieces(Dims { batch: 1, m: m.max(1), n, k }, 1, true) == (1, 1)
+}
+
 /// Into how many parts the rows and the columns of a product are cut.
 fn pieces(d: Dims, panel: usize, packed: bool) -> (usize, usize) {
     let volume = |x: usize| x.saturating_mul(d.k.max(1));
