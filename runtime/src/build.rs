@@ -112,7 +112,7 @@ impl Builder<'_> {
         let Inserted { mut steps, spaces, copies } =
             insert(steps, graph.value_bound(), &mut outputs, &devices, name);
         steps = aside::order(steps, spaces.len());
-        if self.options.together && self.options.pool.threads() > 1 {
+        if self.options.together {
             steps = together::choose(steps, &sizes(graph, spaces.len()), &outputs);
         }
         aside::note_ends(&mut steps);

@@ -72,7 +72,8 @@ impl Sizes {
         let time =
             |speed: (f64, f64)| flops.unwrap_or(0) as f64 / speed.0 + bytes.unwrap_or(0) as f64 / speed.1;
         if kernel.is_serial() {
-            return Some(time(SERIAL_SPEED));
+            // Operators whose operations nobody counts are hardly the short ones.
+            return Some(time(SERIAL_SPEED) + if flops.is_none() { SHORT } else { 0.0 });
         }
         let exact = step.inputs.iter().chain(&step.outputs).flatten().all(|&value| self.exact[value]);
         let is_known = exact && flops.is_some() && bytes.is_some();
