@@ -1,9 +1,9 @@
-//! DFT and STFT of f32, by fast transforms; each lane is one thread's.
+//! DFT and STFT of f32, by fast transforms in f64: what should be nothing is nothing. Each lane is one thread's.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use byoc_graph::{DType, StaticDims};
-use rustfft::num_complex::Complex32;
+use rustfft::num_complex::Complex64;
 use rustfft::{Fft, FftDirection, FftPlanner};
 
 use super::runs::wrap;
@@ -36,12 +36,12 @@ const LONGEST: usize = 1 << 26;
 
 /// The plan of the length that was met last.
 #[derive(Default)]
-struct Plan(Mutex<Option<Arc<dyn Fft<f32>>>>);
+struct Plan(Mutex<Option<Arc<dyn Fft<f64>>>>);
 
 impl Plan {
-    fn of(&self, len: usize, inverse: bool) -> Result<Arc<dyn Fft<f32>>, KernelError> {
+    fn of(&self, len: usize, inverse: bool) -> Result<Arc<dyn Fft<f64>>, KernelError> {
         if len > LONGEST {
-            return Err(KernelError::OutOfMemory { bytes: len.saturating_mul(size_of::<Complex32>()) });
+            return Err(KernelError::OutOfMemory { bytes: len.saturating_mul(size_of::<Complex64>()) });
         }
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plan) = kept.as_ref().filter(|plan| plan.len() == len) {
@@ -67,8 +67,8 @@ fn size(view: TensorView<'_>) -> Result<usize, KernelError> {
 }
 
 /// A number of one part, or of a real and an imaginary one.
-fn complex(parts: &[f32]) -> Complex32 {
-    Complex32::new(parts[0], parts.get(1).copied().unwrap_or(0.0))
+fn complex(parts: &[f32]) -> Complex64 {
+    Complex64::new(parts[0].into(), parts.get(1).copied().unwrap_or(0.0).into())
 }
 
 /// Dimensions before the last one, which holds one or two parts, and how many.
@@ -120,18 +120,20 @@ impl Kernel for Dft {
             return Ok(());
         }
         let inner: usize = dims[axis + 1..].iter().product();
-        let scale = if self.inverse { 1.0 / len as f32 } else { 1.0 };
+        let scale = if self.inverse { 1.0 / len as f64 } else { 1.0 };
         ctx.exec.pool.parallel_chunks(out, wanted * inner * 2, &|outer, out| {
             let source = &source[outer * along * inner * parts..][..along * inner * parts];
-            let mut signal = vec![Complex32::default(); len];
-            let mut scratch = vec![Complex32::default(); plan.get_inplace_scratch_len()];
+            let mut signal = vec![Complex64::default(); len];
+            let mut scratch = vec![Complex64::default(); plan.get_inplace_scratch_len()];
             for lane in 0..inner {
                 let given = source.chunks_exact(parts).skip(lane).step_by(inner);
-                signal.fill(Complex32::default());
+                signal.fill(Complex64::default());
                 signal.iter_mut().zip(given).for_each(|(to, x)| *to = complex(x));
                 plan.process_with_scratch(&mut signal, &mut scratch);
                 let places = out.chunks_exact_mut(2).skip(lane).step_by(inner);
-                places.zip(&signal).for_each(|(out, x)| out.copy_from_slice(&[x.re * scale, x.im * scale]));
+                places.zip(&signal).for_each(|(out, x)| {
+                    out.copy_from_slice(&[x.re * scale, x.im * scale].map(|x| x as f32))
+                });
             }
         });
         Ok(())
@@ -175,17 +177,22 @@ impl Kernel for Stft {
         ctx.exec.pool.parallel_chunks(out, bins * 2, &|index, out| {
             let start = index / frames * len + index % frames * step;
             let given = source[start * parts..][..frame * parts].chunks_exact(parts);
-            let mut signal = vec![Complex32::default(); frame];
+            let mut signal = vec![Complex64::default(); frame];
             match window {
                 None => signal.iter_mut().zip(given).for_each(|(to, x)| *to = complex(x)),
                 Some(window) => {
                     let given = given.skip(before).zip(window);
-                    signal[before..].iter_mut().zip(given).for_each(|(to, (x, w))| *to = complex(x) * w);
+                    signal[before..]
+                        .iter_mut()
+                        .zip(given)
+                        .for_each(|(to, (x, w))| *to = complex(x) * f64::from(*w));
                 }
             }
-            let mut scratch = vec![Complex32::default(); plan.get_inplace_scratch_len()];
+            let mut scratch = vec![Complex64::default(); plan.get_inplace_scratch_len()];
             plan.process_with_scratch(&mut signal, &mut scratch);
-            out.chunks_exact_mut(2).zip(&signal).for_each(|(out, x)| out.copy_from_slice(&[x.re, x.im]));
+            out.chunks_exact_mut(2)
+                .zip(&signal)
+                .for_each(|(out, x)| out.copy_from_slice(&[x.re as f32, x.im as f32]));
         });
         Ok(())
     }
