@@ -17,7 +17,14 @@ fn build(text: &str, registry: &Registry) -> Program {
     let mut model = common::model(text);
     infer(&mut model, &InferOptions::default()).expect("types follow");
     let pool = Arc::new(ThreadPool::new(2));
-    let options = Options { registry, regions: &NoRegions, pool, isa: Isa::detect(), together: true, check_types: true };
+    let options = Options {
+        registry,
+        regions: &NoRegions,
+        pool,
+        isa: Isa::detect(),
+        together: true,
+        check_types: true,
+    };
     Program::build(&model, &options).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
